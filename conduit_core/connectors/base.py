@@ -1,0 +1,334 @@
+"""The contracts every connector meets, and the typed facts they exchange. Small on purpose."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from conduit_core.connectors.publish import Publish
+from conduit_core.events import Emit
+from conduit_core.state.cursor import Cursor
+from conduit_core.state.ledger import Counts, LedgerRecord
+from conduit_core.state.window import Window
+from conduit_core.types.dialect import Landing, Table
+
+
+@dataclass(frozen=True, slots=True)
+class CheckItem:
+    """One thing ``conduit check`` looked at: what, whether it is fine, and what was seen.
+
+    ``remedy`` says what to do when it isn't (a GRANT, a path, an option).
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a connector lives: relative paths are relative to ``base_dir``.
+
+    Args:
+        base_dir: the pipeline file's folder.
+        budget_bytes: memory the connector may use for its own buffers.
+    """
+
+    base_dir: Path
+    budget_bytes: int = 128 * 1024 * 1024
+
+
+# --- sources --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRef:
+    """What a source needs to know of a stream. Exactly one of table, query, path is set."""
+
+    table: str | None = None
+    query: str | None = None
+    path: str | None = None
+    columns: tuple[str, ...] | None = None
+    cursor: tuple[str, ...] = ()
+    file_column: bool = False
+    """Whether ``_conduit_file`` (the file's path) is read as the last column: files only."""
+
+    def __str__(self) -> str:
+        return self.table or self.path or "the query"
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """Something a source could load, as ``discover`` lists it; ``name`` is what a stream writes."""
+
+    name: str
+    schema: pa.Schema
+    rows_estimate: int | None = None
+    primary_key: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What reading a stream gives: the schema, exactly, and estimates where they are cheap."""
+
+    schema: pa.Schema
+    cursor_types: tuple[pa.DataType, ...] = ()
+    """Types of the cursor columns; virtual columns (``_file_modified``) are not in the schema."""
+    rows_estimate: int | None = None
+    primary_key: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the types lose or how they are encoded: shown by ``plan``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Where a stream's cursor stands at the source.
+
+    Args:
+        high: the last row's cursor (``ORDER BY a DESC, b DESC LIMIT 1``, NULLs aside), at most the
+            cap; None for no such row.
+        null_rows: rows with a NULL in the cursor, counted.
+        rows_estimate: rows in ``(low, high]``; None where counting isn't cheap.
+        clock: the source's own time.
+    """
+
+    high: Cursor | None
+    null_rows: int = 0
+    rows_estimate: int | None = None
+    clock: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """What to read. ``schema`` is the one ``describe`` gave: read it exactly or fail.
+
+    ``known_files`` are digests (:func:`file_digest`) of files loaded before, for sources of files
+    that must refuse a changed one (``refuse_changed``).
+    """
+
+    ref: StreamRef
+    schema: pa.Schema
+    window: Window
+    batch_bytes: int = 4 * 1024 * 1024
+    known_files: frozenset[str] = frozenset()
+    refuse_changed: bool = False
+
+
+@dataclass(slots=True)
+class Reading:
+    """An open read: batches in the request's schema, then ``close`` (always, idempotent).
+
+    ``files`` fills up with the paths read while the batches are taken, for sources of files.
+    """
+
+    reader: pa.RecordBatchReader
+    close: Callable[[], None] = lambda: None
+    files: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCapabilities:
+    """What a source can do, as data, so that a plan can refuse before it touches the network."""
+
+    kinds: frozenset[str]
+    """Which of ``table``, ``query``, ``path`` a stream of this source may name."""
+    virtual_cursor: tuple[str, ...] = ()
+    """Virtual columns usable as cursor (``_file_modified``, ``_file_path``)."""
+
+
+class Source(ABC):
+    """A system rows come from. Safe to use from several threads at once."""
+
+    system: str
+    """The connector's type, as in ``type: postgres``."""
+    capabilities: SourceCapabilities
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """What makes this source itself (host, database, path), without secrets."""
+
+    @abstractmethod
+    def check(self) -> list[CheckItem]:
+        """Look whether it is reachable, its version, the round-trip time and the rights to read."""
+
+    @abstractmethod
+    def discover(self) -> list[Relation]:
+        """List what can be loaded.
+
+        Raises:
+            ConnectionFailedError: the system can't be reached.
+        """
+
+    @abstractmethod
+    def describe(self, ref: StreamRef) -> Shape:
+        """Return the stream's exact schema without reading it (files: a bounded sample).
+
+        Raises:
+            SchemaError: the table, file or a named column doesn't exist, or a cursor column can't
+                be ordered; the message lists what does exist.
+            SourceDataError: a file isn't what its name says.
+        """
+
+    @abstractmethod
+    def bounds(self, ref: StreamRef, low: Cursor | None, cap: Cursor | None) -> Bounds:
+        """Return the cursor's high bound, at most ``cap`` (inclusive, first column only)."""
+
+    @abstractmethod
+    def read(self, request: ReadRequest) -> Reading:
+        """Open the window for reading, in batches of about ``batch_bytes``.
+
+        Raises:
+            SourceDataError: from the reader, where data isn't what it claims to be.
+        """
+
+    def close(self) -> None:  # noqa: B027 - closing nothing is right for most sources
+        """Give back connections. Idempotent."""
+
+
+# --- destinations ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TargetColumn:
+    """A column of an existing target; ``arrow`` is the type to hand batches over in."""
+
+    name: str
+    ddl: str
+    arrow: pa.DataType
+    nullable: bool = True
+    has_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TargetShape:
+    """An existing target. ``dependants`` are what a swap would break (views, foreign keys ...)."""
+
+    columns: tuple[TargetColumn, ...]
+    rows_estimate: int | None = None
+    dependants: tuple[str, ...] = ()
+    is_table: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationCapabilities:
+    """What a destination can do, as data."""
+
+    actions: frozenset[str]
+    """The kinds of publish actions it carries out, all in one transaction."""
+    transactional: bool = True
+    max_identifier_bytes: int | None = None
+    max_columns: int | None = None
+    case_sensitive_names: bool = True
+    """Whether two columns may differ by case only."""
+    default_schema: str = ""
+
+
+class StagedRows(Protocol):
+    """The rows of one load on their way into a destination."""
+
+    schema: pa.Schema
+    """Names and types as the destination's ``landing``/``describe`` asked for."""
+
+    def reader(self) -> pa.RecordBatchReader:
+        """Return the batches; taken once."""
+        ...
+
+    def finish(self) -> Counts:
+        """After the last batch: audit, and return what reader and rules counted.
+
+        Raises:
+            ConduitError: what broke the read (the driver in between only saw a broken stream), or
+                a rule for the whole load.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What a commit ended with; ``replayed`` when the ledger had the load already."""
+
+    record: LedgerRecord
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CleanItem:
+    """Something that ``conduit clean`` removes: kind (``staging``, ``record``), name, why."""
+
+    kind: str
+    name: str
+    reason: str
+
+
+class Destination(ABC):
+    """A system rows go to, with the ledger beside them. Safe to use from several threads at once."""
+
+    system: str
+    capabilities: DestinationCapabilities
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """What makes this destination itself, without secrets; part of each target's fingerprint."""
+
+    @abstractmethod
+    def check(self, schemas: tuple[str, ...]) -> list[CheckItem]:
+        """Look at reach, version, round trip and the rights a load into ``schemas`` needs."""
+
+    @abstractmethod
+    def describe(self, target: Table) -> TargetShape | None:
+        """Return the target as it is on the primary, or None where it doesn't exist. Read-only."""
+
+    @abstractmethod
+    def landing(self, field: pa.Field) -> Landing:
+        """Return where a source column lands in a new table.
+
+        Raises:
+            SchemaError: there is no place for its type.
+        """
+
+    @abstractmethod
+    def records(self, target: Table | None) -> list[LedgerRecord]:
+        """Return the ledger of one target, or of all, by version. Read-only; none: empty."""
+
+    @abstractmethod
+    def render(self, publish: Publish) -> list[str]:
+        """Return, as text, exactly the statements that :meth:`commit` would carry out. Read-only."""
+
+    @abstractmethod
+    def commit(self, publish: Publish, rows: StagedRows | None, emit: Emit) -> Commit:
+        """Carry out ``publish`` in one transaction and record it; ``rows`` None: a record alone.
+
+        Emits ``PublishStarted`` (lock held) and ``CommitStarted``.
+
+        Raises:
+            ConcurrentLoadError: a requirement doesn't hold under the lock.
+            StateError: the target belongs to another stream.
+            GuardError: a guard doesn't hold.
+            PublishUnknownError: the commit's outcome can't be asked for now.
+            PublishError: the destination refused; nothing was published.
+        """
+
+    @abstractmethod
+    def scan(self, target: Table, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
+        """Read a table of the destination; the reader holds its connection until it is closed."""
+
+    def close(self) -> None:  # noqa: B027 - closing nothing is right for some destinations
+        """Give back connections and file locks. Idempotent; the next call opens again."""
+
+
+@runtime_checkable
+class Cleans(Protocol):
+    """Trait: a destination that leaves things behind that age away."""
+
+    def clean(self, older_than: timedelta, *, dry_run: bool) -> list[CleanItem]:
+        """Remove staging and old ledger records, never a chain's newest; return what went."""
+        ...

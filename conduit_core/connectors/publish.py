@@ -1,0 +1,233 @@
+"""Publish is data: requirements and actions, made by a strategy, carried out by a destination.
+
+All of it is frozen and JSON-serialisable, so that ``conduit plan --sql`` can print what publish will
+do, another process can do it, and strategies are tested without a server.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from conduit_core.errors import GuardError
+from conduit_core.state.ledger import LedgerRecord
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Column(_Data):
+    """A column of the target as it will be: name, the destination's DDL type, nullability."""
+
+    name: str
+    ddl: str
+    nullable: bool = True
+
+
+# --- requirements: checked under the target's lock, inside the transaction ------------------------
+
+
+class NoNewerRecord(_Data):
+    """No record newer than ``version`` but given-window ones (a watermark, full or replay load)."""
+
+    kind: Literal["no_newer_record"] = "no_newer_record"
+    version: int
+
+
+class NoOverlappingRecord(_Data):
+    """No record newer than ``version`` overlaps the window (a given-window load)."""
+
+    kind: Literal["no_overlapping_record"] = "no_overlapping_record"
+    version: int
+    window: str
+
+
+class OwnedBy(_Data):
+    """The target's chain is empty or belongs to this stream of this pipeline."""
+
+    kind: Literal["owned_by"] = "owned_by"
+    pipeline: str
+    stream: str
+
+
+class TargetIs(_Data):
+    """The target still has just the columns the plan saw (names, in order; None: no table)."""
+
+    kind: Literal["target_is"] = "target_is"
+    columns: tuple[str, ...] | None
+
+
+Requirement = Annotated[
+    NoNewerRecord | NoOverlappingRecord | OwnedBy | TargetIs, Field(discriminator="kind")
+]
+
+
+# --- actions: carried out in order ----------------------------------------------------------------
+
+
+class CreateTable(_Data):
+    """Create the target with these columns (its schema too, where systems have schemas)."""
+
+    kind: Literal["create_table"] = "create_table"
+    columns: tuple[Column, ...]
+
+
+class AppendStaged(_Data):
+    """Insert the staged rows into the target. Counts ``inserted``."""
+
+    kind: Literal["append_staged"] = "append_staged"
+
+
+class ReplaceWithStaged(_Data):
+    """Make the staged rows the target's whole content. Counts ``inserted`` and ``removed``.
+
+    ``swap`` fills a new table with ``columns`` and puts it in the old one's place, carrying over
+    indexes, constraints, owner, grants, comments and identity where the system has them;
+    ``in_place`` deletes and inserts.
+    """
+
+    kind: Literal["replace_with_staged"] = "replace_with_staged"
+    how: Literal["swap", "in_place"]
+    columns: tuple[Column, ...]
+
+
+class DeleteWindow(_Data):
+    """Delete the target's rows inside a window (``Window`` JSON). Counts ``removed``."""
+
+    kind: Literal["delete_window"] = "delete_window"
+    window: str
+
+
+class DeleteMatching(_Data):
+    """Delete target rows whose values of ``columns`` occur in the staged rows. Counts ``removed``.
+
+    Comes before :class:`AppendStaged`; the staged rows then wait in a temporary relation.
+    """
+
+    kind: Literal["delete_matching"] = "delete_matching"
+    columns: tuple[str, ...]
+
+
+class Guard(_Data):
+    """Stop the load, inside its transaction, unless ``expr`` holds over the counts known so far.
+
+    ``expr`` compares sums, products and quotients of counts and numbers; ``and``, ``or``, ``not``.
+    Names: the kinds of :class:`Counts`, ``removed``, ``target_rows`` (before the load).
+    """
+
+    kind: Literal["guard"] = "guard"
+    expr: str
+    message: str
+    command: str | None = None
+
+
+class RecordLoad(_Data):
+    """Write the ledger record; version and counts are filled in inside the transaction.
+
+    ``schema_text`` is the load's schema as JSON, kept once in ``_conduit_schemas`` under the
+    record's ``schema_fingerprint``.
+    """
+
+    kind: Literal["record_load"] = "record_load"
+    record: LedgerRecord
+    schema_text: str
+
+
+Action = Annotated[
+    CreateTable
+    | AppendStaged
+    | ReplaceWithStaged
+    | DeleteWindow
+    | DeleteMatching
+    | Guard
+    | RecordLoad,
+    Field(discriminator="kind"),
+]
+
+
+class Publish(_Data):
+    """One transaction on one target: what must hold, and what to do."""
+
+    target_schema: str
+    target_table: str
+    staged_columns: tuple[str, ...]
+    requirements: tuple[Requirement, ...]
+    actions: tuple[Action, ...]
+
+    @property
+    def record(self) -> LedgerRecord:
+        """The ledger record that the last action writes."""
+        for action in self.actions:
+            if isinstance(action, RecordLoad):
+                return action.record
+        raise ValueError("a publish without RecordLoad")
+
+    @property
+    def action_kinds(self) -> frozenset[str]:
+        """The kinds of its actions, to compare with a destination's capabilities."""
+        return frozenset(a.kind for a in self.actions)
+
+
+BALANCE = Guard(
+    expr="read == inserted + updated + unchanged + deleted + deduplicated + superseded + rejected",
+    message="the balance does not hold: not every row read is accounted for",
+)
+
+_BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+_COMPARE: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+
+def check_guard(guard: Guard, counts: Mapping[str, int]) -> None:
+    """Evaluate a guard over counts.
+
+    Raises:
+        GuardError: it doesn't hold; the message lists the counts it looked at.
+        ValueError: the expression uses something else than counts, numbers and comparisons.
+    """
+    used: dict[str, int] = {}
+
+    def number(node: ast.expr) -> float:
+        match node:
+            case ast.Constant(value=int() | float() as value):
+                return value
+            case ast.Name(id=name) if name in counts:
+                used[name] = counts[name]
+                return counts[name]
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+                return _BINARY[type(op)](number(left), number(right))
+            case _:
+                raise ValueError(f"not allowed in a guard: {ast.unparse(node)}")
+
+    def truth(node: ast.expr) -> bool:
+        match node:
+            case ast.BoolOp(op=ast.And(), values=values):
+                return all([truth(v) for v in values])
+            case ast.BoolOp(values=values):
+                return any([truth(v) for v in values])
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return not truth(operand)
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
+                return _COMPARE[type(op)](number(left), number(right))
+            case _:
+                raise ValueError(f"not allowed in a guard: {ast.unparse(node)}")
+
+    if not truth(ast.parse(guard.expr, mode="eval").body):
+        facts = ", ".join(f"{name} {value}" for name, value in used.items())
+        raise GuardError(f"{guard.message} ({facts})", command=guard.command)

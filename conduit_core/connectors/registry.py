@@ -1,0 +1,77 @@
+"""Which connectors there are: entry points of the group ``conduit.connectors``, ours included."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from pydantic import BaseModel
+
+from conduit_core.connectors.base import Context, Destination, Source
+from conduit_core.errors import ConfigError
+
+GROUP = "conduit.connectors"
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """What an entry point gives: option model and factories. Building one opens no connection.
+
+    Args:
+        name: the ``type:`` in pipeline files.
+        options: the pydantic model (``extra="forbid"``) of the connection's options.
+        source: makes a source from its options, or None if it isn't one.
+        destination: makes a destination from options, schema and internal schema, or None.
+        title: one line for ``conduit connectors``.
+        extra: the extra of ``conduit-load`` that brings its driver, or "".
+    """
+
+    name: str
+    options: type[BaseModel]
+    source: Callable[[BaseModel, Context], Source] | None = None
+    destination: (
+        Callable[[BaseModel, Context, str | None, str | None, float], Destination] | None
+    ) = None
+    title: str = ""
+    extra: str = ""
+
+
+@cache
+def _points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def names() -> list[str]:
+    """Return the types that are installed, sorted."""
+    return sorted(_points())
+
+
+def get(name: str) -> Connector:
+    """Return a connector by its type.
+
+    Raises:
+        ConfigError: no such type is installed; the message names the nearest.
+    """
+    point = _points().get(name)
+    if point is None:
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(
+            f"no connector of type {name!r}{hint} Installed: {', '.join(names())}",
+            command="conduit connectors",
+        )
+    connector = point.load()
+    if not isinstance(connector, Connector):
+        raise ConfigError(f"the entry point {point.value!r} is not a Connector")
+    return connector
+
+
+def missing_driver(connector: str, extra: str, error: ImportError) -> ConfigError:
+    """Return the error for a driver that isn't installed, with the line that installs it."""
+    return ConfigError(
+        f"the {connector} connector needs {error.name or 'its driver'}, which isn't installed",
+        command=f"pip install 'conduit-load[{extra}]'",
+    )

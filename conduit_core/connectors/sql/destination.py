@@ -1,0 +1,560 @@
+"""The publish walk that every SQL destination shares: lock, replay check, requirements, actions, commit.
+
+A system's own class gives the session, the dialect, the catalogue reads and the swap; see
+``SqlDestination``'s abstract methods. The order of the walk is the design's section 5.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+
+from conduit_core.connectors.base import (
+    CleanItem,
+    Commit,
+    Destination,
+    StagedRows,
+)
+from conduit_core.connectors.publish import (
+    AppendStaged,
+    Column,
+    CreateTable,
+    DeleteMatching,
+    DeleteWindow,
+    Guard,
+    NoNewerRecord,
+    NoOverlappingRecord,
+    OwnedBy,
+    Publish,
+    RecordLoad,
+    ReplaceWithStaged,
+    TargetIs,
+    check_guard,
+)
+from conduit_core.connectors.sql.ledger import LedgerSql, from_row, to_row
+from conduit_core.connectors.sql.predicate import window_predicate
+from conduit_core.connectors.sql.session import SqlSession, Value
+from conduit_core.errors import (
+    ConcurrentLoadError,
+    ConduitError,
+    PublishError,
+    PublishUnknownError,
+    StateError,
+)
+from conduit_core.events import CommitStarted, Emit, PublishStarted
+from conduit_core.state.ledger import Counts, LedgerRecord, newest
+from conduit_core.state.window import Window
+from conduit_core.types.dialect import Dialect, Landing, Table
+
+SQL_ACTIONS = frozenset(
+    {
+        "create_table",
+        "append_staged",
+        "replace_with_staged",
+        "delete_window",
+        "delete_matching",
+        "guard",
+        "record_load",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    """One statement; ``count`` names what its affected rows add to."""
+
+    text: str
+    values: tuple[Value, ...] = ()
+    count: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """The staged rows stream into a table; ``count`` names what the driver's row count adds to."""
+
+    table: Table
+    columns: tuple[Column, ...]
+    count: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CountRows:
+    """``target_rows`` becomes the target's number of rows."""
+
+    table: Table
+
+
+Step = Sql | Ingest | CountRows | Guard
+
+
+class SqlDestination(Destination):
+    """A destination whose publish is one SQL transaction."""
+
+    dialect: Dialect
+    ledger: LedgerSql
+
+    # --- what a system gives ----------------------------------------------------------------------
+
+    @abstractmethod
+    def session(self) -> SqlSession:
+        """Open a session (writes allowed).
+
+        Raises:
+            ConnectionFailedError: the system can't be reached, or refuses us.
+        """
+
+    @abstractmethod
+    def explain(self, error: Exception, publish: Publish | None) -> ConduitError:
+        """Turn a driver's error into ours: what, where, whether a retry helps; no secrets."""
+
+    @abstractmethod
+    def has_ledger(self, session: SqlSession) -> bool:
+        """Say whether the internal tables exist."""
+
+    @abstractmethod
+    def target_columns(self, session: SqlSession, target: Table) -> tuple[Column, ...] | None:
+        """Return the target's columns from the catalogue, in order; None where it doesn't exist."""
+
+    @abstractmethod
+    def create_schema(self, session: SqlSession, schema: str) -> list[str]:
+        """Return the DDL that makes ``schema`` if it isn't there and the system has schemas."""
+
+    @abstractmethod
+    def swap(self, session: SqlSession, target: Table, new: Table, columns: tuple[Column, ...]) -> list[str]:
+        """Return the statements that put the filled ``new`` table in ``target``'s place.
+
+        Called after the rows are in: indexes, constraints, owner, grants, comments and identity of
+        the old table are carried over here.
+        """
+
+    def landing(self, field: pa.Field) -> Landing:
+        """Return where a source column lands in a new table."""
+        return self.dialect.landing(field)
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    def records(self, target: Table | None) -> list[LedgerRecord]:
+        """Return the ledger of one target, or of all, by version."""
+        session = self.session()
+        try:
+            if not self.has_ledger(session):
+                return []
+            return self._records(session, target)
+        except ConduitError:
+            raise
+        except Exception as error:
+            raise self.explain(error, None) from error
+        finally:
+            session.close()
+
+    def _records(self, session: SqlSession, target: Table | None) -> list[LedgerRecord]:
+        if target is None:
+            return [from_row(r) for r in session.rows(self.ledger.select())]
+        sql = self.ledger.select(("target_schema", "target_table"))
+        return [from_row(r) for r in session.rows(sql, (target.schema, target.name))]
+
+    def render(self, publish: Publish) -> list[str]:
+        """Return, as text, the statements of :meth:`commit`, in order."""
+        target = Table(publish.target_schema, publish.target_table)
+        session = self.session()
+        try:
+            existing = self.target_columns(session, target)
+            lines = [] if self.has_ledger(session) else self.ledger.create()
+            for step in self._steps(publish, session, existing):
+                match step:
+                    case Sql(text=text):
+                        lines.append(text)
+                    case Ingest(table=table, columns=columns):
+                        lines.extend(session.ingest_text(table, columns))
+                    case CountRows(table=table):
+                        lines.append(f"SELECT count(*) FROM {self.dialect.table(table)}")
+                    case Guard(expr=expr, message=message):
+                        lines.append(f"-- guard: {expr} (else: {message})")
+            if any(isinstance(a, RecordLoad) for a in publish.actions):
+                lines.extend([self.ledger.insert_schema(), self.ledger.insert()])
+            return lines
+        finally:
+            session.close()
+
+    # --- publishing -----------------------------------------------------------------------------------
+
+    def commit(self, publish: Publish, rows: StagedRows | None, emit: Emit) -> Commit:
+        """Carry out ``publish`` in one transaction; see :meth:`Destination.commit`."""
+        target = Table(publish.target_schema, publish.target_table)
+        record = publish.record
+        session = self.session()
+        try:
+            try:
+                self._bootstrap(session)
+                session.begin(self.lock_name(target))
+                emit(PublishStarted(pipeline=record.pipeline, stream=record.stream, load_id=record.load_id))
+                chain = self._records(session, target)
+                if found := find_load(chain, record):
+                    session.rollback()
+                    return Commit(found, replayed=True)
+                existing = self.target_columns(session, target)
+                check_requirements(publish, chain, existing)
+                final = self._carry_out(publish, rows, session, existing, chain)
+                emit(CommitStarted(pipeline=record.pipeline, stream=record.stream, load_id=record.load_id))
+            except BaseException as error:
+                session.rollback()
+                if isinstance(error, ConduitError) or not isinstance(error, Exception):
+                    raise
+                raise self.explain(error, publish) from error
+            try:
+                session.commit()
+            except Exception as error:  # noqa: BLE001 - the ledger, not the error, says what happened
+                return self._settle(publish, error)
+            return Commit(final)
+        finally:
+            session.close()
+
+    def lock_name(self, target: Table) -> str:
+        """Return the name of the target's lock."""
+        return f"{self.ledger.schema}:{target}"
+
+    def _bootstrap(self, session: SqlSession) -> None:
+        if self.has_ledger(session):
+            return
+        session.begin("conduit:bootstrap")
+        try:
+            for statement in (*self.create_schema(session, self.ledger.schema), *self.ledger.create()):
+                session.execute(statement)
+            session.commit()
+        except BaseException:
+            session.rollback()
+            raise
+
+    def _carry_out(
+        self,
+        publish: Publish,
+        rows: StagedRows | None,
+        session: SqlSession,
+        existing: tuple[Column, ...] | None,
+        chain: list[LedgerRecord],
+    ) -> LedgerRecord:
+        counts: dict[str, int] = dict.fromkeys((*Counts.model_fields, "removed", "target_rows"), 0)
+        for step in self._steps(publish, session, existing):
+            match step:
+                case Sql(text=text, values=values, count=count):
+                    affected = session.execute(text, values)
+                    if count:
+                        counts[count] += affected
+                case Ingest(table=table, columns=columns, count=count):
+                    taken = _ingest(session, table, columns, rows, counts)
+                    if count:
+                        counts[count] += taken
+                case CountRows(table=table):
+                    counts["target_rows"] = _scalar(
+                        session, f"SELECT count(*) FROM {self.dialect.table(table)}"
+                    )
+                case Guard():
+                    check_guard(step, counts)
+        return self._record(publish, session, counts, chain)
+
+    def _record(
+        self,
+        publish: Publish,
+        session: SqlSession,
+        counts: Mapping[str, int],
+        chain: list[LedgerRecord],
+    ) -> LedgerRecord:
+        action = next(a for a in publish.actions if isinstance(a, RecordLoad))
+        last = newest(chain)
+        now = datetime.now(UTC)
+        record = action.record.model_copy(
+            update={
+                "version": (last.version if last else 0) + 1,
+                "counts": Counts(**{name: counts[name] for name in Counts.model_fields}),
+                "published_at": now,
+            }
+        )
+        session.execute(
+            self.ledger.insert_schema(), (record.schema_fingerprint, action.schema_text, now)
+        )
+        session.execute(self.ledger.insert(), to_row(record))
+        return record
+
+    def _steps(
+        self, publish: Publish, session: SqlSession, existing: tuple[Column, ...] | None
+    ) -> Iterator[Step]:
+        """Yield the statements of the actions, lazily: a swap looks at the catalogue at its turn."""
+        target = Table(publish.target_schema, publish.target_table)
+        columns = tuple(
+            c for n in publish.staged_columns for c in existing or () if c.name == n
+        )
+        guards = [a for a in publish.actions if isinstance(a, Guard)]
+        if existing is not None and any("target_rows" in g.expr for g in guards):
+            yield CountRows(target)
+        waits = next((a for a in publish.actions if isinstance(a, DeleteMatching)), None)
+        temp = Table("", temp_name("stage", publish.record.load_id))
+        for action in publish.actions:
+            match action:
+                case CreateTable(columns=wanted):
+                    for statement in self.create_schema(session, target.schema):
+                        yield Sql(statement)
+                    yield Sql(self.create_table(target, wanted))
+                    columns = wanted
+                case DeleteWindow(window=text):
+                    window = Window.from_json(text)
+                    yield self._delete_window(target, window)
+                case DeleteMatching(columns=keys):
+                    yield Sql(self.create_temp(temp, columns))
+                    yield Ingest(temp, columns)
+                    yield Sql(self._delete_matching(target, temp, keys), count="removed")
+                case AppendStaged() if waits is not None:
+                    names = self.dialect.columns([c.name for c in columns])
+                    yield Sql(
+                        f"INSERT INTO {self.dialect.table(target)} ({names})"
+                        f" SELECT {names} FROM {self.dialect.table(temp)}",
+                        count="inserted",
+                    )
+                    yield Sql(f"DROP TABLE {self.dialect.table(temp)}")
+                case AppendStaged():
+                    yield Ingest(target, columns, count="inserted")
+                case ReplaceWithStaged(how="in_place"):
+                    yield Sql(f"DELETE FROM {self.dialect.table(target)}", count="removed")
+                    yield Ingest(target, columns, count="inserted")
+                case ReplaceWithStaged(columns=wanted):
+                    new = Table(target.schema, temp_name("new", publish.record.load_id))
+                    yield Sql(self.create_table(new, wanted))
+                    yield Ingest(new, wanted, count="inserted")
+                    for statement in self.swap(session, target, new, wanted):
+                        yield Sql(statement)
+                case Guard():
+                    yield action
+                case RecordLoad():
+                    return
+
+    def create_table(self, table: Table, columns: tuple[Column, ...]) -> str:
+        """Return the DDL of a new table."""
+        parts = [
+            f"{self.dialect.quote(c.name)} {c.ddl}{'' if c.nullable else ' NOT NULL'}"
+            for c in columns
+        ]
+        return f"CREATE TABLE {self.dialect.table(table)} ({', '.join(parts)})"
+
+    def create_temp(self, table: Table, columns: tuple[Column, ...]) -> str:
+        """Return the DDL of a temporary relation of this transaction."""
+        parts = [f"{self.dialect.quote(c.name)} {c.ddl}" for c in columns]
+        return f"CREATE TEMPORARY TABLE {self.dialect.table(table)} ({', '.join(parts)})"
+
+    def _delete_window(self, target: Table, window: Window) -> Sql:
+        columns = window.low.columns if window.low else window.high.columns if window.high else ()
+        where = window_predicate(
+            window, columns, self.dialect.quote, self.bind
+        )
+        text = f"DELETE FROM {self.dialect.table(target)}"
+        if where.sql:
+            text += f" WHERE {where.sql}"
+        return Sql(text, where.values, count="removed")
+
+    def bind(self, position: int, value: pa.Scalar) -> str:
+        """Return the placeholder of a typed value; a system may add a cast."""
+        return self.dialect.param(position)
+
+    def _delete_matching(self, target: Table, temp: Table, keys: tuple[str, ...]) -> str:
+        same = " AND ".join(f"s.{self.dialect.quote(k)} = t.{self.dialect.quote(k)}" for k in keys)
+        return (
+            f"DELETE FROM {self.dialect.table(target)} AS t WHERE EXISTS"
+            f" (SELECT 1 FROM {self.dialect.table(temp)} AS s WHERE {same})"
+        )
+
+    def _settle(self, publish: Publish, error: Exception) -> Commit:
+        """Ask the ledger, under the target's lock, what became of a commit that failed.
+
+        The lock is free only when the old backend is done, so the answer is final.
+        """
+        record = publish.record
+        target = Table(publish.target_schema, publish.target_table)
+        try:
+            session = self.session()
+        except ConduitError as unreachable:
+            raise PublishUnknownError(
+                "the connection died during the commit and the destination can't be reached:"
+                " whether the load was published will be settled by the next run",
+                state="unknown until the destination answers; running again is safe",
+                command="conduit run",
+            ) from unreachable
+        try:
+            session.begin(self.lock_name(target))
+            found = find_load(self._records(session, target), record)
+            session.rollback()
+        except Exception as unanswered:
+            raise PublishUnknownError(
+                "the connection died during the commit and the ledger can't be asked now",
+                state="unknown until the destination answers; running again is safe",
+                command="conduit run",
+            ) from unanswered
+        finally:
+            session.close()
+        if found is not None:
+            return Commit(found)
+        explained = self.explain(error, publish)
+        if isinstance(explained, PublishError):
+            raise explained from error
+        raise PublishError(
+            f"the commit failed: {explained.message}", retry="step", command="conduit run"
+        ) from error
+
+    # --- cleaning -------------------------------------------------------------------------------------
+
+    def clean(self, older_than: timedelta, *, dry_run: bool) -> list[CleanItem]:
+        """Remove ledger records older than ``older_than`` that no later plan needs."""
+        session = self.session()
+        items: list[CleanItem] = []
+        try:
+            if not self.has_ledger(session):
+                return []
+            border = datetime.now(UTC) - older_than
+            old = removable(self._records(session, None), border)
+            if not dry_run and old:
+                session.begin("conduit:clean")
+                q = self.dialect.quote
+                sql = (
+                    f"DELETE FROM {self.dialect.table(self.ledger.table('_conduit_ledger'))}"
+                    f" WHERE {q('load_id')} = {self.dialect.param(1)}"
+                )
+                for record in old:
+                    session.execute(sql, (record.load_id,))
+                session.commit()
+            for record in old:
+                name = f"{record.target_schema}.{record.target_table} version {record.version}"
+                items.append(CleanItem("record", name, f"published {record.published_at:%Y-%m-%d}"))
+            return items
+        except ConduitError:
+            session.rollback()
+            raise
+        except Exception as error:
+            session.rollback()
+            raise self.explain(error, None) from error
+        finally:
+            session.close()
+
+
+def _ingest(
+    session: SqlSession,
+    table: Table,
+    columns: tuple[Column, ...],
+    rows: StagedRows | None,
+    counts: dict[str, int],
+) -> int:
+    if rows is None:
+        raise PublishError("this publish needs rows and was given none")
+    try:
+        taken = session.ingest(table, columns, rows.reader())
+    except Exception:
+        rows.finish()  # raises what really broke the stream, if the stream was what broke
+        raise
+    counts.update(rows.finish().model_dump(exclude={"inserted", "updated", "unchanged", "deleted"}))
+    return taken
+
+
+def _scalar(session: SqlSession, sql: str) -> int:
+    value = session.rows(sql)[0][0]
+    if not isinstance(value, int):
+        raise TypeError(f"not a count: {value!r}")
+    return value
+
+
+def temp_name(role: str, load_id: str) -> str:
+    """Return the name of a private relation of a load: short, lower case, unlikely to be taken."""
+    return f"_conduit_{role}_{hashlib.sha256(load_id.encode()).hexdigest()[:12]}"
+
+
+def find_load(chain: list[LedgerRecord], record: LedgerRecord) -> LedgerRecord | None:
+    """Return the chain's record of the same load, or of the same request under the same key."""
+    for known in chain:
+        if known.load_id == record.load_id:
+            return known
+        if record.request_key and known.request_key == record.request_key:
+            if known.request == record.request:
+                return known
+            raise StateError(
+                f"request key {record.request_key!r} was used for another request"
+                f" ({known.request}); keys are unique per target",
+                command="conduit runs",
+            )
+    return None
+
+
+def check_requirements(
+    publish: Publish, chain: list[LedgerRecord], existing: tuple[Column, ...] | None
+) -> None:
+    """Check what the plan relied on, under the lock.
+
+    Raises:
+        ConcurrentLoadError: another load was published, or the table was altered, since the plan.
+        StateError: the target belongs to another stream.
+    """
+    last = newest(chain)
+    for requirement in publish.requirements:
+        match requirement:
+            case OwnedBy(pipeline=pipeline, stream=stream):
+                if last is not None and (last.pipeline, last.stream) != (pipeline, stream):
+                    raise owned_by_another(last, f"{publish.target_schema}.{publish.target_table}")
+            case NoNewerRecord(version=version):
+                newer = [r for r in chain if r.version > version and not r.is_given]
+                if newer:
+                    raise _overtaken(newer[-1])
+            case NoOverlappingRecord(version=version, window=text):
+                window = Window.from_json(text)
+                for r in chain:
+                    if r.version > version and _touches(r, window):
+                        raise _overtaken(r)
+            case TargetIs(columns=columns):
+                now = None if existing is None else tuple(c.name for c in existing)
+                if now != columns:
+                    raise ConcurrentLoadError(
+                        f"the target changed since the plan: columns were {columns}, are {now}",
+                        command="conduit plan",
+                    )
+
+
+def _touches(record: LedgerRecord, window: Window) -> bool:
+    return not record.is_given or Window.from_json(record.load_window).overlaps(window)
+
+
+def _overtaken(record: LedgerRecord) -> ConcurrentLoadError:
+    return ConcurrentLoadError(
+        f"load {record.load_id} of the same target was published meanwhile (version"
+        f" {record.version}); this load was rolled back",
+        command="conduit run",
+    )
+
+
+def owned_by_another(record: LedgerRecord, target: str) -> StateError:
+    """Return the error for a target whose chain another stream has claimed."""
+    return StateError(
+        f"{target} belongs to stream {record.stream!r} of pipeline {record.pipeline!r}; to take"
+        " it over on purpose: `conduit state adopt`",
+        command="conduit state adopt",
+    )
+
+
+def removable(records: list[LedgerRecord], border: datetime) -> list[LedgerRecord]:
+    """Return the records that may go: old, and neither a chain's newest nor its watermark's.
+
+    Records that remember files (an append of files) and given windows stay: later plans ask them.
+    """
+    newest_of: dict[tuple[str, str], int] = {}
+    mark_of: dict[tuple[str, str], int] = {}
+    for record in records:
+        key = (record.target_schema, record.target_table)
+        newest_of[key] = max(newest_of.get(key, 0), record.version)
+        if not record.is_given:
+            mark_of[key] = max(mark_of.get(key, 0), record.version)
+    return [
+        r
+        for r in records
+        if r.published_at < border
+        and r.version != newest_of[(r.target_schema, r.target_table)]
+        and r.version != mark_of.get((r.target_schema, r.target_table))
+        and not r.is_given
+        and '"files":' not in r.load_window
+    ]

@@ -1,0 +1,131 @@
+"""The ``_conduit_*`` tables in SQL: their DDL, the record as a row, and back. Pure text and data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from conduit_core.connectors.sql.session import Row, Value
+from conduit_core.state.ledger import Counts, LedgerRecord
+from conduit_core.types.dialect import Dialect, Table
+
+LEDGER = "_conduit_ledger"
+SCHEMAS = "_conduit_schemas"
+
+_COUNTS = tuple(Counts.model_fields)
+_TIMES = ("started_at", "published_at")
+_NULLABLE = ("request_key", "cursor")
+COLUMNS: tuple[str, ...] = (
+    "target_schema", "target_table", "version", "pipeline", "stream", "load_id", "request",
+    "request_key", "mode", "load_window", "cursor", *(f"rows_{c}" for c in _COUNTS),
+    "schema_fingerprint", "spec_fingerprint", "target_fingerprint", "runner", *_TIMES,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerTypes:
+    """The DDL types the internal tables use in one system."""
+
+    text: str
+    bigint: str
+    timestamptz: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSql:
+    """The statements on the internal tables of one destination.
+
+    Args:
+        dialect: quoting and placeholders.
+        types: DDL types.
+        schema: where the internal tables lie.
+    """
+
+    dialect: Dialect
+    types: LedgerTypes
+    schema: str
+
+    def table(self, name: str) -> Table:
+        """Return an internal table."""
+        return Table(self.schema, name)
+
+    def create(self) -> list[str]:
+        """Return the DDL of the internal tables; the caller holds the database-wide lock."""
+        q = self.dialect.quote
+        lines = []
+        for column in COLUMNS:
+            if column == "version" or column.startswith("rows_"):
+                kind = self.types.bigint
+            elif column in _TIMES:
+                kind = self.types.timestamptz
+            else:
+                kind = self.types.text
+            null = "" if column in _NULLABLE else " NOT NULL"
+            lines.append(f"{q(column)} {kind}{null}")
+        keys = self.dialect.columns(("target_schema", "target_table"))
+        lines.append(f"PRIMARY KEY ({keys}, {q('version')})")
+        lines.append(f"UNIQUE ({q('load_id')})")
+        lines.append(f"UNIQUE ({keys}, {q('request_key')})")
+        schemas = (
+            f"{q('schema_fingerprint')} {self.types.text} NOT NULL PRIMARY KEY",
+            f"{q('schema_text')} {self.types.text} NOT NULL",
+            f"{q('first_seen_at')} {self.types.timestamptz} NOT NULL",
+        )
+        return [
+            f"CREATE TABLE IF NOT EXISTS {self.dialect.table(self.table(LEDGER))} ({', '.join(lines)})",
+            f"CREATE TABLE IF NOT EXISTS {self.dialect.table(self.table(SCHEMAS))}"
+            f" ({', '.join(schemas)})",
+        ]
+
+    def select(self, where: tuple[str, ...] = ()) -> str:
+        """Return the query for records, by version; ``where`` names columns bound in order."""
+        sql = (
+            f"SELECT {self.dialect.columns(COLUMNS)}"
+            f" FROM {self.dialect.table(self.table(LEDGER))}"
+        )
+        if where:
+            conditions = [f"{self.dialect.quote(c)} = {self.dialect.param(i)}" for i, c in enumerate(where, 1)]
+            sql += f" WHERE {' AND '.join(conditions)}"
+        return f"{sql} ORDER BY {self.dialect.quote('version')}"
+
+    def insert(self) -> str:
+        """Return the insert of one record, all values bound in the order of ``COLUMNS``."""
+        marks = ", ".join(self.dialect.param(i) for i in range(1, len(COLUMNS) + 1))
+        return (
+            f"INSERT INTO {self.dialect.table(self.table(LEDGER))}"
+            f" ({self.dialect.columns(COLUMNS)}) VALUES ({marks})"
+        )
+
+    def insert_schema(self) -> str:
+        """Return the insert of a schema's text that leaves one already there alone (3 values)."""
+        q = self.dialect.quote
+        names = ("schema_fingerprint", "schema_text", "first_seen_at")
+        marks = ", ".join(self.dialect.param(i) for i in range(1, 4))
+        return (
+            f"INSERT INTO {self.dialect.table(self.table(SCHEMAS))} ({self.dialect.columns(names)})"
+            f" VALUES ({marks}) ON CONFLICT ({q('schema_fingerprint')}) DO NOTHING"
+        )
+
+
+def to_row(record: LedgerRecord) -> tuple[Value, ...]:
+    """Return the record's values in the order of ``COLUMNS``."""
+    data = record.model_dump()
+    counts = data.pop("counts")
+    data.update({f"rows_{name}": value for name, value in counts.items()})
+    return tuple(data[c] for c in COLUMNS)
+
+
+def _time(value: object) -> datetime:
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(moment, datetime):
+        raise TypeError(f"not a time: {value!r}")
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def from_row(row: Row) -> LedgerRecord:
+    """Return the record of a row in the order of ``COLUMNS``."""
+    data: dict[str, object] = dict(zip(COLUMNS, row, strict=True))
+    for name in _TIMES:
+        data[name] = _time(data[name])
+    data["counts"] = {c: data.pop(f"rows_{c}") for c in _COUNTS}
+    return LedgerRecord.model_validate(data)

@@ -1,0 +1,225 @@
+"""The typed events of a load: what happened, as data.
+
+Progress, logs, metrics, alerts and the crash harness are all listeners on these; the engine knows
+none of them. A listener that raises never aborts a load: :class:`Emitter` records it once.
+
+The order of one stream's load (fused)::
+
+    StreamStarted -> PlanReady -> [PublishStarted -> BatchRead* / BatchWritten* -> AuditStarted
+    -> CommitStarted -> Committed] -> StateMirrored -> StreamFinished | StreamFailed
+
+and around all streams ``RunStarted`` ... ``RunFinished``.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Literal, TextIO
+
+StageName = Literal["plan", "read", "cast", "write", "commit"]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened, when (UTC) and to which pipeline and stream."""
+
+    at: datetime = field(default_factory=_now)
+    pipeline: str = ""
+    stream: str = ""
+
+    @property
+    def name(self) -> str:
+        """The event's stable name in logs: the class name in snake case."""
+        text = type(self).__name__
+        return "".join(f"_{c.lower()}" if c.isupper() else c for c in text).lstrip("_")
+
+    def facts(self) -> dict[str, object]:
+        """Return every field as plain data (dates as ISO text), for logs and reports."""
+        out: dict[str, object] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            out[f.name] = value.isoformat() if isinstance(value, datetime) else value
+        return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """A run begins over these streams."""
+
+    streams: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStarted(Event):
+    """A stream's turn has come; nothing was read yet (fault point: before plan)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanReady(Event):
+    """The window is frozen. ``rows_estimate`` is None where the source can't tell cheaply."""
+
+    load_id: str
+    target: str
+    mode: str
+    window: str
+    guarantee: str
+    rows_estimate: int | None
+    seconds: float
+    empty: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrying(Event):
+    """A retryable error; the next attempt starts after ``wait_seconds``."""
+
+    error: str
+    attempt: int
+    wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishStarted(Event):
+    """The publish transaction is open and holds the target's lock."""
+
+    load_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRead(Event):
+    """A batch was read and cast; seconds are this batch's own. ``bytes`` is its Arrow size."""
+
+    load_id: str
+    rows: int
+    bytes: int
+    read_seconds: float
+    cast_seconds: float
+    queue_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchWritten(Event):
+    """The destination has taken a batch and asked for the next one (fault point: mid-stage)."""
+
+    load_id: str
+    rows: int
+    bytes: int
+    write_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditStarted(Event):
+    """Every row was read; whole-load checks begin (fault point: during audit)."""
+
+    load_id: str
+    rows_read: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitStarted(Event):
+    """Rows, deletes and ledger record are written; COMMIT comes next (fault point: before commit)."""
+
+    load_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed(Event):
+    """The destination has committed (fault point: after commit before mirror)."""
+
+    load_id: str
+    version: int
+    rows_read: int
+    rows_inserted: int
+    rows_updated: int
+    rows_deleted: int
+    rows_rejected: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateMirrored(Event):
+    """The runner's state store holds the new entry (fault point: after mirror before hooks)."""
+
+    load_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFinished(Event):
+    """A stream ended well: ``outcome`` is published, replayed or empty. Stage times in seconds."""
+
+    load_id: str
+    outcome: str
+    rows_read: int
+    bytes_read: int
+    watermark: str | None
+    seconds: float
+    stages: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFailed(Event):
+    """A stream failed; the four lines of its error are in ``lines``."""
+
+    error: str
+    exit_code: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """All streams are done (fault point: after hooks)."""
+
+    published: tuple[str, ...]
+    empty: tuple[str, ...]
+    failed: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice(Event):
+    """Something the user should know that is no failure (a rolled-forward state, a lossy type)."""
+
+    level: Literal["info", "warning"]
+    message: str
+
+
+Listener = Callable[[Event], None]
+Emit = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Drop the event: the ``emit`` of a call nobody listens to."""
+
+
+class Emitter:
+    """Hands each event to every listener, from any thread, and never raises.
+
+    Args:
+        listeners: called in order; one at a time.
+        complain: where the first failure of a listener is told, one line.
+    """
+
+    def __init__(self, listeners: tuple[Listener, ...] = (), complain: TextIO | None = None) -> None:
+        self._listeners = listeners
+        self._lock = threading.RLock()
+        self._broken: set[int] = set()
+        self._complain = complain
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            for position, listener in enumerate(self._listeners):
+                if position in self._broken:
+                    continue
+                try:
+                    listener(event)
+                except Exception as error:  # noqa: BLE001 - a listener must never abort a load
+                    self._broken.add(position)
+                    out = self._complain or sys.stderr
+                    out.write(f"listener {listener!r} failed and is off: {error!r}\n")

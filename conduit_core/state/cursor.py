@@ -1,0 +1,175 @@
+"""Cursor values: typed, exact, comparable, and as type-tagged JSON text.
+
+A cursor is compared column by column (lexicographically). Values keep the source's full precision:
+a timestamp is its integer of ticks, a decimal its digits.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Self
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from conduit_core.errors import ConfigError, StateError
+from conduit_core.types.schema import parse_type
+
+
+def _text(value: pa.Scalar) -> str:
+    kind = value.type
+    if pa.types.is_timestamp(kind):
+        # ISO text at the unit's precision; Arrow's own cast keeps every digit.
+        return str(value.cast(pa.timestamp(kind.unit)).cast(pa.string()).as_py()).replace(" ", "T")
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return bytes(value.as_py()).hex()
+    if pa.types.is_floating(kind):
+        return repr(value.as_py())
+    return str(value.cast(pa.string()).as_py())
+
+
+def _value(kind: pa.DataType, text: str) -> pa.Scalar:
+    if pa.types.is_timestamp(kind):
+        return pa.scalar(text).cast(pa.timestamp(kind.unit)).cast(kind)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return pa.scalar(bytes.fromhex(text), kind)
+    if pa.types.is_decimal(kind):
+        return pa.scalar(Decimal(text), kind)
+    if pa.types.is_time(kind):
+        return pa.scalar(time.fromisoformat(text), kind)
+    return pa.scalar(text).cast(kind)
+
+
+def _key(value: pa.Scalar) -> object:
+    """Return a Python value that orders like the column does."""
+    kind = value.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind):
+        scale = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+        unit = getattr(kind, "unit", None)
+        if unit is None:  # dates: days or milliseconds
+            return value.cast(pa.date32()).value
+        return value.value * scale[unit]
+    return value.as_py()
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A position in a stream: the cursor columns and one non-NULL value for each."""
+
+    columns: tuple[str, ...]
+    values: tuple[pa.Scalar, ...]
+
+    def to_json(self) -> str:
+        """Return the canonical type-tagged JSON text."""
+        items = [
+            {"column": c, "type": str(v.type), "value": _text(v)}
+            for c, v in zip(self.columns, self.values, strict=True)
+        ]
+        return json.dumps(items, separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            StateError: the text is not such JSON, or a value is not of its type.
+        """
+        try:
+            items = json.loads(text)
+            columns = tuple(str(i["column"]) for i in items)
+            values = tuple(_value(parse_type(str(i["type"])), str(i["value"])) for i in items)
+            if not columns:
+                raise ValueError("no columns")
+        except (ValueError, KeyError, TypeError, ArithmeticError, pa.ArrowException) as error:
+            raise StateError(
+                f"not a cursor: {text!r} ({error})", command="conduit state show"
+            ) from error
+        return cls(columns, values)
+
+    def compare(self, other: Cursor) -> int:
+        """Return -1, 0 or 1.
+
+        Raises:
+            StateError: the two don't have the same columns or comparable types.
+        """
+        if self.columns != other.columns:
+            raise StateError(
+                f"cursor columns differ: {list(self.columns)} and {list(other.columns)}",
+                command="conduit state show",
+            )
+        for a, b in zip(self.values, other.values, strict=True):
+            x, y = _key(a), _key(b)
+            try:
+                if x < y:  # type: ignore[operator]
+                    return -1
+                if x > y:  # type: ignore[operator]
+                    return 1
+            except TypeError as error:
+                raise StateError(
+                    f"cursor types differ: {a.type} and {b.type}", command="conduit state show"
+                ) from error
+        return 0
+
+    def display(self) -> str:
+        """Return the values for people: ISO text with Z for times in UTC."""
+        parts = []
+        for value in self.values:
+            text = _text(value)
+            if pa.types.is_timestamp(value.type) and value.type.tz:
+                text += "Z"
+            parts.append(text)
+        return ", ".join(parts)
+
+
+def parse_point(text: str, kind: pa.DataType, timezone: str | None) -> pa.Scalar:
+    """Read a value that a person typed (``--from``, ``--to``, ``--cursor``, ``initial:``).
+
+    Args:
+        text: ``2013-07-01``, ``2013-07-01T00:00:00Z``, ``42`` ...
+        kind: the cursor column's Arrow type.
+        timezone: the stream's ``cursor_timezone``; says what a text without an offset means, and
+            what a naive column holds when the text has one.
+
+    Raises:
+        ConfigError: the text is not a value of that type, or needs a timezone that is not given.
+    """
+    try:
+        if pa.types.is_timestamp(kind):
+            return _parse_timestamp(text, kind, timezone)
+        if pa.types.is_date(kind):
+            if len(text) > 10:
+                moment = datetime.fromisoformat(text)
+                if moment.tzinfo is not None:
+                    moment = moment.astimezone(_zone(timezone, text))
+                return pa.scalar(moment.date(), kind)
+            return pa.scalar(date.fromisoformat(text), kind)
+        return _value(kind, text)
+    except (ValueError, ArithmeticError, pa.ArrowException) as error:
+        raise ConfigError(f"{text!r} is not a value of the cursor's type {kind}: {error}") from error
+
+
+def _zone(timezone: str | None, text: str) -> ZoneInfo:
+    if timezone is None:
+        raise ConfigError(
+            f"{text!r} has a UTC offset but the cursor column has none: set cursor_timezone, or"
+            " give the value without an offset"
+        )
+    return ZoneInfo(timezone)
+
+
+def _parse_timestamp(text: str, kind: pa.TimestampType, timezone: str | None) -> pa.Scalar:
+    head, _, rest = text.partition(".")
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    moment = datetime.fromisoformat(head + rest[len(digits) :])
+    if kind.tz is None:
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(_zone(timezone, text)).replace(tzinfo=None)
+    elif moment.tzinfo is None:
+        moment = moment.replace(tzinfo=ZoneInfo(timezone or "UTC"))
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(ZoneInfo("UTC")).replace(tzinfo=None)
+    iso = moment.isoformat() + (f".{digits}" if digits else "")
+    return pa.scalar(iso).cast(pa.timestamp("ns" if len(digits) > 6 else "us")).cast(kind)

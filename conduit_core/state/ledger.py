@@ -1,0 +1,62 @@
+"""The ledger record: what one published load did to its target."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Counts(BaseModel):
+    """Rows of a load by what became of them; their sum over kinds is ``read`` (the balance)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    deduplicated: int = 0
+    superseded: int = 0
+    rejected: int = 0
+
+
+class LedgerRecord(BaseModel):
+    """One row of ``_conduit_ledger``. ``cursor`` and ``load_window`` are their classes' JSON text."""
+
+    model_config = ConfigDict(frozen=True)
+
+    target_schema: str
+    target_table: str
+    version: int
+    pipeline: str
+    stream: str
+    load_id: str
+    request: str
+    request_key: str | None = None
+    mode: str
+    load_window: str
+    cursor: str | None = None
+    counts: Counts = Counts()
+    schema_fingerprint: str
+    spec_fingerprint: str
+    target_fingerprint: str
+    runner: str = "{}"
+    started_at: datetime
+    published_at: datetime
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the record covers a given window: it leaves the watermark as it was."""
+        return '"kind":"given"' in self.load_window
+
+
+def newest(chain: list[LedgerRecord]) -> LedgerRecord | None:
+    """Return the record with the highest version."""
+    return max(chain, key=lambda r: r.version, default=None)
+
+
+def watermark_record(chain: list[LedgerRecord]) -> LedgerRecord | None:
+    """Return the newest record that isn't a given-window one: the base of a watermark load."""
+    return newest([r for r in chain if not r.is_given])

@@ -1,0 +1,160 @@
+"""Reconciling the state store with the ledger: one pure decision, first match wins (a table)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from conduit_core.errors import StateDivergedError, StateError
+from conduit_core.state.cursor import Cursor
+from conduit_core.state.ledger import LedgerRecord, newest, watermark_record
+from conduit_core.state.store import StateEntry
+
+Decision = Literal["equal", "roll_forward", "rewind"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What the plan goes on with.
+
+    Args:
+        decision: ``equal``, ``roll_forward`` (the store lagged) or ``rewind`` (a person's edit).
+        cursor: the watermark to read from; None is the start.
+        note: one line for the user, empty when there is nothing to say.
+    """
+
+    decision: Decision
+    cursor: Cursor | None
+    note: str = ""
+
+
+def reconcile(
+    chain: list[LedgerRecord],
+    stored: str | None,
+    *,
+    target_fingerprint: str,
+    columns: tuple[str, ...],
+    mode: str,
+) -> Reconciled:
+    """Decide which watermark a plan starts from.
+
+    Args:
+        chain: the target's ledger records.
+        stored: the store's raw text for the target, None when there is none.
+        target_fingerprint: of the target this pipeline writes to now.
+        columns: the stream's cursor columns.
+        mode: the stream's mode; a rewind of ``append`` is refused here.
+
+    Raises:
+        StateDivergedError: the entry is of another target, or ahead of the ledger, or of a
+            different load at the same version.
+        StateError: the entry is unreadable, of other columns or types, moved forward by hand, or
+            rewound under ``append``.
+    """
+    last = newest(chain)
+    base = watermark_record(chain)
+    cursor = _cursor_of(base, columns)
+    if stored is None:
+        note = "the state store is empty: it is rolled forward from the ledger" if last else ""
+        return Reconciled("roll_forward" if last else "equal", cursor, note)
+    try:
+        entry = StateEntry.from_json(stored)
+    except StateError:
+        if _other_fingerprint(stored, target_fingerprint):
+            raise _other_target() from None
+        raise
+    if entry.target_fingerprint != target_fingerprint:
+        raise _other_target()
+    if entry.is_edited:
+        return _edited(entry, cursor, columns, mode)
+    version = _version(entry)
+    known = last.version if last else 0
+    if version > known:
+        raise StateDivergedError(
+            f"the state store is at version {version} (load {entry.load_id}), the destination's"
+            f" ledger at {known}{f' (load {last.load_id})' if last else ''}: the destination was"
+            " restored or emptied. To go on from the destination: `conduit state reset`; to skip"
+            " what the lost loads held: `conduit state set --cursor VALUE --skip`",
+            command="conduit state reset",
+        )
+    if version < known:
+        note = f"the state store is at version {version}, the ledger at {known}: rolled forward"
+        return Reconciled("roll_forward", cursor, note)
+    if last is not None and entry.load_id != last.load_id:
+        raise StateDivergedError(
+            f"version {version} is load {entry.load_id} in the state store and load {last.load_id}"
+            " in the destination's ledger: one of them was restored. To go on from the"
+            " destination: `conduit state reset`",
+            command="conduit state reset",
+        )
+    return Reconciled("equal", cursor)
+
+
+def _other_fingerprint(stored: str, fingerprint: str) -> bool:
+    return '"target_fingerprint"' in stored and fingerprint not in stored
+
+
+def _other_target() -> StateDivergedError:
+    return StateDivergedError(
+        "the state store's entry belongs to another target (destination, schema or table): the"
+        " pipeline file wins, but not silently. If the move is meant, clear the entry",
+        command="conduit state show",
+    )
+
+
+def _version(entry: StateEntry) -> int:
+    try:
+        return int(entry.version)
+    except ValueError as error:
+        raise StateError(
+            f"the state store's version is not a number: {entry.version!r}",
+            command="conduit state show",
+        ) from error
+
+
+def _cursor_of(record: LedgerRecord | None, columns: tuple[str, ...]) -> Cursor | None:
+    if record is None or record.cursor is None or not columns:
+        return None
+    cursor = Cursor.from_json(record.cursor)
+    if cursor.columns != columns:
+        raise StateError(
+            f"the watermark is over {list(cursor.columns)}, the stream's cursor is now"
+            f" {list(columns)}: set a watermark for the new columns, or load everything again",
+            command="conduit run --full-refresh",
+        )
+    return cursor
+
+
+def _edited(
+    entry: StateEntry, cursor: Cursor | None, columns: tuple[str, ...], mode: str
+) -> Reconciled:
+    if entry.cursor in ("", "initial"):
+        wanted = None
+    else:
+        wanted = Cursor.from_json(entry.cursor)
+        if wanted.columns != columns:
+            raise StateError(
+                f"the edited state entry has columns {list(wanted.columns)}, the stream's cursor"
+                f" is {list(columns)}: {entry.cursor!r}",
+                command="conduit state show",
+            )
+        if cursor is None or wanted.compare(cursor) > 0:
+            raise StateError(
+                f"the state entry was moved forward by hand to {wanted.display()}, past the"
+                f" watermark {cursor.display() if cursor else 'start'}: rows between would never"
+                " load. To skip them on purpose: `conduit state set --cursor VALUE --skip`",
+                command=f"conduit state set --cursor '{wanted.display()}' --skip",
+            )
+        if wanted.compare(cursor) == 0:
+            return Reconciled("roll_forward", cursor, "the edited state entry changes nothing")
+    if cursor is None:
+        return Reconciled("equal", None)
+    if mode == "append":
+        raise StateError(
+            f"the state entry was rewound to {wanted.display() if wanted else 'the start'}; under"
+            " append the rows after it would be there twice. To delete and load them again:"
+            " `conduit state set --cursor VALUE --replace-after`",
+            command="conduit state set --cursor VALUE --replace-after",
+        )
+    where = wanted.display() if wanted else "the start"
+    return Reconciled("rewind", wanted, f"rewound by hand from {cursor.display()} to {where}")

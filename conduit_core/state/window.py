@@ -1,0 +1,81 @@
+"""Windows: the slice one load covers, with its bounds, frozen at plan.
+
+A watermark window is ``(low, high]`` over the whole cursor; a given one is ``[start, end)`` on the
+cursor's first column. A full window has no bounds, or only an upper one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from conduit_core.errors import StateError
+from conduit_core.state.cursor import Cursor
+
+WindowKind = Literal["full", "watermark", "given"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What one load reads.
+
+    Args:
+        kind: ``full`` (everything, at most up to ``high``), ``watermark`` (``(low, high]``) or
+            ``given`` (``[low, high)`` on the first cursor column).
+        low, high: bounds; None is open. A given window's cursors have one column.
+        null_cursor: whether rows whose cursor is NULL belong to the window.
+    """
+
+    kind: WindowKind
+    low: Cursor | None = None
+    high: Cursor | None = None
+    null_cursor: bool = False
+
+    def to_json(self) -> str:
+        """Return the canonical JSON text, as in the ledger's ``load_window``."""
+        item: dict[str, object] = {"kind": self.kind}
+        for name, bound in (("low", self.low), ("high", self.high)):
+            if bound is not None:
+                item[name] = json.loads(bound.to_json())
+        if self.null_cursor:
+            item["null_cursor"] = True
+        return json.dumps(item, separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what :meth:`to_json` wrote (keys it doesn't know are left alone).
+
+        Raises:
+            StateError: the text is not such JSON.
+        """
+        try:
+            item = json.loads(text)
+            kind = item["kind"]
+            if kind not in ("full", "watermark", "given"):
+                raise ValueError(f"kind {kind!r}")
+        except (ValueError, KeyError, TypeError) as error:
+            raise StateError(f"not a window: {text!r}", command="conduit runs") from error
+        bounds = {
+            name: Cursor.from_json(json.dumps(item[name])) if name in item else None
+            for name in ("low", "high")
+        }
+        return cls(kind, bounds["low"], bounds["high"], bool(item.get("null_cursor", False)))
+
+    def overlaps(self, other: Window) -> bool:
+        """Say whether two given windows share a point of their cursor column."""
+        return _before(self.low, other.high) and _before(other.low, self.high)
+
+    def display(self) -> str:
+        """Return the window for people: ``(a, b]``, ``[a, b)`` or ``everything``."""
+        low = self.low.display() if self.low else "start"
+        high = self.high.display() if self.high else "end"
+        if self.kind == "given":
+            return f"[{low}, {high})"
+        if self.kind == "watermark":
+            return f"({low}, {high}]"
+        return "everything" if self.high is None else f"everything up to {high}"
+
+
+def _before(low: Cursor | None, high: Cursor | None) -> bool:
+    return low is None or high is None or low.compare(high) < 0

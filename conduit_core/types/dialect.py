@@ -1,0 +1,74 @@
+"""How a SQL system spells things: identifiers, literals of DDL, column types. Text only, no I/O."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table by schema and name, as the system spells them (case kept). Schema may be empty."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """Where a source column lands in a new table of a system.
+
+    Args:
+        ddl: the column's type in the system's DDL.
+        arrow: the Arrow type that batches are cast to before they are handed to the destination.
+        loss: what a reader of the table loses against the source, or None; shown by ``plan``.
+    """
+
+    ddl: str
+    arrow: pa.DataType
+    loss: str | None = None
+
+
+class Dialect(ABC):
+    """The text rules of one system; subclasses live in the connector's folder."""
+
+    name: str
+    max_identifier_bytes: int | None = None
+    placeholder: str = "?"
+
+    def quote(self, identifier: str) -> str:
+        """Return the identifier quoted; quotes inside are doubled (the SQL standard's rule).
+
+        Raises:
+            ValueError: the identifier is empty or has a NUL character.
+        """
+        if not identifier or "\0" in identifier:
+            raise ValueError(f"not an identifier: {identifier!r}")
+        return '"' + identifier.replace('"', '""') + '"'
+
+    def table(self, table: Table) -> str:
+        """Return the table quoted, with its schema if it has one."""
+        if not table.schema:
+            return self.quote(table.name)
+        return f"{self.quote(table.schema)}.{self.quote(table.name)}"
+
+    def columns(self, names: list[str] | tuple[str, ...]) -> str:
+        """Return a comma list of quoted column names."""
+        return ", ".join(self.quote(n) for n in names)
+
+    def param(self, position: int) -> str:
+        """Return the placeholder of the ``position``-th bound value (from 1)."""
+        return self.placeholder
+
+    @abstractmethod
+    def landing(self, field: pa.Field) -> Landing:
+        """Return where the field lands in a new table.
+
+        Raises:
+            SchemaError: the system has no place for the type.
+        """
