@@ -231,6 +231,14 @@ class DestinationCapabilities:
     default_schema: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What reader and rules counted, and the digests of files to remember with the record."""
+
+    counts: Counts
+    files: tuple[str, ...] = ()
+
+
 class StagedRows(Protocol):
     """The rows of one load on their way into a destination."""
 
@@ -241,8 +249,10 @@ class StagedRows(Protocol):
         """Return the batches; taken once."""
         ...
 
-    def finish(self) -> Counts:
+    def finish(self) -> Tally:
         """After the last batch: audit, and return what reader and rules counted.
+
+        Called too when the destination gave up before the last batch; then it only stops reading.
 
         Raises:
             ConduitError: what broke the read (the driver in between only saw a broken stream), or
@@ -253,9 +263,12 @@ class StagedRows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What a commit ended with; ``replayed`` when the ledger had the load already."""
+    """What a commit ended with; ``replayed`` when the ledger had the load already.
 
-    record: LedgerRecord
+    ``record`` is None where nothing was read, deleted or created: rolled back, nothing recorded.
+    """
+
+    record: LedgerRecord | None
     replayed: bool = False
 
 

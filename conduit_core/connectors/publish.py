@@ -117,7 +117,8 @@ class Guard(_Data):
     """Stop the load, inside its transaction, unless ``expr`` holds over the counts known so far.
 
     ``expr`` compares sums, products and quotients of counts and numbers; ``and``, ``or``, ``not``.
-    Names: the kinds of :class:`Counts`, ``removed``, ``target_rows`` (before the load).
+    Names: the kinds of :class:`Counts`, ``removed``, and ``target_has_rows`` (0 or 1, before the
+    load).
     """
 
     kind: Literal["guard"] = "guard"

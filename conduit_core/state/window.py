@@ -25,12 +25,15 @@ class Window:
             ``given`` (``[low, high)`` on the first cursor column).
         low, high: bounds; None is open. A given window's cursors have one column.
         null_cursor: whether rows whose cursor is NULL belong to the window.
+        closed_low: whether ``low`` itself belongs to a watermark window: only so where ``low`` is
+            the stream's ``initial:`` value, which has the first cursor column alone.
     """
 
     kind: WindowKind
     low: Cursor | None = None
     high: Cursor | None = None
     null_cursor: bool = False
+    closed_low: bool = False
 
     def to_json(self) -> str:
         """Return the canonical JSON text, as in the ledger's ``load_window``."""
@@ -38,8 +41,9 @@ class Window:
         for name, bound in (("low", self.low), ("high", self.high)):
             if bound is not None:
                 item[name] = json.loads(bound.to_json())
-        if self.null_cursor:
-            item["null_cursor"] = True
+        for name, flag in (("null_cursor", self.null_cursor), ("closed_low", self.closed_low)):
+            if flag:
+                item[name] = True
         return json.dumps(item, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
@@ -60,7 +64,8 @@ class Window:
             name: Cursor.from_json(json.dumps(item[name])) if name in item else None
             for name in ("low", "high")
         }
-        return cls(kind, bounds["low"], bounds["high"], bool(item.get("null_cursor", False)))
+        flags = [bool(item.get(name, False)) for name in ("null_cursor", "closed_low")]
+        return cls(kind, bounds["low"], bounds["high"], *flags)
 
     def overlaps(self, other: Window) -> bool:
         """Say whether two given windows share a point of their cursor column."""
@@ -73,7 +78,7 @@ class Window:
         if self.kind == "given":
             return f"[{low}, {high})"
         if self.kind == "watermark":
-            return f"({low}, {high}]"
+            return f"{'[' if self.closed_low else '('}{low}, {high}]"
         return "everything" if self.high is None else f"everything up to {high}"
 
 

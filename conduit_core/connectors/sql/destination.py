@@ -7,6 +7,7 @@ A system's own class gives the session, the dialect, the catalogue reads and the
 from __future__ import annotations
 
 import hashlib
+import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from conduit_core.connectors.base import (
     Commit,
     Destination,
     StagedRows,
+    Tally,
 )
 from conduit_core.connectors.publish import (
     AppendStaged,
@@ -64,6 +66,9 @@ SQL_ACTIONS = frozenset(
 )
 
 
+_COUNTED_BY_READER = {"read", "deduplicated", "superseded", "rejected"}
+
+
 @dataclass(frozen=True, slots=True)
 class Sql:
     """One statement; ``count`` names what its affected rows add to."""
@@ -83,13 +88,13 @@ class Ingest:
 
 
 @dataclass(frozen=True, slots=True)
-class CountRows:
-    """``target_rows`` becomes the target's number of rows."""
+class LookForRows:
+    """``target_has_rows`` becomes 1 if the target has a row."""
 
     table: Table
 
 
-Step = Sql | Ingest | CountRows | Guard
+Step = Sql | Ingest | LookForRows | Guard
 
 
 class SqlDestination(Destination):
@@ -171,8 +176,8 @@ class SqlDestination(Destination):
                         lines.append(text)
                     case Ingest(table=table, columns=columns):
                         lines.extend(session.ingest_text(table, columns))
-                    case CountRows(table=table):
-                        lines.append(f"SELECT count(*) FROM {self.dialect.table(table)}")
+                    case LookForRows(table=table):
+                        lines.append(self._look_for_rows(table))
                     case Guard(expr=expr, message=message):
                         lines.append(f"-- guard: {expr} (else: {message})")
             if any(isinstance(a, RecordLoad) for a in publish.actions):
@@ -200,6 +205,9 @@ class SqlDestination(Destination):
                 existing = self.target_columns(session, target)
                 check_requirements(publish, chain, existing)
                 final = self._carry_out(publish, rows, session, existing, chain)
+                if final is None:
+                    session.rollback()
+                    return Commit(None)
                 emit(CommitStarted(pipeline=record.pipeline, stream=record.stream, load_id=record.load_id))
             except BaseException as error:
                 session.rollback()
@@ -237,8 +245,9 @@ class SqlDestination(Destination):
         session: SqlSession,
         existing: tuple[Column, ...] | None,
         chain: list[LedgerRecord],
-    ) -> LedgerRecord:
-        counts: dict[str, int] = dict.fromkeys((*Counts.model_fields, "removed", "target_rows"), 0)
+    ) -> LedgerRecord | None:
+        counts: dict[str, int] = dict.fromkeys((*Counts.model_fields, "removed", "target_has_rows"), 0)
+        files: tuple[str, ...] = ()
         for step in self._steps(publish, session, existing):
             match step:
                 case Sql(text=text, values=values, count=count):
@@ -246,22 +255,26 @@ class SqlDestination(Destination):
                     if count:
                         counts[count] += affected
                 case Ingest(table=table, columns=columns, count=count):
-                    taken = _ingest(session, table, columns, rows, counts)
+                    taken, tally = _ingest(session, table, columns, rows)
+                    counts.update(tally.counts.model_dump(include=_COUNTED_BY_READER))
+                    files = tally.files
                     if count:
                         counts[count] += taken
-                case CountRows(table=table):
-                    counts["target_rows"] = _scalar(
-                        session, f"SELECT count(*) FROM {self.dialect.table(table)}"
-                    )
+                case LookForRows(table=table):
+                    counts["target_has_rows"] = _scalar(session, self._look_for_rows(table))
                 case Guard():
                     check_guard(step, counts)
-        return self._record(publish, session, counts, chain)
+        touched = counts["read"] or counts["removed"] or counts["target_has_rows"]
+        if rows is not None and existing is not None and not touched:
+            return None
+        return self._record(publish, session, counts, files, chain)
 
     def _record(
         self,
         publish: Publish,
         session: SqlSession,
         counts: Mapping[str, int],
+        files: tuple[str, ...],
         chain: list[LedgerRecord],
     ) -> LedgerRecord:
         action = next(a for a in publish.actions if isinstance(a, RecordLoad))
@@ -271,6 +284,7 @@ class SqlDestination(Destination):
             update={
                 "version": (last.version if last else 0) + 1,
                 "counts": Counts(**{name: counts[name] for name in Counts.model_fields}),
+                "load_window": _with_files(action.record.load_window, files),
                 "published_at": now,
             }
         )
@@ -288,9 +302,8 @@ class SqlDestination(Destination):
         columns = tuple(
             c for n in publish.staged_columns for c in existing or () if c.name == n
         )
-        guards = [a for a in publish.actions if isinstance(a, Guard)]
-        if existing is not None and any("target_rows" in g.expr for g in guards):
-            yield CountRows(target)
+        if existing is not None and "replace_with_staged" in publish.action_kinds:
+            yield LookForRows(target)
         waits = next((a for a in publish.actions if isinstance(a, DeleteMatching)), None)
         temp = Table("", temp_name("stage", publish.record.load_id))
         for action in publish.actions:
@@ -343,6 +356,10 @@ class SqlDestination(Destination):
         """Return the DDL of a temporary relation of this transaction."""
         parts = [f"{self.dialect.quote(c.name)} {c.ddl}" for c in columns]
         return f"CREATE TEMPORARY TABLE {self.dialect.table(table)} ({', '.join(parts)})"
+
+    def _look_for_rows(self, target: Table) -> str:
+        table = self.dialect.table(target)
+        return f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1) AS t"
 
     def _delete_window(self, target: Table, window: Window) -> Sql:
         columns = window.low.columns if window.low else window.high.columns if window.high else ()
@@ -442,8 +459,7 @@ def _ingest(
     table: Table,
     columns: tuple[Column, ...],
     rows: StagedRows | None,
-    counts: dict[str, int],
-) -> int:
+) -> tuple[int, Tally]:
     if rows is None:
         raise PublishError("this publish needs rows and was given none")
     try:
@@ -451,8 +467,14 @@ def _ingest(
     except Exception:
         rows.finish()  # raises what really broke the stream, if the stream was what broke
         raise
-    counts.update(rows.finish().model_dump(exclude={"inserted", "updated", "unchanged", "deleted"}))
-    return taken
+    return taken, rows.finish()
+
+
+def _with_files(window: str, files: tuple[str, ...]) -> str:
+    """Return the window's JSON with the digests of the files that were read, to know them again."""
+    if not files:
+        return window
+    return json.dumps({**json.loads(window), "files": list(files)}, separators=(",", ":"))
 
 
 def _scalar(session: SqlSession, sql: str) -> int:

@@ -46,7 +46,8 @@ def window_predicate(window: Window, columns: tuple[str, ...], quote: Quote, par
             parts.append(f"{first} < {bind(window.high.values[0])}")
     else:
         if window.low is not None:
-            parts.append(_lexicographic(window.low, ">", ">", quote, bind))
+            last = ">=" if window.closed_low else ">"
+            parts.append(_lexicographic(window.low, ">", last, quote, bind))
         if window.high is not None:
             parts.append(_lexicographic(window.high, "<", "<=", quote, bind))
     sql = " AND ".join(parts)
