@@ -1,0 +1,330 @@
+"""The pipeline file as a model: what every runner reads, the same from YAML, TOML and Python."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
+
+from conduit_core.spec.endpoints import MODEL_CONFIG, ConnectionSpec, Duration
+from conduit_core.spec.names import FILE_TYPES, file_stem, looks_like_path, quote_name, split_table
+from conduit_core.spec.problems import Loc, refusal
+
+Mode = Literal["append", "replace", "insert_only", "upsert", "replace_window", "scd2"]
+Metadata = Literal["load", "file"]
+# What a stream inherits from `defaults` only if it has a cursor.
+_CURSOR_KEYS = frozenset({"cursor_timezone", "initial", "null_cursor"})
+_KEYED_MODES = frozenset({"insert_only", "upsert", "replace_window", "scd2"})
+
+
+def _many(value: object) -> object:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else value
+
+
+def _point(value: object) -> object:
+    """Dates and numbers become the text that the cursor's type parses later."""
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return value
+
+
+def _zone(value: object) -> object:
+    if isinstance(value, str):
+        from zoneinfo import ZoneInfo  # only where a file names one
+
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("is not a time zone; write one such as UTC or Europe/Oslo") from None
+    return value
+
+
+def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
+    twice = [name for name, count in Counter(value).items() if count > 1]
+    if twice:
+        raise ValueError("names the same column twice")
+    return value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S(.*\S)?$")]
+Column = Annotated[str, Field(min_length=1)]
+
+
+class StreamDefaults(BaseModel):
+    """What every stream may set, and ``defaults`` for all of them."""
+
+    model_config = MODEL_CONFIG
+
+    mode: Mode = Field(
+        default="replace", description="How rows are published. A cursor needs it said."
+    )
+    unique_key: Annotated[tuple[Column, ...], BeforeValidator(_many)] = Field(
+        default=(), description="The column or columns that identify a row in the target."
+    )
+    cursor: Annotated[tuple[Column, ...], BeforeValidator(_many)] = Field(
+        default=(),
+        description="The column or columns that order change; a load reads what lies above the "
+        "watermark. Files: [_file_modified, _file_path].",
+    )
+    cursor_timezone: Annotated[str | None, BeforeValidator(_zone)] = Field(
+        default=None, description="The time zone of a cursor without one: UTC, Europe/Oslo."
+    )
+    initial: Annotated[str | None, BeforeValidator(_point)] = Field(
+        default=None, description="The first cursor value: the first load starts above it."
+    )
+    null_cursor: Literal["fail", "include"] = Field(
+        default="fail", description="What happens to rows whose cursor is NULL."
+    )
+    metadata: Annotated[tuple[Metadata, ...], BeforeValidator(_many)] = Field(
+        default=("load",),
+        description="Columns added to each row: load (_conduit_load_id, _conduit_loaded_at), "
+        "file (the file's path); [] for none.",
+    )
+    freshness: Duration | None = Field(
+        default=None, description="How far the watermark may lag: 24h. Past it, status exits 5."
+    )
+
+    @model_validator(mode="after")
+    def _check_lists(self) -> Self:
+        for key in ("unique_key", "cursor", "metadata"):
+            try:
+                _distinct(getattr(self, key))
+            except ValueError as error:
+                raise refusal([((key,), f"`{key}` {error}")]) from None
+        return self
+
+
+class StreamSpec(StreamDefaults):
+    """One table, query or file set, and the target it feeds."""
+
+    table: str | None = Field(
+        default=None, min_length=1, description="The source table: orders, or public.orders."
+    )
+    query: str | None = Field(
+        default=None, min_length=1, description="A SELECT to load instead of a table."
+    )
+    path: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A file, folder or glob, relative to the source's path.",
+    )
+    name: Name = Field(
+        default="", description="The stream's name. Default: the table, or the file's stem."
+    )
+    into: str = Field(
+        default="", description="The target: table, or schema.table. Default: the stream's name."
+    )
+    columns: Annotated[
+        tuple[Column, ...] | None, BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)
+    ] = Field(default=None, min_length=1, description="The columns to load. Default: all.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: object) -> object:
+        if isinstance(data, str):
+            data = {"table": data}
+        if not isinstance(data, Mapping):
+            return data
+        out: dict[str, Any] = {key: item for key, item in data.items() if item is not None}
+        if not out.get("name"):
+            name = _default_name(out)
+            if name:
+                out["name"] = name
+        if not out.get("into") and isinstance(out.get("name"), str):
+            out["into"] = quote_name(out["name"])
+        return out
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems: list[tuple[Loc, str]] = []
+        given = [key for key in ("table", "query", "path") if getattr(self, key) is not None]
+        if len(given) != 1:
+            found = f", not {' and '.join(given)}" if given else ""
+            problems.append(
+                ((given[1],) if given else (), f"needs exactly one of table, query, path{found}")
+            )
+        if not self.name and len(given) == 1:
+            problems.append(((), f"needs a `name`: its {given[0]} gives none"))
+        for key in ("table", "into"):
+            value = getattr(self, key)
+            if value:
+                try:
+                    split_table(value)
+                except ValueError as error:
+                    problems.append(((key,), f"`{key}` {error}"))
+        problems.extend(self._cursor_problems())
+        if self.columns is not None:
+            hidden = [c for c in (*self.unique_key, *self.cursor) if c not in self.columns]
+            lost = [c for c in hidden if not c.startswith("_file_")]
+            if lost:
+                text = f"`columns` leaves out {', '.join(dict.fromkeys(lost))}, a key or cursor"
+                problems.append((("columns",), text))
+        if problems:
+            raise refusal(problems)
+        return self
+
+    def _cursor_problems(self) -> list[tuple[Loc, str]]:
+        found: list[tuple[Loc, str]] = []
+        if self.cursor and "mode" not in self.model_fields_set:
+            found.append((("cursor",), "a `cursor` needs a `mode`: append or replace"))
+        if not self.cursor:
+            found.extend(
+                ((key,), f"`{key}` needs a `cursor`")
+                for key in sorted(_CURSOR_KEYS & self.model_fields_set)
+                if getattr(self, key) not in (None, "fail")
+            )
+        keyed = bool(self.unique_key) and self.mode in _KEYED_MODES
+        if self.null_cursor == "include" and self.mode != "replace" and not keyed:
+            text = "`null_cursor: include` would add the same rows in each load; use mode: replace"
+            found.append((("null_cursor",), text))
+        return found
+
+    @property
+    def into_schema(self) -> str | None:
+        """The target's schema; None is the destination's own."""
+        return split_table(self.into)[0]
+
+    @property
+    def into_table(self) -> str:
+        """The target's table."""
+        return split_table(self.into)[1]
+
+    @property
+    def source_table(self) -> tuple[str | None, str] | None:
+        """The source's schema (None: the source's own) and table; None for a query or files."""
+        return split_table(self.table) if self.table else None
+
+
+def _default_name(stream: Mapping[str, Any]) -> str:
+    table, path = stream.get("table"), stream.get("path")
+    if isinstance(table, str):
+        try:
+            return split_table(table)[1]
+        except ValueError:
+            return table  # the table's own error says more than a missing name
+    return file_stem(path) if isinstance(path, str) else ""
+
+
+class PipelineSpec(BaseModel):
+    """A named set of streams from one source to one destination."""
+
+    model_config = MODEL_CONFIG
+
+    name: Name = Field(description="The pipeline's name; the ledger records it.")
+    source: ConnectionSpec = Field(description="Where rows come from.")
+    destination: ConnectionSpec = Field(description="Where rows go.")
+    defaults: StreamDefaults = Field(
+        default_factory=StreamDefaults, description="What holds for every stream that doesn't say."
+    )
+    streams: Annotated[tuple[StreamSpec, ...], BeforeValidator(_many)] = Field(
+        min_length=1, description="What to load."
+    )
+    on_error: Literal["continue", "stop"] = Field(
+        default="continue", description="What happens to the other streams when one fails."
+    )
+    resume_within: Duration = Field(
+        default=timedelta(hours=24), description="How old an open load may be to be taken up: 24h."
+    )
+    freshness: Duration | None = Field(
+        default=None, description="How far a stream's watermark may lag, unless it says itself."
+    )
+    retention: Duration | None = Field(
+        default=None, description="How long conduit clean keeps old records: 90d. Default: it asks."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread(cls, data: object) -> object:
+        if not isinstance(data, Mapping):
+            return data
+        out: dict[str, Any] = {key: item for key, item in data.items() if item is not None}
+        streams = _many(out["streams"]) if "streams" in out else None
+        if isinstance(streams, list | tuple):
+            kind = _type_of(out.get("source"))
+            inherited = _inherited(out)
+            out["streams"] = tuple(_complete(item, kind, inherited) for item in streams)
+        return out
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems: list[tuple[Loc, str]] = []
+        for key in ("schema_name", "internal_schema", "staging"):
+            if key in self.source.model_fields_set:
+                shown = key.removesuffix("_name")
+                hint = "; write table: schema.table" if shown == "schema" else ""
+                text = f"`{shown}` belongs to the destination{hint}"
+                problems.append((("source", shown), text))
+        for position, stream in enumerate(self.streams):
+            at: Loc = ("streams", position)
+            problems.extend(self._twin_problems(position, at))
+            wrong = "table" if stream.table else "query" if stream.query else None
+            if self.source.type in FILE_TYPES and wrong:
+                text = f"a {self.source.type} source has files: write `path`, not `{wrong}`"
+                problems.append(((*at, wrong), text))
+        if problems:
+            raise refusal(problems)
+        return self
+
+    def _twin_problems(self, position: int, at: Loc) -> list[tuple[Loc, str]]:
+        mine = self.streams[position]
+        for other in self.streams[:position]:
+            if other.name == mine.name:
+                return [((*at, "name"), "two streams have the same name; give one a `name`")]
+            if _target(other, self.destination) == _target(mine, self.destination):
+                text = "two streams feed the same target; give one another `into`"
+                return [((*at, "into"), text)]
+        return []
+
+    def stream(self, name: str) -> StreamSpec | None:
+        """Return the stream of that name, or None."""
+        return next((stream for stream in self.streams if stream.name == name), None)
+
+
+def _target(stream: StreamSpec, destination: ConnectionSpec) -> tuple[str | None, str]:
+    return stream.into_schema or destination.schema_name, stream.into_table
+
+
+def _type_of(source: object) -> str:
+    """The source's type as far as it is known before the source itself is checked."""
+    if isinstance(source, ConnectionSpec):
+        return source.type
+    try:
+        return ConnectionSpec.model_validate(source).type
+    except ValueError:
+        return ""
+
+
+def _inherited(pipeline: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = pipeline.get("defaults")
+    if isinstance(defaults, StreamDefaults):
+        defaults = {name: getattr(defaults, name) for name in defaults.model_fields_set}
+    known = StreamDefaults.model_fields
+    out = (
+        {key: item for key, item in defaults.items() if key in known and item is not None}
+        if isinstance(defaults, Mapping)
+        else {}
+    )
+    if "freshness" in pipeline:
+        out.setdefault("freshness", pipeline["freshness"])
+    return out
+
+
+def _complete(item: object, kind: str, inherited: Mapping[str, Any]) -> object:
+    """Return a stream as a mapping, with what it inherits; its own keys win, even as null."""
+    if isinstance(item, str):
+        is_path = kind in FILE_TYPES or (not kind and looks_like_path(item))
+        item = {"path" if is_path else "table": item}
+    if not isinstance(item, Mapping):
+        return item
+    has_cursor = bool(item["cursor"] if "cursor" in item else inherited.get("cursor"))
+    return {
+        **{k: v for k, v in inherited.items() if has_cursor or k not in _CURSOR_KEYS},
+        **item,
+    }
