@@ -20,7 +20,7 @@ _shared_url = pytest.StashKey[str]()
 
 
 def _local_url(config: pytest.Config) -> str | None:
-    """Return the URL of the environment's or our own server, started once; None if there is neither."""
+    """Return the environment's or our own server's URL, started once; None if there is neither."""
     if given := os.environ.get(services.POSTGRES_URL):
         return given
     if _shared_url not in config.stash and (binaries := services.local_binaries()):
@@ -71,7 +71,7 @@ def _docker_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_server(request: pytest.FixtureRequest) -> services.PostgresServer:
-    """A real PostgreSQL: from the environment, else our own, else Docker's; else skip, or fail in CI."""
+    """A real PostgreSQL: the environment's, else our own, else Docker's; else skip (CI: fail)."""
     workerinput = getattr(request.config, "workerinput", None)
     url = workerinput["conduit_postgres_url"] if workerinput else _local_url(request.config)
     if url is None and services.docker_answers():

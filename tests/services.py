@@ -1,6 +1,7 @@
 """Real services for the suite: how a PostgreSQL is found or started, and what tests ask of it.
 
-The order: an environment URL, a local server (the wheel's binaries or those on PATH), Docker (in conftest.py).
+The order: an environment URL, a local server (the wheel's binaries or those on PATH), and Docker,
+which conftest.py asks for.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, LiteralString, NoReturn, Self, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
@@ -61,7 +62,7 @@ def sql(
 ) -> list[tuple[Any, ...]]:
     """Run ``text`` on its own connection, committed, and return the rows of its last statement."""
     with closing(psycopg.connect(url, autocommit=True)) as connection:
-        cursor = connection.execute(cast("LiteralString", text), params)
+        cursor = connection.execute(text, params)
         while cursor.nextset():
             pass
         return cursor.fetchall() if cursor.description else []
@@ -101,7 +102,7 @@ class PostgresServer:
         return with_database(self.url, name)
 
     def drop_database(self, database: str) -> None:
-        """Drop a database of :meth:`create_database`, whoever is connected, and the roles made in it."""
+        """Drop a database made here, whoever is connected, and the roles made for it."""
         sql(self.url, f"DROP DATABASE IF EXISTS {urlsplit(database).path[1:]} WITH (FORCE)")
         while self._roles:
             sql(self.url, f"DROP ROLE IF EXISTS {self._roles.pop()}")
@@ -122,8 +123,8 @@ class PostgresServer:
 class LocalPostgres:
     """A server of our own: initdb into a temporary folder, one process on a free loopback port.
 
-    It stops with us, even if we are killed: a shell beside it waits for the end of a pipe that we hold.
-    As root it runs as `nobody`, since PostgreSQL refuses root.
+    It stops with us, even if we are killed: a shell beside it waits for the end of a pipe that we
+    hold. As root it runs as `nobody`, since PostgreSQL refuses root.
     """
 
     def __init__(self, binaries: Path) -> None:
@@ -141,15 +142,22 @@ class LocalPostgres:
         self.url = ""
 
     def _run(self, *command: str | Path) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(command, check=True, capture_output=True, cwd=self._folder, **self._identity)
+        return subprocess.run(
+            command, check=True, capture_output=True, cwd=self._folder, **self._identity
+        )
 
     def _reachable(self, binaries: Path) -> Path:
         try:
             self._run(binaries / "initdb", "--version")
         except (PermissionError, subprocess.CalledProcessError):
-            # A checkout under root's home is closed to `nobody`: give it a copy.
-            shutil.copytree(binaries.parent, self._folder / "install", symlinks=True)
-            return self._folder / "install" / "bin"
+            # A checkout under root's home is closed to `nobody`: copy binaries and libraries.
+            package = binaries.parent.parent
+            copy = self._folder / package.name / binaries.parent.name
+            shutil.copytree(binaries.parent, copy, symlinks=True)
+            libraries = package.with_name(f"{package.name}.libs")
+            if libraries.is_dir():
+                shutil.copytree(libraries, self._folder / libraries.name)
+            return copy / "bin"
         return binaries
 
     def __enter__(self) -> Self:
@@ -157,8 +165,9 @@ class LocalPostgres:
         secret.write_text(self._password)
         try:
             self._run(
-                self._binaries / "initdb", "--pgdata", self._data, "--username", "postgres",
-                "--auth", "scram-sha-256", "--pwfile", secret, "--no-sync", "--encoding", "UTF8", "--no-locale",
+                self._binaries / "initdb", "--pgdata", self._data, "--no-sync",
+                "--username", "postgres", "--auth", "scram-sha-256", "--pwfile", secret,
+                "--encoding", "UTF8", "--no-locale",
             )  # fmt: skip
             self._start()
         except subprocess.CalledProcessError as error:
@@ -177,8 +186,8 @@ class LocalPostgres:
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", _UNTIL_WE_END, "sh", self._folder,
                  self._binaries / "postgres", "-D", self._data, "-p", str(port), *options],
-                stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=self._folder, start_new_session=True,
-                **self._identity,
+                stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=self._folder,
+                start_new_session=True, **self._identity,
             )  # fmt: skip
         self.url = f"postgresql://postgres:{self._password}@127.0.0.1:{port}/postgres"
         deadline = time.monotonic() + _START_SECONDS
@@ -216,4 +225,6 @@ def docker_answers() -> bool:
     if not shutil.which("docker"):
         return False
     commands = (["docker", "info"], ["docker", "compose", "version"])
-    return all(subprocess.run(c, check=False, capture_output=True).returncode == 0 for c in commands)
+    return all(
+        subprocess.run(c, check=False, capture_output=True).returncode == 0 for c in commands
+    )
