@@ -113,6 +113,10 @@ class SqlDestination(Destination):
             ConnectionFailedError: the system can't be reached, or refuses us.
         """
 
+    def read_session(self) -> SqlSession:
+        """Open a session that only reads; nothing comes into being, not even a missing file."""
+        return self.session()
+
     @abstractmethod
     def explain(self, error: Exception, publish: Publish | None) -> ConduitError:
         """Turn a driver's error into ours: what, where, whether a retry helps; no secrets."""
@@ -145,7 +149,7 @@ class SqlDestination(Destination):
 
     def records(self, target: Table | None) -> list[LedgerRecord]:
         """Return the ledger of one target, or of all, by version."""
-        session = self.session()
+        session = self.read_session()
         try:
             if not self.has_ledger(session):
                 return []
@@ -166,10 +170,10 @@ class SqlDestination(Destination):
     def render(self, publish: Publish) -> list[str]:
         """Return, as text, the statements of :meth:`commit`, in order."""
         target = Table(publish.target_schema, publish.target_table)
-        session = self.session()
+        session = self.read_session()
         try:
             existing = self.target_columns(session, target)
-            lines = [] if self.has_ledger(session) else self.ledger.create()
+            lines = self._missing(session, target.schema)
             for step in self._steps(publish, session, existing):
                 match step:
                     case Sql(text=text):
@@ -195,7 +199,7 @@ class SqlDestination(Destination):
         session = self.session()
         try:
             try:
-                self._bootstrap(session)
+                self._bootstrap(session, target.schema)
                 session.begin(self.lock_name(target))
                 emit(PublishStarted(pipeline=record.pipeline, stream=record.stream, load_id=record.load_id))
                 chain = self._records(session, target)
@@ -226,17 +230,25 @@ class SqlDestination(Destination):
         """Return the name of the target's lock."""
         return f"{self.ledger.schema}:{target}"
 
-    def _bootstrap(self, session: SqlSession) -> None:
-        if self.has_ledger(session):
+    def _bootstrap(self, session: SqlSession, schema: str) -> None:
+        """Make schemas and internal tables in their own transaction: in parallel they'd collide."""
+        if not self._missing(session, schema):
             return
         session.begin("conduit:bootstrap")
         try:
-            for statement in (*self.create_schema(session, self.ledger.schema), *self.ledger.create()):
+            for statement in self._missing(session, schema):
                 session.execute(statement)
             session.commit()
         except BaseException:
             session.rollback()
             raise
+
+    def _missing(self, session: SqlSession, schema: str) -> list[str]:
+        internal = self.ledger.schema
+        lines: list[str] = []
+        if not self.has_ledger(session):
+            lines = [*self.create_schema(session, internal), *self.ledger.create()]
+        return lines if schema == internal else [*lines, *self.create_schema(session, schema)]
 
     def _carry_out(
         self,
@@ -288,11 +300,13 @@ class SqlDestination(Destination):
                 "published_at": now,
             }
         )
-        session.execute(
-            self.ledger.insert_schema(), (record.schema_fingerprint, action.schema_text, now)
-        )
+        self.keep_schema(session, (record.schema_fingerprint, action.schema_text, now))
         session.execute(self.ledger.insert(), to_row(record))
         return record
+
+    def keep_schema(self, session: SqlSession, values: tuple[Value, ...]) -> None:
+        """Write a schema's text unless it is there."""
+        session.execute(self.ledger.insert_schema(), values)
 
     def _steps(
         self, publish: Publish, session: SqlSession, existing: tuple[Column, ...] | None
@@ -309,8 +323,6 @@ class SqlDestination(Destination):
         for action in publish.actions:
             match action:
                 case CreateTable(columns=wanted):
-                    for statement in self.create_schema(session, target.schema):
-                        yield Sql(statement)
                     yield Sql(self.create_table(target, wanted))
                     columns = wanted
                 case DeleteWindow(window=text):
@@ -423,7 +435,7 @@ class SqlDestination(Destination):
 
     def clean(self, older_than: timedelta, *, dry_run: bool) -> list[CleanItem]:
         """Remove ledger records older than ``older_than`` that no later plan needs."""
-        session = self.session()
+        session = self.read_session() if dry_run else self.session()
         items: list[CleanItem] = []
         try:
             if not self.has_ledger(session):
