@@ -1,0 +1,75 @@
+"""The options of the file connectors: what stands beside ``type:`` in a pipeline file."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from conduit_core.connectors.files.convert import named_field
+from conduit_core.errors import ConfigError
+
+
+class FilesOptions(BaseModel):
+    """Where files are. Streams name files, globs or folders relative to ``path``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    path: str = ""
+    """A folder, one file, or a URL that ``pyarrow.fs`` opens; absent: the pipeline file's folder."""
+
+    @field_validator("path")
+    @classmethod
+    def _no_secret(cls, value: str) -> str:
+        if "://" in value and "@" in urlsplit(value).netloc:
+            raise ValueError(
+                "keep keys out of the URL: the cloud's own variables (AWS_ACCESS_KEY_ID ...) or"
+                " profile are used"
+            )
+        return value
+
+
+class TypedOptions(FilesOptions):
+    """Options of formats whose types are inferred from a sample."""
+
+    types: dict[str, str] = Field(default_factory=dict)
+    """Types of columns by name, instead of the inferred ones: ``{zip: text, price: decimal(9, 2)}``."""
+
+    @field_validator("types")
+    @classmethod
+    def _known(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            try:
+                named_field(name, text)
+            except ConfigError as error:
+                raise ValueError(error.message) from None
+        return value
+
+
+class CsvOptions(TypedOptions):
+    """Options of ``type: csv``."""
+
+    delimiter: str = Field(",", min_length=1, max_length=1)
+    quote: str | None = Field('"', min_length=1, max_length=1)
+    """The quote character (doubled inside a quoted value); null: quotes are ordinary characters."""
+    encoding: str = "utf-8"
+    header: bool = True
+    """Whether the first line names the columns."""
+    columns: tuple[str, ...] | None = None
+    """The columns' names, in the file's order; without them ``header: false`` gives column_1, ..."""
+    null_values: tuple[str, ...] = ()
+    """Texts that mean NULL in a text column, beside the empty unquoted one. Numbers, dates and
+    booleans take NA, N/A, NULL, null, None and \\N for NULL anyway."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _codec(cls, value: str) -> str:
+        try:
+            "".encode(value)
+        except LookupError:
+            raise ValueError(f"no encoding {value!r}; try utf-8, latin-1, cp1252, utf-16") from None
+        return value
+
+
+class JsonOptions(TypedOptions):
+    """Options of ``type: json`` and ``type: jsonl``."""

@@ -1,0 +1,138 @@
+"""Windows on record batches: which rows are in one, and where a cursor's last row is. Vectorised, pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from conduit_core.errors import StateError
+from conduit_core.state.cursor import Cursor
+from conduit_core.state.window import Window
+
+_Compare = Callable[[pa.Array, pa.Scalar], pa.BooleanArray]
+
+
+def orderable(kind: pa.DataType) -> bool:
+    """Say whether a column of this type can be a cursor."""
+    t = pa.types
+    return bool(
+        t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind) or t.is_temporal(kind)
+        and not t.is_interval(kind) or t.is_string(kind) or t.is_large_string(kind)
+        or t.is_binary(kind)
+    )  # fmt: skip
+
+
+def present(columns: Sequence[pa.Array]) -> pa.BooleanArray:
+    """Return which rows have a value (not NULL, not NaN) in every column."""
+    mask: pa.BooleanArray | None = None
+    for column in columns:
+        one = pc.invert(pc.is_null(column, nan_is_null=True))
+        mask = one if mask is None else pc.and_(mask, one)
+    assert mask is not None  # noqa: S101 - a cursor has a column
+    return mask
+
+
+def after(columns: Sequence[pa.Array], low: Cursor) -> pa.BooleanArray:
+    """Return which rows lie behind ``low``, lexicographically."""
+    return _lexicographic(columns, low, pc.greater, pc.greater)
+
+
+def up_to(columns: Sequence[pa.Array], high: Cursor) -> pa.BooleanArray:
+    """Return which rows lie at or before ``high``, lexicographically."""
+    return _lexicographic(columns, high, pc.less, pc.less_equal)
+
+
+def _lexicographic(
+    columns: Sequence[pa.Array], bound: Cursor, strict: _Compare, last: _Compare
+) -> pa.BooleanArray:
+    pairs = list(zip(columns, bound.values, strict=True))
+    mask: pa.BooleanArray | None = None
+    for column, value in reversed(pairs):
+        if mask is None:
+            mask = _compare(last, column, value)
+        else:
+            equal = pc.and_(_compare(pc.equal, column, value), mask)
+            mask = pc.or_(_compare(strict, column, value), equal)
+    assert mask is not None  # noqa: S101 - a cursor has a column
+    return mask
+
+
+def _compare(how: _Compare, column: pa.Array, value: pa.Scalar) -> pa.BooleanArray:
+    try:
+        return how(column, value)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError) as error:
+        raise StateError(
+            f"a cursor of type {value.type} can't be compared with a column of type {column.type}",
+            command="conduit state show",
+        ) from error
+
+
+def needed(window: Window, cursor: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the cursor columns that selecting the window's rows needs; none: every row is in."""
+    if window.low is None and window.high is None:
+        return ()
+    return cursor[:1] if window.kind == "given" and not window.null_cursor else cursor
+
+
+def inside(batch: pa.RecordBatch, window: Window, cursor: tuple[str, ...]) -> pa.RecordBatch:
+    """Return the batch's rows that are in the window."""
+    names = needed(window, cursor)
+    if not names:
+        return batch
+    columns = [batch.column(name) for name in names]
+    valid = present(columns)
+    mask = valid
+    if window.kind == "given":
+        if window.low is not None:
+            mask = pc.and_(mask, _compare(pc.greater_equal, columns[0], window.low.values[0]))
+        if window.high is not None:
+            mask = pc.and_(mask, _compare(pc.less, columns[0], window.high.values[0]))
+    else:
+        if window.low is not None:
+            mask = pc.and_(mask, after(columns, window.low))
+        if window.high is not None:
+            mask = pc.and_(mask, up_to(columns, window.high))
+    mask = pc.fill_null(mask, False)  # noqa: FBT003 - Arrow's value
+    if window.null_cursor:
+        mask = pc.or_(mask, pc.invert(valid))
+    if mask.true_count == len(mask):
+        return batch
+    return batch.filter(mask)
+
+
+class Last:
+    """The last row's cursor at or below a cap, NULLs and rows behind ``low`` counted on the way."""
+
+    def __init__(self, cursor: tuple[str, ...], low: Cursor | None, cap: Cursor | None) -> None:
+        self._cursor, self._low, self._cap = cursor, low, cap
+        self.high: Cursor | None = None
+        self.null_rows = 0
+        self.rows = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Look at one batch (it holds the cursor columns)."""
+        columns = [batch.column(name) for name in self._cursor]
+        valid = present(columns)
+        self.null_rows += len(valid) - valid.true_count
+        if self._cap is not None:
+            fits = _compare(pc.less_equal, columns[0], self._cap.values[0])
+            valid = pc.and_(valid, pc.fill_null(fits, False))  # noqa: FBT003 - Arrow's value
+        if valid.true_count < len(valid):
+            columns = [column.filter(valid) for column in columns]
+        if len(columns[0]) == 0:
+            return
+        self.rows += (
+            after(columns, self._low).true_count if self._low is not None else len(columns[0])
+        )
+        values: list[pa.Scalar] = []
+        for position, column in enumerate(columns):
+            value = pc.max(column)
+            values.append(value)
+            if position < len(columns) - 1:
+                equal = pc.equal(column, value)
+                columns = [other.filter(equal) for other in columns]
+        found = Cursor(self._cursor, tuple(values))
+        if self.high is None or found.compare(self.high) > 0:
+            self.high = found
