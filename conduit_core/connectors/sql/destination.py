@@ -348,7 +348,8 @@ class SqlDestination(Destination):
                 case ReplaceWithStaged(columns=wanted):
                     new = Table(target.schema, temp_name("new", publish.record.load_id))
                     yield Sql(self.create_table(new, wanted))
-                    yield Ingest(new, wanted, count="inserted")
+                    staged = tuple(c for n in publish.staged_columns for c in wanted if c.name == n)
+                    yield Ingest(new, staged, count="inserted")
                     for statement in self.swap(session, target, new, wanted):
                         yield Sql(statement)
                 case Guard():
@@ -539,7 +540,7 @@ def check_requirements(
             case NoOverlappingRecord(version=version, window=text):
                 window = Window.from_json(text)
                 for r in chain:
-                    if r.version > version and _touches(r, window):
+                    if r.version > version and touches(r, window):
                         raise _overtaken(r)
             case TargetIs(columns=columns):
                 now = None if existing is None else tuple(c.name for c in existing)
@@ -550,7 +551,8 @@ def check_requirements(
                     )
 
 
-def _touches(record: LedgerRecord, window: Window) -> bool:
+def touches(record: LedgerRecord, window: Window) -> bool:
+    """Say whether a record may share rows with a given window; a watermark's always may."""
     return not record.is_given or Window.from_json(record.load_window).overlaps(window)
 
 

@@ -1,0 +1,54 @@
+"""Conduit Core: the load step as a library. Importing it imports no driver and no Arrow.
+
+The public API is what ``__all__`` names; everything else may change.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest, RunResult
+    from conduit_core.engine.pipeline import Pipeline
+    from conduit_core.engine.read import read
+    from conduit_core.engine.run import RunInterrupted, plan, raise_for_failures, run
+    from conduit_core.errors import ConduitError
+
+_HOMES = {
+    "ConduitError": "conduit_core.errors",
+    "LoadPlan": "conduit_core.engine.model",
+    "LoadResult": "conduit_core.engine.model",
+    "Pipeline": "conduit_core.engine.pipeline",
+    "RunInterrupted": "conduit_core.engine.run",
+    "RunRequest": "conduit_core.engine.model",
+    "RunResult": "conduit_core.engine.model",
+    "plan": "conduit_core.engine.run",
+    "raise_for_failures": "conduit_core.engine.run",
+    "read": "conduit_core.engine.read",
+    "run": "conduit_core.engine.run",
+}
+
+__all__ = [
+    "ConduitError",
+    "LoadPlan",
+    "LoadResult",
+    "Pipeline",
+    "RunInterrupted",
+    "RunRequest",
+    "RunResult",
+    "plan",
+    "raise_for_failures",
+    "read",
+    "run",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name where it lives, when it is first asked for."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)

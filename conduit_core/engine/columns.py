@@ -1,0 +1,135 @@
+"""The staged columns of a load: where each source column lands, and what doesn't fit. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from conduit_core.connectors.base import Destination, TargetShape
+from conduit_core.connectors.publish import Column
+from conduit_core.engine.flow import FILE, LOAD_ID, LOADED_AT
+from conduit_core.errors import SchemaError
+from conduit_core.types.casts import can_hold
+from conduit_core.types.dialect import Landing, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What the destination takes: columns with DDL types, the Arrow schema to hand over, notes."""
+
+    columns: tuple[Column, ...]
+    schema: pa.Schema
+    notes: tuple[str, ...]
+
+
+def metadata_fields(metadata: tuple[str, ...]) -> list[pa.Field]:
+    """Return the fields that ``metadata: [load, file]`` adds; the source itself reads the file's."""
+    if "load" not in metadata:
+        return []
+    return [
+        pa.field(LOAD_ID, pa.string(), nullable=False),
+        pa.field(LOADED_AT, pa.timestamp("us", "UTC"), nullable=False),
+    ]
+
+
+def stage_columns(
+    source: pa.Schema,
+    metadata: tuple[str, ...],
+    destination: Destination,
+    existing: TargetShape | None,
+    target: Table,
+) -> Staged:
+    """Fit the source's columns and the metadata columns into the target.
+
+    Args:
+        source: the source's schema (with ``_conduit_file`` where asked for).
+        metadata: the stream's ``metadata:``.
+        destination: gives landings and limits.
+        existing: the target to fit into; None for a table that will be made.
+        target: its name, for messages.
+
+    Raises:
+        SchemaError: names clash or are too long, a column is missing in the target, a type doesn't
+            fit, or the target needs a value the source lacks. All findings at once.
+    """
+    fields = [*source, *metadata_fields(metadata)]
+    problems = _name_problems(fields, destination)
+    if problems:
+        raise _findings(target, problems)
+    if existing is None:
+        return _new(fields, destination)
+    return _fit(fields, existing, destination, target)
+
+
+def _new(fields: list[pa.Field], destination: Destination) -> Staged:
+    landings = [(f, destination.landing(f)) for f in fields]
+    columns = tuple(Column(name=f.name, ddl=l.ddl, nullable=f.nullable) for f, l in landings)
+    schema = pa.schema([_land(f, l) for f, l in landings])
+    return Staged(columns, schema, _losses(landings))
+
+
+def _land(field: pa.Field, landing: Landing) -> pa.Field:
+    return field.with_type(landing.arrow)
+
+
+def _losses(landings: list[tuple[pa.Field, Landing]]) -> tuple[str, ...]:
+    return tuple(f"column {f.name!r}: {l.loss}" for f, l in landings if l.loss)
+
+
+def _fit(
+    fields: list[pa.Field], existing: TargetShape, destination: Destination, target: Table
+) -> Staged:
+    by_name = {c.name: c for c in existing.columns}
+    problems: list[str] = []
+    columns: list[Column] = []
+    staged: list[pa.Field] = []
+    for field in fields:
+        column = by_name.pop(field.name, None)
+        if column is None:
+            problems.append(f"column {field.name!r} ({field.type}) is not in the target")
+            continue
+        landing = destination.landing(field)
+        if column.arrow != landing.arrow and not can_hold(field.type, column.arrow):
+            problems.append(
+                f"column {field.name!r}: the source has {field.type}, the target {column.ddl}"
+            )
+            continue
+        columns.append(Column(name=column.name, ddl=column.ddl, nullable=column.nullable))
+        staged.append(field.with_type(column.arrow))
+    problems.extend(
+        f"column {c.name!r} ({c.ddl}) of the target is NOT NULL without a default and the source"
+        " has no such column"
+        for c in by_name.values()
+        if not c.nullable and not c.has_default
+    )
+    if problems:
+        raise _findings(target, problems)
+    return Staged(tuple(columns), pa.schema(staged), ())
+
+
+def _name_problems(fields: list[pa.Field], destination: Destination) -> list[str]:
+    limits = destination.capabilities
+    problems: list[str] = []
+    seen: dict[str, str] = {}
+    for field in fields:
+        key = field.name if limits.case_sensitive_names else field.name.lower()
+        if key in seen:
+            problems.append(f"columns {seen[key]!r} and {field.name!r} are one name in {destination.system}")
+        seen[key] = field.name
+        size = len(field.name.encode())
+        if limits.max_identifier_bytes is not None and size > limits.max_identifier_bytes:
+            problems.append(
+                f"column {field.name!r} has {size} bytes; {destination.system} takes"
+                f" {limits.max_identifier_bytes}: rename it in a query"
+            )
+    if limits.max_columns is not None and len(fields) > limits.max_columns:
+        problems.append(f"{len(fields)} columns; {destination.system} takes {limits.max_columns}")
+    return problems
+
+
+def _findings(target: Table, problems: list[str]) -> SchemaError:
+    text = problems[0] if len(problems) == 1 else "\n  ".join(["", *problems])
+    return SchemaError(
+        f"{target} doesn't fit the source: {text}", command="conduit run --full-refresh"
+    )

@@ -1,0 +1,268 @@
+"""Rows on their way: a reader thread reads and casts, a bounded queue holds batches, the destination pulls.
+
+This is the hot path: batches stay Arrow, memory is bounded by the queue's bytes, and the two sides
+overlap. It is the fused path's ``StagedRows``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from datetime import datetime
+
+import pyarrow as pa
+
+from conduit_core.connectors.base import Reading, Tally
+from conduit_core.errors import ConduitError, SourceDataError
+from conduit_core.events import AuditStarted, BatchRead, BatchWritten, Emit
+from conduit_core.state.ledger import Counts
+from conduit_core.types.casts import cast_column
+
+LOAD_ID = "_conduit_load_id"
+LOADED_AT = "_conduit_loaded_at"
+FILE = "_conduit_file"
+
+
+class Cancelled(ConduitError):
+    """The run was interrupted; this stream's transaction is rolled back."""
+
+    exit_code = 130
+    default_retry = "step"
+
+
+class BoundedQueue:
+    """A queue of batches bounded by bytes, between one producer and one consumer.
+
+    A batch larger than the bound still passes, alone.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._items: deque[pa.RecordBatch] = deque()
+        self._bytes = 0
+        self._closed = False
+        self._stopped = False
+        self._changed = threading.Condition()
+
+    @property
+    def bytes(self) -> int:
+        """Bytes waiting."""
+        return self._bytes
+
+    def put(self, batch: pa.RecordBatch) -> bool:
+        """Add a batch, waiting for room; False when the consumer has stopped."""
+        size = batch.nbytes
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._stopped or not self._items or self._bytes + size <= self._limit
+            )
+            if self._stopped:
+                return False
+            self._items.append(batch)
+            self._bytes += size
+            self._changed.notify_all()
+            return True
+
+    def get(self) -> pa.RecordBatch | None:
+        """Take the next batch, waiting for it; None after the last one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._closed or self._stopped)
+            if not self._items or self._stopped:
+                return None
+            batch = self._items.popleft()
+            self._bytes -= batch.nbytes
+            self._changed.notify_all()
+            return batch
+
+    def end(self) -> None:
+        """Say that no batch follows."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Say that nobody takes batches any more, and forget those that wait."""
+        with self._changed:
+            self._stopped = True
+            self._items.clear()
+            self._bytes = 0
+            self._changed.notify_all()
+
+
+class Flow:
+    """One load's rows, read by a thread of its own and pulled by the destination.
+
+    Args:
+        reading: the open source; closed by :meth:`close`.
+        schema: names and types the destination takes, metadata columns included.
+        load_id, loaded_at: values of the metadata columns.
+        identity: (pipeline, stream) for events.
+        emit: listener of the events.
+        queue_bytes: bound of the batches that wait.
+        cancel: set from outside to stop at the next batch.
+        remember_files: whether the digests of the files read go into the ledger record.
+    """
+
+    def __init__(
+        self,
+        reading: Reading,
+        schema: pa.Schema,
+        *,
+        load_id: str,
+        loaded_at: datetime,
+        identity: tuple[str, str],
+        emit: Emit,
+        queue_bytes: int,
+        cancel: threading.Event,
+        remember_files: bool,
+    ) -> None:
+        self.schema = schema
+        self._reading = reading
+        self._load_id = load_id
+        self._loaded_at = pa.scalar(loaded_at, pa.timestamp("us", "UTC"))
+        self._pipeline, self._stream = identity
+        self._emit = emit
+        self._queue = BoundedQueue(queue_bytes)
+        self._slice_bytes = max(queue_bytes // 4, 64 * 1024)
+        self._cancel = cancel
+        self._remember_files = remember_files
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        self._exhausted = False
+        self.rows_read = 0
+        self.bytes_read = 0
+        self.seconds = {"read": 0.0, "cast": 0.0, "write": 0.0}
+        self.waited_seconds = 0.0
+        """How long the destination waited for rows: time of the source, not of the commit."""
+
+    def reader(self) -> pa.RecordBatchReader:
+        """Start reading and return the batches; taken once."""
+        self._thread = threading.Thread(target=self._read, name=f"read-{self._stream}", daemon=True)
+        self._thread.start()
+        return pa.RecordBatchReader.from_batches(self.schema, self._drain())
+
+    def finish(self) -> Tally:
+        """Return what was read; raise what broke the read, which the driver only saw as a broken pipe."""
+        if self._error is not None:
+            error = self._error
+            self.close()
+            raise error
+        if not self._exhausted:
+            self.close()
+            return Tally(Counts(read=self.rows_read))
+        self._emit(
+            AuditStarted(
+                pipeline=self._pipeline,
+                stream=self._stream,
+                load_id=self._load_id,
+                rows_read=self.rows_read,
+            )
+        )
+        if self._cancel.is_set():
+            raise Cancelled("interrupted before the commit")
+        files: tuple[str, ...] = ()
+        if self._remember_files:
+            from conduit_core.connectors.base import file_digest
+
+            files = tuple(file_digest(f) for f in self._reading.files)
+        return Tally(Counts(read=self.rows_read), files)
+
+    def close(self) -> None:
+        """Stop the thread and close the source. Idempotent."""
+        self._queue.stop()
+        if self._thread is not None:
+            self._thread.join()
+        self._reading.close()
+
+    def _read(self) -> None:
+        try:
+            batches = iter(self._reading.reader)
+            while True:
+                started = time.perf_counter()
+                raw = next(batches, None)
+                read_done = time.perf_counter()
+                if raw is None:
+                    break
+                if raw.num_rows == 0:
+                    continue
+                batch = self._cast(raw)
+                cast_done = time.perf_counter()
+                self._count(raw, read_done - started, cast_done - read_done)
+                if not all(self._queue.put(part) for part in self._slices(batch)):
+                    return
+                if self._cancel.is_set():
+                    raise Cancelled("interrupted while reading")
+        except ConduitError as error:
+            self._error = error
+        except pa.ArrowException as error:
+            self._error = SourceDataError(f"the source broke while reading: {error}", retry="step")
+            self._error.__cause__ = error
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that publishes
+            self._error = error
+        finally:
+            self._queue.end()
+
+    def _count(self, batch: pa.RecordBatch, read_seconds: float, cast_seconds: float) -> None:
+        size = batch.nbytes
+        self.rows_read += batch.num_rows
+        self.bytes_read += size
+        self.seconds["read"] += read_seconds
+        self.seconds["cast"] += cast_seconds
+        self._emit(
+            BatchRead(
+                pipeline=self._pipeline,
+                stream=self._stream,
+                load_id=self._load_id,
+                rows=batch.num_rows,
+                bytes=size,
+                read_seconds=read_seconds,
+                cast_seconds=cast_seconds,
+                queue_bytes=self._queue.bytes,
+            )
+        )
+
+    def _cast(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        columns: list[pa.Array] = []
+        for field in self.schema:
+            if field.name == LOAD_ID:
+                columns.append(pa.repeat(pa.scalar(self._load_id, field.type), batch.num_rows))
+            elif field.name == LOADED_AT:
+                value = self._loaded_at.cast(field.type)
+                columns.append(pa.repeat(value, batch.num_rows))
+            else:
+                columns.append(cast_column(batch.column(field.name), field.type, field.name))
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def _slices(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        parts = -(-batch.nbytes // self._slice_bytes)
+        rows = max(-(-batch.num_rows // max(parts, 1)), 1)
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows)
+
+    def _drain(self) -> Iterator[pa.RecordBatch]:
+        """Yield batches to the destination; the time between two pulls is its writing."""
+        while True:
+            asked = time.perf_counter()
+            batch = self._queue.get()
+            started = time.perf_counter()
+            self.waited_seconds += started - asked
+            if batch is None:
+                break
+            yield batch
+            seconds = time.perf_counter() - started
+            self.seconds["write"] += seconds
+            self._emit(
+                BatchWritten(
+                    pipeline=self._pipeline,
+                    stream=self._stream,
+                    load_id=self._load_id,
+                    rows=batch.num_rows,
+                    bytes=batch.nbytes,
+                    write_seconds=seconds,
+                )
+            )
+        if self._error is not None:
+            raise self._error
+        self._exhausted = True

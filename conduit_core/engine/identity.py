@@ -1,0 +1,42 @@
+"""What makes a load itself: target fingerprint, request, load id. Digests of plain text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from conduit_core.engine.model import RunRequest
+from conduit_core.types.dialect import Table
+
+
+def digest(*parts: str) -> str:
+    """Return 16 hex digits over the parts, which can't run into each other."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def target_fingerprint(destination_identity: str, target: Table) -> str:
+    """Return the target's fingerprint: destination without secrets, schema and table."""
+    return digest(destination_identity, target.schema, target.name)
+
+
+def request_text(request: RunRequest) -> str:
+    """Return the request as canonical JSON: watermark (with its cap), given window or full refresh."""
+    item: dict[str, str]
+    if request.full_refresh:
+        item = {"kind": "full_refresh"}
+    elif request.window_from is not None:
+        item = {"kind": "given", "from": request.window_from}
+        if request.window_to is not None:
+            item["to"] = request.window_to
+    else:
+        item = {"kind": "watermark"}
+        if request.window_to is not None:
+            item["to"] = request.window_to
+    return json.dumps(item, separators=(",", ":"))
+
+
+def load_id(
+    fingerprint: str, base_version: int, effective: str, request: str, spec_fingerprint: str
+) -> str:
+    """Return the deterministic id of a load (design, section 4, Identity)."""
+    return digest(fingerprint, str(base_version), effective, request, spec_fingerprint)

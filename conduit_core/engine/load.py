@@ -1,0 +1,285 @@
+"""One stream from plan to mirror, fused in one process, with retries of what a retry can mend."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from conduit_core.connectors.base import Commit, ReadRequest
+from conduit_core.engine.flow import Flow
+from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest
+from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
+from conduit_core.engine.plan import plan_stream, state_key, watermark_state
+from conduit_core.errors import ConduitError
+from conduit_core.events import (
+    Committed,
+    Emit,
+    Notice,
+    PlanReady,
+    Retrying,
+    StateMirrored,
+    StreamStarted,
+)
+from conduit_core.spec import StreamSpec
+from conduit_core.state.cursor import Cursor
+from conduit_core.state.ledger import Counts, LedgerRecord
+from conduit_core.state.store import StateStore, make_entry, seal_of
+from conduit_core.state.window import Window
+from conduit_core.types.dialect import Table
+from conduit_core.types.schema import schema_from_json
+
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a run gives each of its streams.
+
+    Args:
+        emit: listener of events.
+        store: the runner's state store, if it has one.
+        queue_bytes: bound of the batches in flight of one stream.
+        attempts: how often a retryable failure is tried, the first time included.
+        cancel: set to stop at the next batch.
+    """
+
+    emit: Emit
+    store: StateStore | None
+    queue_bytes: int
+    attempts: int
+    cancel: threading.Event
+
+
+def load_stream(
+    pipeline: Pipeline, stream: StreamSpec, ends: Ends, request: RunRequest, runtime: Runtime
+) -> LoadResult:
+    """Plan, read, publish and mirror one stream; a retryable failure starts again from plan.
+
+    Raises:
+        ConduitError: the last attempt's failure, with its four lines filled in.
+    """
+    runtime.emit(StreamStarted(pipeline=pipeline.name, stream=stream.name))
+
+    def attempt() -> LoadResult:
+        return _attempt(pipeline, stream, ends, request, runtime)
+
+    return _retrying(attempt, pipeline, stream, runtime)
+
+
+def _retrying(
+    attempt: Callable[[], LoadResult], pipeline: Pipeline, stream: StreamSpec, runtime: Runtime
+) -> LoadResult:
+    import stamina
+
+    def may_help(error: Exception) -> bool:
+        return (
+            isinstance(error, ConduitError)
+            and error.retry != "never"
+            and not runtime.cancel.is_set()
+        )
+
+    caller = stamina.retry_context(
+        on=may_help,
+        attempts=runtime.attempts,
+        timeout=None,
+        wait_initial=FIRST_WAIT_SECONDS,
+        wait_max=LONGEST_WAIT_SECONDS,
+    )
+    for tried in caller:
+        with tried:
+            try:
+                return attempt()
+            except ConduitError as error:
+                if tried.num < runtime.attempts and may_help(error):
+                    runtime.emit(
+                        Retrying(
+                            pipeline=pipeline.name,
+                            stream=stream.name,
+                            error=error.message,
+                            attempt=tried.num,
+                            wait_seconds=tried.next_wait,
+                        )
+                    )
+                raise
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _attempt(
+    pipeline: Pipeline, stream: StreamSpec, ends: Ends, request: RunRequest, runtime: Runtime
+) -> LoadResult:
+    started = time.perf_counter()
+    plan = plan_stream(pipeline, stream, ends, request, runtime.store)
+    planned = time.perf_counter() - started
+    runtime.emit(
+        PlanReady(
+            pipeline=plan.pipeline,
+            stream=plan.stream,
+            load_id=plan.load_id,
+            target=f"{plan.target_schema}.{plan.target_table}",
+            mode=plan.mode,
+            window=plan.window_text,
+            guarantee=plan.guarantee,
+            rows_estimate=plan.rows_estimate,
+            seconds=planned,
+            empty=plan.empty,
+        )
+    )
+    for note in plan.notes:
+        runtime.emit(
+            Notice(pipeline=plan.pipeline, stream=plan.stream, level="info", message=note)
+        )
+    if plan.empty:
+        _mirror(plan, ends, plan.replayed, runtime)
+        return _result(plan, plan.replayed, started, {"plan": planned}, None)
+    flow = open_flow(plan, stream, ends, runtime)
+    try:
+        publishing = time.perf_counter()
+        commit = ends.destination.commit(plan.publish, flow, runtime.emit)
+        seconds = time.perf_counter() - publishing
+    except ConduitError as error:
+        file = f" {pipeline.file}" if pipeline.file else ""
+        raise error.at(
+            pipeline=plan.pipeline,
+            stream=plan.stream,
+            state=_state_after_failure(ends, plan),
+            command=f"conduit run{file} --stream {plan.stream}",
+        ) from error.__cause__
+    finally:
+        flow.close()
+    if commit.record is not None:
+        _emit_committed(commit, runtime, seconds)
+    _mirror(plan, ends, commit.record, runtime)
+    stages = {"plan": planned, **flow.seconds}
+    stages["commit"] = max(seconds - flow.seconds["write"] - flow.waited_seconds, 0.0)
+    return _result(plan, commit.record, started, stages, flow, replayed=commit.replayed)
+
+
+def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> Flow:
+    """Open the source for a plan's window; reading starts when the destination asks."""
+    known: frozenset[str] = frozenset()
+    if plan.refuse_changed_files:
+        chain = ends.destination.records(Table(plan.target_schema, plan.target_table))
+        known = known_files(chain)
+    reading = ends.source.read(
+        ReadRequest(
+            ref=stream_ref(stream),
+            schema=schema_from_json(plan.source_schema),
+            window=Window.from_json(plan.window),
+            known_files=known,
+            refuse_changed=plan.refuse_changed_files,
+        )
+    )
+    return Flow(
+        reading,
+        schema_from_json(plan.staged_schema),
+        load_id=plan.load_id,
+        loaded_at=plan.loaded_at,
+        identity=(plan.pipeline, plan.stream),
+        emit=runtime.emit,
+        queue_bytes=runtime.queue_bytes,
+        cancel=runtime.cancel,
+        remember_files=plan.refuse_changed_files,
+    )
+
+
+def known_files(chain: list[LedgerRecord]) -> frozenset[str]:
+    """Return the digests of every file that the chain's records remember."""
+    import json
+
+    digests: set[str] = set()
+    for record in chain:
+        digests.update(json.loads(record.load_window).get("files", ()))
+    return frozenset(digests)
+
+
+def _state_after_failure(ends: Ends, plan: LoadPlan) -> str:
+    """Ask the ledger, not the error, what the target looks like."""
+    try:
+        chain = ends.destination.records(Table(plan.target_schema, plan.target_table))
+    except ConduitError:
+        return "unknown: the destination can't be asked now; running again is safe"
+    return watermark_state(chain)
+
+
+def _emit_committed(commit: Commit, runtime: Runtime, seconds: float) -> None:
+    record = commit.record
+    if record is None or commit.replayed:
+        return
+    runtime.emit(
+        Committed(
+            pipeline=record.pipeline,
+            stream=record.stream,
+            load_id=record.load_id,
+            version=record.version,
+            rows_read=record.counts.read,
+            rows_inserted=record.counts.inserted,
+            rows_updated=record.counts.updated,
+            rows_deleted=record.counts.deleted,
+            rows_rejected=record.counts.rejected,
+            seconds=seconds,
+        )
+    )
+
+
+def _mirror(plan: LoadPlan, ends: Ends, record: LedgerRecord | None, runtime: Runtime) -> None:
+    """Write the mirror, unless someone edited it since the plan: then the edit stays."""
+    if runtime.store is None:
+        return
+    target = Table(plan.target_schema, plan.target_table)
+    if record is None:
+        chain = ends.destination.records(target)
+        if not chain:
+            return
+        record = chain[-1]
+    mark = ends.destination.records(target) if record.is_given else [record]
+    cursor = next((r.cursor for r in reversed(mark) if not r.is_given), None)
+    entry = make_entry(record.version, record.load_id, cursor, plan.target_fingerprint).to_json()
+    if entry == plan.state_text:
+        return
+    written = runtime.store.set(state_key(target), entry, seal_of(plan.state_text))
+    if not written:
+        message = "the state store was edited during the load: the edit is kept for the next run"
+        runtime.emit(
+            Notice(pipeline=plan.pipeline, stream=plan.stream, level="warning", message=message)
+        )
+        return
+    runtime.emit(
+        StateMirrored(pipeline=plan.pipeline, stream=plan.stream, load_id=record.load_id)
+    )
+
+
+def _result(
+    plan: LoadPlan,
+    record: LedgerRecord | None,
+    started: float,
+    stages: dict[str, float],
+    flow: Flow | None,
+    *,
+    replayed: bool = False,
+) -> LoadResult:
+    outcome = "empty" if record is None else "published"
+    if plan.replayed is not None or replayed:
+        outcome = "replayed"
+    watermark = plan.watermark_text
+    if record is not None and record.cursor is not None:
+        watermark = Cursor.from_json(record.cursor).display()
+    return LoadResult(
+        pipeline=plan.pipeline,
+        stream=plan.stream,
+        target=f"{plan.target_schema}.{plan.target_table}",
+        outcome=outcome,
+        mode=plan.mode,
+        load_id=record.load_id if record else None,
+        version=record.version if record else None,
+        window=plan.window_text,
+        watermark=watermark,
+        guarantee=plan.guarantee,
+        counts=record.counts if record else Counts(),
+        bytes_read=flow.bytes_read if flow else 0,
+        seconds=time.perf_counter() - started,
+        stages={name: round(value, 6) for name, value in stages.items()},
+        notes=plan.notes,
+    )

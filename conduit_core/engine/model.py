@@ -1,0 +1,129 @@
+"""What the engine's steps hand to each other and to people: frozen, JSON, no secrets."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from conduit_core.connectors.publish import Publish
+from conduit_core.state.ledger import Counts, LedgerRecord
+
+Guarantee = Literal["exactly-once", "effectively-once (idempotent by key)", "at-least-once"]
+Outcome = Literal["published", "replayed", "empty"]
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class RunRequest(_Data):
+    """What the runner asks for; everything else is in the pipeline file.
+
+    Args:
+        window_from, window_to: a given window ``[from, to)``; ``window_to`` alone caps the
+            watermark window (inclusive).
+        full_refresh: read everything and replace the target's content.
+        reload: load again what a request key has loaded already.
+        request_key: the runner's identity of this request, unique per target.
+        allow_empty: let an empty extract empty the target.
+        runner: who asks, as JSON (ids, actor), recorded in the ledger.
+    """
+
+    window_from: str | None = None
+    window_to: str | None = None
+    full_refresh: bool = False
+    reload: bool = False
+    request_key: str | None = None
+    allow_empty: bool = False
+    runner: str = "{}"
+
+
+class LoadPlan(_Data):
+    """One stream's frozen plan: what will be read and what publish will do.
+
+    ``window`` and ``cursor`` are their classes' JSON text, schemas the JSON of
+    ``types.schema_to_json``. ``empty`` plans read nothing and change nothing; ``replayed`` holds
+    the record of a load that the request key has published before.
+    """
+
+    version: Literal[1] = 1
+    pipeline: str
+    stream: str
+    target_schema: str
+    target_table: str
+    load_id: str
+    request: str
+    request_key: str | None
+    mode: str
+    guarantee: Guarantee
+    window: str
+    window_text: str
+    cursor: str | None
+    watermark_text: str | None
+    source_schema: list[dict[str, object]]
+    staged_schema: list[dict[str, object]]
+    refuse_changed_files: bool = False
+    target_fingerprint: str
+    rows_estimate: int | None
+    null_rows: int
+    loaded_at: datetime
+    publish: Publish
+    state_text: str | None
+    notes: tuple[str, ...]
+    empty: bool
+    replayed: LedgerRecord | None = None
+
+
+class LoadResult(_Data):
+    """One stream's end: what became of its rows and where its watermark is."""
+
+    pipeline: str
+    stream: str
+    target: str
+    outcome: Outcome
+    mode: str
+    load_id: str | None
+    version: int | None
+    window: str
+    watermark: str | None
+    guarantee: Guarantee
+    counts: Counts
+    bytes_read: int
+    seconds: float
+    stages: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows read per second of the stream's whole time."""
+        return self.counts.read / self.seconds if self.seconds else 0.0
+
+
+class StreamFailure(_Data):
+    """A failed stream: the error's class, exit code and four lines."""
+
+    stream: str
+    error: str
+    exit_code: int
+    retry: str
+    lines: tuple[str, ...]
+
+
+class RunResult(_Data):
+    """A run's end: results in the file's order, failures beside them, streams never started."""
+
+    pipeline: str
+    results: tuple[LoadResult, ...]
+    failures: tuple[StreamFailure, ...] = ()
+    not_started: tuple[str, ...] = ()
+    interrupted: bool = False
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """0, or the first failure's code, or 130 after Ctrl-C."""
+        if self.interrupted:
+            return 130
+        return self.failures[0].exit_code if self.failures else 0

@@ -1,0 +1,200 @@
+"""A pipeline ready to run: its file, and the two ends opened from it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ValidationError
+
+from conduit_core.connectors import registry
+from conduit_core.connectors.base import Context, Destination, Source, StreamRef
+from conduit_core.engine.budget import budgets
+from conduit_core.errors import ConduitError, ConfigError
+from conduit_core.spec import (
+    DEFAULT_FILE,
+    ConnectionResolver,
+    ConnectionSpec,
+    FileConnections,
+    LoadedSpec,
+    StreamSpec,
+    load_spec,
+    resolve_connections,
+    spec_from_mapping,
+)
+from conduit_core.types.dialect import Table
+
+
+@dataclass(slots=True)
+class Ends:
+    """A pipeline's open source and destination."""
+
+    source: Source
+    destination: Destination
+
+    def close(self) -> None:
+        """Close both."""
+        self.source.close()
+        self.destination.close()
+
+
+class Pipeline:
+    """A pipeline file, read and checked. Making one opens no connection.
+
+    Example:
+        >>> pipeline = Pipeline.from_mapping({
+        ...     "name": "demo", "source": "sqlite:///a.db", "destination": "duckdb:///b.duckdb",
+        ...     "streams": ["orders"],
+        ... })
+        >>> [s.name for s in pipeline.streams]
+        ['orders']
+    """
+
+    def __init__(self, loaded: LoadedSpec, connections: ConnectionResolver | None = None) -> None:
+        self.loaded = loaded
+        self._connections = connections or FileConnections()
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path = DEFAULT_FILE,
+        *,
+        connections: ConnectionResolver | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Read a pipeline file (YAML or TOML).
+
+        Raises:
+            ConfigError: it is missing or wrong; every problem with file, line and nearest key.
+        """
+        return cls(load_spec(Path(path), env=env), connections)
+
+    @classmethod
+    def from_mapping(
+        cls,
+        mapping: Mapping[str, object],
+        base_dir: str | Path = ".",
+        *,
+        connections: ConnectionResolver | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Take a pipeline as Python data, with the same keys as the file.
+
+        Raises:
+            ConfigError: it is wrong.
+        """
+        return cls(spec_from_mapping(mapping, Path(base_dir), env=env), connections)
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self.loaded.spec.name
+
+    @property
+    def file(self) -> str:
+        """The file as commands take it, or ``""`` for Python."""
+        return str(self.loaded.path or "")
+
+    @property
+    def streams(self) -> tuple[StreamSpec, ...]:
+        """The streams in the file's order."""
+        return self.loaded.spec.streams
+
+    def select(self, names: tuple[str, ...] | None) -> tuple[StreamSpec, ...]:
+        """Return the named streams in the file's order, all for None.
+
+        Raises:
+            ConfigError: a name is not a stream; the nearest is named.
+        """
+        if not names:
+            return self.streams
+        known = [s.name for s in self.streams]
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ConfigError(
+                    f"no stream {name!r}{hint} Streams: {', '.join(known)}",
+                    pipeline=self.name,
+                    command=f"conduit plan {self.file}".strip(),
+                )
+        return tuple(s for s in self.streams if s.name in names)
+
+    def target(self, stream: StreamSpec, destination: Destination) -> Table:
+        """Return the table a stream feeds."""
+        schema = (
+            stream.into_schema
+            or self.loaded.spec.destination.schema_name
+            or destination.capabilities.default_schema
+        )
+        return Table(schema, stream.into_table)
+
+    @contextmanager
+    def open(self, jobs: int = 1) -> Iterator[Ends]:
+        """Make source and destination; they connect when first used and are closed at the end.
+
+        Raises:
+            ConfigError: a connector isn't installed, or its options are wrong (file, line, key).
+        """
+        with_names = resolve_connections(self.loaded, self._connections)
+        _, driver_bytes = budgets(jobs)
+        context = Context(self.loaded.base_dir, driver_bytes)
+        try:
+            source = _source(with_names, context)
+            destination = _destination(with_names, context)
+        except ConduitError as error:
+            raise error.at(pipeline=self.name) from error.__cause__
+        ends = Ends(source, destination)
+        try:
+            yield ends
+        finally:
+            ends.close()
+
+
+def _options(loaded: LoadedSpec, end: str, spec: ConnectionSpec, model: type[BaseModel]) -> BaseModel:
+    try:
+        return model.model_validate(spec.reveal())
+    except ValidationError as error:
+        raise loaded.explain(error, (end,), model=model) from None
+
+
+def _source(loaded: LoadedSpec, context: Context) -> Source:
+    spec = loaded.spec.source
+    connector = _connector(loaded, "source", spec)
+    if connector.source is None:
+        raise loaded.problem(("source", "type"), f"{spec.type} can't be a source")
+    return connector.source(_options(loaded, "source", spec, connector.options), context)
+
+
+def _destination(loaded: LoadedSpec, context: Context) -> Destination:
+    spec = loaded.spec.destination
+    connector = _connector(loaded, "destination", spec)
+    if connector.destination is None:
+        raise loaded.problem(("destination", "type"), f"{spec.type} can't be a destination")
+    options = _options(loaded, "destination", spec, connector.options)
+    return connector.destination(
+        options, context, spec.schema_name, spec.internal_schema, spec.lock_wait.total_seconds()
+    )
+
+
+def _connector(loaded: LoadedSpec, end: str, spec: ConnectionSpec) -> registry.Connector:
+    try:
+        return registry.get(spec.type)
+    except ConfigError as error:
+        raise loaded.problem((end, "type"), error.message) from None
+
+
+def stream_ref(stream: StreamSpec) -> StreamRef:
+    """Return what a source needs to know of a stream."""
+    return StreamRef(
+        table=stream.table,
+        query=stream.query,
+        path=stream.path,
+        columns=stream.columns,
+        cursor=stream.cursor,
+        file_column="file" in stream.metadata,
+    )

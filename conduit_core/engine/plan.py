@@ -1,0 +1,330 @@
+"""Planning one stream: read-only; look, reconcile, freeze the window, name the guarantee."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from conduit_core.connectors.base import Shape, TargetShape
+from conduit_core.connectors.publish import Column
+from conduit_core.connectors.sql.destination import owned_by_another, touches
+from conduit_core.engine.columns import Staged, stage_columns
+from conduit_core.engine.identity import load_id, request_text, target_fingerprint
+from conduit_core.engine.model import Guarantee, LoadPlan, RunRequest
+from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
+from conduit_core.engine.windows import Choice, choose_window
+from conduit_core.errors import ConduitError, ConfigError, StateError
+from conduit_core.spec import StreamSpec
+from conduit_core.spec.fingerprint import fingerprint as spec_fingerprint
+from conduit_core.state.cursor import Cursor
+from conduit_core.state.ledger import LedgerRecord, newest, watermark_record
+from conduit_core.state.reconcile import Reconciled, reconcile
+from conduit_core.state.store import StateStore
+from conduit_core.state.window import Window
+from conduit_core.sync.strategies import Effective, LoadFacts, build_publish
+from conduit_core.types.dialect import Table
+from conduit_core.types.schema import fingerprint, schema_to_json
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What planning has read so far."""
+
+    target: Table
+    fingerprint: str
+    existing: TargetShape | None
+    chain: list[LedgerRecord]
+    stored: str | None
+    reconciled: Reconciled
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """Everything a plan is made of, before it is frozen."""
+
+    pipeline: Pipeline
+    stream: StreamSpec
+    ends: Ends
+    request: RunRequest
+    shape: Shape
+    seen: _Seen
+    choice: Choice
+    staged: Staged
+    table: tuple[Column, ...]
+    replayed: LedgerRecord | None
+
+
+def state_key(target: Table) -> str:
+    """Return the key of a target in a state store."""
+    return f"{target.schema}.{target.name}"
+
+
+def plan_stream(
+    pipeline: Pipeline,
+    stream: StreamSpec,
+    ends: Ends,
+    request: RunRequest,
+    store: StateStore | None = None,
+) -> LoadPlan:
+    """Plan one stream's load. Reads source and destination, writes nothing.
+
+    Raises:
+        ConduitError: whatever makes the load impossible and can be known before it, with pipeline,
+            stream, the target's state and a command filled in.
+    """
+    try:
+        return _plan(pipeline, stream, ends, request, store)
+    except ConduitError as error:
+        file = f" {pipeline.file}" if pipeline.file else ""
+        raise error.at(
+            pipeline=pipeline.name,
+            stream=stream.name,
+            command=f"conduit plan{file} --stream {stream.name}",
+        ) from error.__cause__
+
+
+def watermark_state(chain: list[LedgerRecord]) -> str:
+    """Return the error line that says what a failed load has left behind."""
+    base = watermark_record(chain)
+    if base is None:
+        return "nothing published; the target has no watermark yet" if not chain else (
+            f"nothing published; the target stays at version {chain[-1].version}"
+        )
+    if base.cursor is None:
+        return f"nothing published; the target stays at version {chain[-1].version}"
+    return f"nothing published; watermark unchanged at {Cursor.from_json(base.cursor).display()}"
+
+
+def _plan(
+    pipeline: Pipeline,
+    stream: StreamSpec,
+    ends: Ends,
+    request: RunRequest,
+    store: StateStore | None,
+) -> LoadPlan:
+    _refuse_unsupported(stream, ends)
+    seen = _look(pipeline, stream, ends, store)
+    try:
+        ref = stream_ref(stream)
+        shape = ends.source.describe(ref)
+        replayed = None if request.reload else _replayed(request, seen.chain)
+        if replayed is not None:
+            choice = _replayed_choice(replayed)
+        else:
+            _refuse_lost_target(seen, request)
+            choice = choose_window(
+                stream, request, shape, ends.source, ref, seen.chain, seen.reconciled.cursor
+            )
+        rebuilt = request.full_refresh and not (seen.existing and seen.existing.dependants)
+        fit_into = None if rebuilt else seen.existing
+        staged = stage_columns(
+            shape.schema, stream.metadata, ends.destination, fit_into, seen.target
+        )
+        table = staged.columns if fit_into is None else _columns(fit_into)
+        draft = _Draft(pipeline, stream, ends, request, shape, seen, choice, staged, table, replayed)
+        return _freeze(draft)
+    except ConduitError as error:
+        raise error.at(state=watermark_state(seen.chain)) from error.__cause__
+
+
+def _columns(existing: TargetShape) -> tuple[Column, ...]:
+    return tuple(Column(name=c.name, ddl=c.ddl, nullable=c.nullable) for c in existing.columns)
+
+
+def _refuse_unsupported(stream: StreamSpec, ends: Ends) -> None:
+    kinds = ends.source.capabilities.kinds
+    kind = next(k for k in ("table", "query", "path") if getattr(stream, k) is not None)
+    if kind not in kinds:
+        raise ConfigError(
+            f"a {ends.source.system} source takes {' or '.join(sorted(kinds))}, not {kind}"
+        )
+    if "file" in stream.metadata and "path" not in kinds:
+        raise ConfigError(f"metadata: [file] is for sources of files, not {ends.source.system}")
+    virtual = [c for c in stream.cursor if c.startswith("_file_")]
+    unknown = [c for c in virtual if c not in ends.source.capabilities.virtual_cursor]
+    if unknown:
+        raise ConfigError(f"{ends.source.system} has no {unknown[0]}: it is for sources of files")
+
+
+def _look(pipeline: Pipeline, stream: StreamSpec, ends: Ends, store: StateStore | None) -> _Seen:
+    target = pipeline.target(stream, ends.destination)
+    fingerprint_ = target_fingerprint(ends.destination.identity, target)
+    chain = ends.destination.records(target)
+    last = newest(chain)
+    if last is not None and (last.pipeline, last.stream) != (pipeline.name, stream.name):
+        raise owned_by_another(last, str(target)).at(state=watermark_state(chain))
+    stored = store.get(state_key(target)) if store else None
+    try:
+        reconciled = reconcile(
+            chain,
+            stored,
+            target_fingerprint=fingerprint_,
+            columns=stream.cursor,
+            mode=stream.mode,
+        )
+    except ConduitError as error:
+        raise error.at(state=watermark_state(chain)) from error.__cause__
+    existing = ends.destination.describe(target)
+    if existing is not None and not existing.is_table:
+        raise ConfigError(f"{target} is a view, not a table: give the stream another `into`")
+    return _Seen(target, fingerprint_, existing, chain, stored, reconciled)
+
+
+def _replayed(request: RunRequest, chain: list[LedgerRecord]) -> LedgerRecord | None:
+    if request.request_key is None:
+        return None
+    text = request_text(request)
+    for record in chain:
+        if record.request_key != request.request_key:
+            continue
+        if record.request != text:
+            raise StateError(
+                f"request key {request.request_key!r} was used for another request"
+                f" ({record.request}): a key is for one request",
+                command="conduit runs",
+            )
+        return record
+    return None
+
+
+def _replayed_choice(record: LedgerRecord) -> Choice:
+    effective: Effective = "append" if record.mode == "append" else "replace"
+    cursor = Cursor.from_json(record.cursor) if record.cursor else None
+    return Choice(Window.from_json(record.load_window), effective, cursor, None, 0, empty=True)
+
+
+def _refuse_lost_target(seen: _Seen, request: RunRequest) -> None:
+    """A ledger without its table: an increment alone would look like the whole."""
+    if request.full_refresh or seen.existing is not None or seen.reconciled.cursor is None:
+        return
+    raise StateError(
+        f"the ledger is at version {seen.chain[-1].version} but {seen.target} is gone: it was"
+        " dropped by hand, and an increment would not bring its rows back",
+        command="conduit run --full-refresh",
+    )
+
+
+def _freeze(draft: _Draft) -> LoadPlan:
+    seen, choice, stream, request = draft.seen, draft.choice, draft.stream, draft.request
+    record = _record(draft)
+    by_file = bool(stream.cursor) and stream.cursor[0].startswith("_file_")
+    appends_files = choice.effective == "append" and by_file
+    existing = seen.existing
+    publish = build_publish(
+        LoadFacts(
+            effective=choice.effective,
+            window=choice.window,
+            base_version=_base_version(choice.window, seen.chain),
+            columns=draft.staged.columns,
+            table_columns=draft.table,
+            existing=tuple(c.name for c in existing.columns) if existing else None,
+            has_dependants=bool(existing and existing.dependants),
+            replaces_files=appends_files and "file" in stream.metadata,
+            allow_empty=request.allow_empty,
+            record=record,
+            schema_text=json.dumps(
+                schema_to_json(draft.shape.schema), ensure_ascii=False, separators=(",", ":")
+            ),
+        )
+    )
+    _refuse_actions(publish.action_kinds, stream, draft.ends)
+    return LoadPlan(
+        pipeline=draft.pipeline.name,
+        stream=stream.name,
+        target_schema=seen.target.schema,
+        target_table=seen.target.name,
+        load_id=draft.replayed.load_id if draft.replayed else record.load_id,
+        request=record.request,
+        request_key=record.request_key,
+        mode=choice.effective,
+        guarantee=_guarantee(draft),
+        window=choice.window.to_json(),
+        window_text=choice.window.display(),
+        cursor=record.cursor,
+        watermark_text=_watermark_text(choice, seen),
+        source_schema=schema_to_json(draft.shape.schema),
+        staged_schema=schema_to_json(draft.staged.schema),
+        refuse_changed_files=appends_files and "file" not in stream.metadata,
+        target_fingerprint=seen.fingerprint,
+        rows_estimate=choice.rows_estimate,
+        null_rows=choice.null_rows,
+        loaded_at=record.started_at,
+        publish=publish,
+        state_text=seen.stored,
+        notes=_notes(draft),
+        empty=choice.empty,
+        replayed=draft.replayed,
+    )
+
+
+def _record(draft: _Draft) -> LedgerRecord:
+    """Return the ledger record as far as it is known now."""
+    seen, choice, request = draft.seen, draft.choice, draft.request
+    now = datetime.now(UTC)
+    text = request_text(request)
+    base = _base_version(choice.window, seen.chain)
+    spec_print = spec_fingerprint(draft.stream, draft.ends.source.identity)
+    return LedgerRecord(
+        target_schema=seen.target.schema,
+        target_table=seen.target.name,
+        version=0,
+        pipeline=draft.pipeline.name,
+        stream=draft.stream.name,
+        load_id=load_id(seen.fingerprint, base, choice.effective, text, spec_print),
+        request=text,
+        request_key=None if request.reload else request.request_key,
+        mode=choice.effective,
+        load_window=choice.window.to_json(),
+        cursor=choice.watermark.to_json() if choice.watermark else None,
+        schema_fingerprint=fingerprint(draft.shape.schema),
+        spec_fingerprint=spec_print,
+        target_fingerprint=seen.fingerprint,
+        runner=request.runner,
+        started_at=now,
+        published_at=now,
+    )
+
+
+def _base_version(window: Window, chain: list[LedgerRecord]) -> int:
+    if window.kind == "given":
+        return max((r.version for r in chain if touches(r, window)), default=0)
+    base = watermark_record(chain)
+    return base.version if base else 0
+
+
+def _refuse_actions(kinds: frozenset[str], stream: StreamSpec, ends: Ends) -> None:
+    missing = kinds - ends.destination.capabilities.actions
+    if missing:
+        raise ConfigError(
+            f"mode {stream.mode!r} needs {', '.join(sorted(missing))}, which a"
+            f" {ends.destination.system} destination can't do"
+        )
+
+
+def _guarantee(draft: _Draft) -> Guarantee:
+    if not draft.ends.destination.capabilities.transactional:
+        return "effectively-once (idempotent by key)"
+    repeatable = draft.choice.effective != "append" or draft.stream.cursor
+    return "exactly-once" if repeatable or draft.request.request_key else "at-least-once"
+
+
+def _watermark_text(choice: Choice, seen: _Seen) -> str | None:
+    if choice.empty and seen.reconciled.cursor is not None:
+        return seen.reconciled.cursor.display()
+    return choice.watermark.display() if choice.watermark else None
+
+
+def _notes(draft: _Draft) -> tuple[str, ...]:
+    notes = [draft.seen.reconciled.note, *draft.shape.notes, *draft.staged.notes]
+    existing = draft.seen.existing
+    if draft.choice.effective == "replace" and existing is not None and existing.dependants:
+        listed = ", ".join(existing.dependants[:5])
+        notes.append(f"replaced in place (DELETE and INSERT), because of {listed}")
+    if draft.choice.null_rows:
+        notes.append(f"{draft.choice.null_rows} rows have a NULL in the cursor and are included")
+    if _guarantee(draft) == "at-least-once":
+        notes.append(
+            "append without cursor, window or --request-key: running again adds the rows again"
+        )
+    return tuple(n for n in notes if n)

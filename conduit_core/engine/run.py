@@ -1,0 +1,227 @@
+"""A run: the chosen streams of a pipeline, side by side, each published alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from conduit_core.engine.budget import budgets
+from conduit_core.engine.flow import Cancelled
+from conduit_core.engine.load import Runtime, load_stream
+from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest, RunResult, StreamFailure
+from conduit_core.engine.pipeline import Ends, Pipeline
+from conduit_core.engine.plan import plan_stream
+from conduit_core.errors import ConduitError, LoadFailedError
+from conduit_core.events import (
+    Emitter,
+    Listener,
+    RunFinished,
+    RunStarted,
+    StreamFailed,
+    StreamFinished,
+)
+from conduit_core.spec import StreamSpec
+from conduit_core.state.store import StateStore
+
+ATTEMPTS = 3
+
+
+class RunInterrupted(KeyboardInterrupt):  # noqa: N818 - it is Ctrl-C, with what was published
+    """Ctrl-C during a run; ``result`` says what was and wasn't published."""
+
+    def __init__(self, result: RunResult) -> None:
+        super().__init__()
+        self.result = result
+
+
+def plan(
+    pipeline: Pipeline,
+    streams: tuple[str, ...] | None = None,
+    *,
+    request: RunRequest | None = None,
+    store: StateStore | None = None,
+) -> list[LoadPlan]:
+    """Plan streams (all by default) without changing anything.
+
+    Raises:
+        ConduitError: the first stream's that can't be planned.
+    """
+    with pipeline.open() as ends:
+        return [
+            plan_stream(pipeline, s, ends, request or RunRequest(), store)
+            for s in pipeline.select(streams)
+        ]
+
+
+def run(
+    pipeline: Pipeline,
+    streams: tuple[str, ...] | None = None,
+    *,
+    request: RunRequest | None = None,
+    jobs: int = 1,
+    store: StateStore | None = None,
+    listeners: tuple[Listener, ...] = (),
+    attempts: int = ATTEMPTS,
+) -> RunResult:
+    """Load streams, each in its own transaction; siblings of a failed stream go on.
+
+    Args:
+        pipeline: what to run.
+        streams: names of streams; None for all.
+        request: window, full refresh, request key.
+        jobs: how many streams run side by side.
+        store: the runner's state store; None leaves the ledger as the only state.
+        listeners: called with every event.
+        attempts: how often a failure that a retry may mend is tried.
+
+    Returns:
+        Results and failures; ``raise_for_failures`` turns the latter into an exception.
+
+    Raises:
+        ConfigError: the file, a connector's options or a name is wrong: nothing was started.
+        RunInterrupted: Ctrl-C, after the streams in flight were rolled back or published.
+    """
+    chosen = pipeline.select(streams)
+    started = time.perf_counter()
+    emit = Emitter(listeners)
+    queue_bytes, _ = budgets(jobs)
+    runtime = Runtime(emit, store, queue_bytes, attempts, threading.Event())
+    with pipeline.open(jobs) as ends:
+        emit(RunStarted(pipeline=pipeline.name, streams=tuple(s.name for s in chosen)))
+        crew = _Crew(pipeline, ends, request or RunRequest(), runtime)
+        interrupted = crew.work(chosen, jobs)
+        result = RunResult(
+            pipeline=pipeline.name,
+            results=tuple(crew.results[s.name] for s in chosen if s.name in crew.results),
+            failures=tuple(crew.failures[s.name] for s in chosen if s.name in crew.failures),
+            not_started=tuple(s.name for s in chosen if s.name not in crew.started),
+            interrupted=interrupted,
+            seconds=time.perf_counter() - started,
+        )
+    emit(
+        RunFinished(
+            pipeline=pipeline.name,
+            published=tuple(r.stream for r in result.results if r.outcome == "published"),
+            empty=tuple(r.stream for r in result.results if r.outcome != "published"),
+            failed=tuple(f.stream for f in result.failures),
+            seconds=result.seconds,
+        )
+    )
+    if interrupted:
+        raise RunInterrupted(result)
+    return result
+
+
+class _Crew:
+    """The threads that work through a run's streams, and what they came back with.
+
+    Streams run in threads even when there is one at a time: Ctrl-C then reaches the main thread
+    alone, and a commit under way is never torn from its answer.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, ends: Ends, request: RunRequest, runtime: Runtime
+    ) -> None:
+        self._pipeline = pipeline
+        self._ends = ends
+        self._request = request
+        self._runtime = runtime
+        self._stop = threading.Event()
+        self.started: set[str] = set()
+        self.results: dict[str, LoadResult] = {}
+        self.failures: dict[str, StreamFailure] = {}
+
+    def work(self, streams: tuple[StreamSpec, ...], jobs: int) -> bool:
+        """Run the streams; return whether Ctrl-C ended it."""
+        pool = ThreadPoolExecutor(max_workers=max(jobs, 1), thread_name_prefix="stream")
+        pending: set[Future[None]] = {pool.submit(self._one, s) for s in streams}
+        interrupted = False
+        try:
+            while pending:
+                try:
+                    done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+                except KeyboardInterrupt:
+                    if interrupted:
+                        raise
+                    interrupted = True
+                    self._stop.set()
+                    self._runtime.cancel.set()
+        finally:
+            self._stop.set()
+            pool.shutdown(wait=not interrupted or not pending, cancel_futures=True)
+        return interrupted
+
+    def _one(self, stream: StreamSpec) -> None:
+        if self._stop.is_set():
+            return
+        self.started.add(stream.name)
+        name, emit = self._pipeline.name, self._runtime.emit
+        try:
+            result = load_stream(self._pipeline, stream, self._ends, self._request, self._runtime)
+        except ConduitError as error:
+            self._failed(stream, error)
+            return
+        self.results[stream.name] = result
+        emit(
+            StreamFinished(
+                pipeline=name,
+                stream=stream.name,
+                load_id=result.load_id or "",
+                outcome=result.outcome,
+                rows_read=result.counts.read,
+                bytes_read=result.bytes_read,
+                watermark=result.watermark,
+                seconds=result.seconds,
+                stages=result.stages,
+            )
+        )
+
+    def _failed(self, stream: StreamSpec, error: ConduitError) -> None:
+        file = f" {self._pipeline.file}" if self._pipeline.file else ""
+        error.at(
+            pipeline=self._pipeline.name,
+            stream=stream.name,
+            command=f"conduit plan{file} --stream {stream.name}",
+        )
+        self.failures[stream.name] = StreamFailure(
+            stream=stream.name,
+            error=type(error).__name__,
+            exit_code=error.exit_code,
+            retry=error.retry,
+            lines=tuple(error.lines()),
+        )
+        self._runtime.emit(
+            StreamFailed(
+                pipeline=self._pipeline.name,
+                stream=stream.name,
+                error=type(error).__name__,
+                exit_code=error.exit_code,
+                lines=tuple(error.lines()),
+            )
+        )
+        if self._pipeline.loaded.spec.on_error == "stop" and not isinstance(error, Cancelled):
+            self._stop.set()
+
+
+def raise_for_failures(result: RunResult) -> None:
+    """Raise a run's failures as one error that names each failed stream.
+
+    Raises:
+        LoadFailedError: one or more streams failed.
+    """
+    if result.failures:
+        names = ", ".join(f.stream for f in result.failures)
+        errors = tuple(_as_error(f) for f in result.failures)
+        raise LoadFailedError(f"failed: {names}", errors=errors)
+
+
+def _as_error(failure: StreamFailure) -> ConduitError:
+    from conduit_core import errors
+
+    kind = getattr(errors, failure.error, ConduitError)
+    what, state, _, command = failure.lines
+    retry = failure.retry if failure.retry in ("step", "plan") else "never"
+    return kind(what, state=state, retry=retry, command=command)

@@ -1,0 +1,192 @@
+"""Choosing a load's window: from the watermark, from the request, or everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from conduit_core.connectors.base import Bounds, Shape, Source, StreamRef
+from conduit_core.engine.model import RunRequest
+from conduit_core.errors import ConfigError, SourceDataError, StateError
+from conduit_core.spec import StreamSpec
+from conduit_core.state.cursor import Cursor, parse_point
+from conduit_core.state.ledger import LedgerRecord, watermark_record
+from conduit_core.state.window import Window
+from conduit_core.sync.strategies import Effective
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The window and what follows from it.
+
+    Args:
+        window: what is read.
+        effective: how the rows are published.
+        watermark: the watermark after the load.
+        rows_estimate, null_rows: as the source told.
+        empty: nothing is to be read: no load.
+    """
+
+    window: Window
+    effective: Effective
+    watermark: Cursor | None
+    rows_estimate: int | None
+    null_rows: int
+    empty: bool
+
+
+def choose_window(
+    stream: StreamSpec,
+    request: RunRequest,
+    shape: Shape,
+    source: Source,
+    ref: StreamRef,
+    chain: list[LedgerRecord],
+    watermark: Cursor | None,
+) -> Choice:
+    """Choose the window of a load (design, section 6).
+
+    Args:
+        watermark: where the target has come to, after reconciling with the state store.
+
+    Raises:
+        ConfigError: the request doesn't go with the stream.
+        StateError: a watermark run of a target of slices, or over published slices.
+        SourceDataError: rows have a NULL in the cursor and ``null_cursor`` is ``fail``.
+    """
+    if request.window_from is not None:
+        return _given(stream, request, shape, watermark)
+    if not stream.cursor:
+        if request.window_to is not None:
+            raise ConfigError("--to needs a stream with a cursor", command="conduit plan")
+        effective: Effective = "replace" if request.full_refresh else _plain(stream)
+        return Choice(Window("full"), effective, None, shape.rows_estimate, 0, empty=False)
+    kinds = shape.cursor_types
+    cap = _cursor(stream, request.window_to, kinds) if request.window_to is not None else None
+    whole = request.full_refresh or stream.mode == "replace"
+    if not request.full_refresh:
+        _refuse_slices(stream, chain)
+    low = None if request.full_refresh else watermark
+    bounds = source.bounds(ref, low, cap)
+    include = stream.null_cursor == "include"
+    if bounds.null_rows and not include:
+        raise SourceDataError(
+            f"{bounds.null_rows} rows have a NULL in the cursor {list(stream.cursor)} and would"
+            " never load: make the column NOT NULL, choose another cursor, or set `null_cursor:"
+            " include` (needs `mode: replace` or a unique_key)",
+            command="conduit plan",
+        )
+    stands = low is not None and (bounds.high is None or bounds.high.compare(low) <= 0)
+    nothing = bounds.high is None and not bounds.null_rows
+    if whole:
+        window = Window("full", None, bounds.high, null_cursor=include)
+        empty = stands or (nothing and cap is not None)
+        rows = shape.rows_estimate
+        return Choice(window, "replace", bounds.high, rows, bounds.null_rows, empty=empty)
+    window = _watermark_window(stream, kinds, low, bounds)
+    _refuse_overlap(stream, chain, window)
+    empty = stands or nothing or _below_initial(window)
+    return Choice(
+        window, _plain(stream), bounds.high, bounds.rows_estimate, bounds.null_rows, empty=empty
+    )
+
+
+def _plain(stream: StreamSpec) -> Effective:
+    return "append" if stream.mode == "append" else "replace"
+
+
+def _watermark_window(
+    stream: StreamSpec, kinds: tuple[pa.DataType, ...], low: Cursor | None, bounds: Bounds
+) -> Window:
+    closed = False
+    if low is None and stream.initial is not None:
+        low, closed = _cursor(stream, stream.initial, kinds), True
+    return Window("watermark", low, bounds.high, closed_low=closed)
+
+
+def _below_initial(window: Window) -> bool:
+    if not window.closed_low or window.low is None or window.high is None:
+        return False
+    first = Cursor(window.high.columns[:1], window.high.values[:1])
+    return first.compare(window.low) < 0
+
+
+def _cursor(stream: StreamSpec, text: str, kinds: tuple[pa.DataType, ...]) -> Cursor:
+    value = parse_point(text, kinds[0], stream.cursor_timezone)
+    return Cursor(stream.cursor[:1], (value,))
+
+
+def _given(
+    stream: StreamSpec, request: RunRequest, shape: Shape, watermark: Cursor | None
+) -> Choice:
+    if request.full_refresh:
+        raise ConfigError("--full-refresh and --from don't go together", command="conduit run --help")
+    if not stream.cursor:
+        raise ConfigError(
+            "a window (--from) needs a stream with a cursor", command="conduit plan"
+        )
+    if stream.mode == "replace":
+        raise ConfigError(
+            "a window (--from) can't be loaded with `mode: replace`, which swaps the whole content:"
+            " use `mode: append` (a window then replaces its slice)",
+            command="conduit plan",
+        )
+    if stream.cursor[0].startswith("_file_"):
+        raise ConfigError(
+            "a window (--from) needs a cursor that is a column of the rows, not of the files",
+            command="conduit plan",
+        )
+    kind = shape.cursor_types[0]
+    naive = pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.tz is None)
+    if naive and stream.cursor_timezone is None:
+        raise ConfigError(
+            f"a window over {stream.cursor[0]!r} ({kind}) needs `cursor_timezone`: the column has"
+            " no time zone of its own",
+            command="conduit plan",
+        )
+    low = _cursor(stream, request.window_from or "", shape.cursor_types)
+    high = (
+        _cursor(stream, request.window_to, shape.cursor_types)
+        if request.window_to is not None
+        else None
+    )
+    if high is not None and high.compare(low) <= 0:
+        raise ConfigError(
+            f"the window [{low.display()}, {high.display()}) is empty: --to must be after --from",
+            command="conduit run --help",
+        )
+    return Choice(Window("given", low, high), "replace_window", watermark, None, 0, empty=False)
+
+
+def _refuse_slices(stream: StreamSpec, chain: list[LedgerRecord]) -> None:
+    if chain and watermark_record(chain) is None:
+        raise StateError(
+            "the target has only records of given windows, so it has no watermark: say where to go"
+            " on from, or load everything again",
+            command=f"conduit state set --stream {stream.name} --cursor VALUE",
+        )
+
+
+def _refuse_overlap(stream: StreamSpec, chain: list[LedgerRecord], window: Window) -> None:
+    """Refuse an append over slices that were published as given windows: rows would be there twice."""
+    first = _first_column(window)
+    slices = [
+        w
+        for w in (Window.from_json(r.load_window) for r in chain if r.is_given)
+        if w.overlaps(first) or (first.high is not None and w.low == first.high)
+    ]
+    if slices:
+        listed = ", ".join(w.display() for w in slices[:10])
+        raise StateError(
+            f"the window {window.display()} overlaps slices that were published on their own"
+            f" ({listed}): appending would double their rows. Set the watermark behind them",
+            command=f"conduit state set --stream {stream.name} --cursor VALUE --skip",
+        )
+
+
+def _first_column(window: Window) -> Window:
+    low, high = (
+        Cursor(b.columns[:1], b.values[:1]) if b else None for b in (window.low, window.high)
+    )
+    return Window("given", low, high)

@@ -1,0 +1,74 @@
+"""Which source column may go into which target column, and the cast that does it without losing a value."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from conduit_core.errors import SchemaError
+
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_BINARIES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+
+
+def _any(kind: pa.DataType, tests: tuple[object, ...]) -> bool:
+    return any(test(kind) for test in tests if callable(test))
+
+
+def can_hold(source: pa.DataType, target: pa.DataType) -> bool:
+    """Say whether values of ``source`` may be cast to ``target``.
+
+    True also where single values may not fit (int64 into int32, a finer timestamp into a coarser
+    one): the cast checks each and fails on the first that would lose something.
+    """
+    if source == target or pa.types.is_null(source):
+        return True
+    if _any(target, _TEXTS):
+        return (
+            _any(source, _TEXTS)
+            or pa.types.is_integer(source)
+            or pa.types.is_boolean(source)
+            or pa.types.is_decimal(source)
+            or pa.types.is_date(source)
+        )
+    if pa.types.is_integer(source):
+        return (
+            pa.types.is_integer(target) or pa.types.is_decimal(target) or pa.types.is_floating(target)
+        )
+    if pa.types.is_floating(source):
+        return pa.types.is_floating(target) and target.bit_width >= source.bit_width
+    if pa.types.is_decimal(source):
+        return pa.types.is_decimal(target)
+    if pa.types.is_timestamp(source):
+        return pa.types.is_timestamp(target) and (source.tz is None) == (target.tz is None)
+    if pa.types.is_date(source):
+        return pa.types.is_date(target) or (pa.types.is_timestamp(target) and target.tz is None)
+    if pa.types.is_time(source):
+        return pa.types.is_time(target)
+    if _any(source, _BINARIES):
+        return _any(target, _BINARIES)
+    if pa.types.is_list(source) or pa.types.is_large_list(source):
+        return (pa.types.is_list(target) or pa.types.is_large_list(target)) and can_hold(
+            source.value_type, target.value_type
+        )
+    if pa.types.is_dictionary(source):
+        return can_hold(source.value_type, target)
+    return False
+
+
+def cast_column(column: pa.Array, target: pa.DataType, name: str) -> pa.Array:
+    """Cast a column, exactly.
+
+    Raises:
+        SchemaError: a value doesn't fit; the message names the column and both types.
+    """
+    if column.type == target:
+        return column
+    try:
+        return pc.cast(column, target, safe=True)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise SchemaError(
+            f"column {name!r}: a value of type {column.type} does not fit the target's {target}:"
+            f" {error}",
+            command="conduit plan",
+        ) from error
