@@ -1,0 +1,356 @@
+"""Looking at and mending state: status, watermarks, the ledger's history, cleaning.
+
+``state_set``, ``state_reset`` and ``state_adopt`` write a ledger record without rows, in one
+transaction under the target's lock, so every runner sees them.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from conduit_core.connectors.base import CleanItem, Cleans
+from conduit_core.connectors.publish import (
+    Action,
+    DeleteWindow,
+    NoNewerRecord,
+    OwnedBy,
+    Publish,
+    RecordLoad,
+    Requirement,
+)
+from conduit_core.engine.identity import digest, target_fingerprint
+from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
+from conduit_core.errors import ConduitError, ConfigError, StateError
+from conduit_core.events import ignore
+from conduit_core.spec import StreamSpec
+from conduit_core.spec.fingerprint import fingerprint as spec_fingerprint
+from conduit_core.state.cursor import Cursor, parse_point
+from conduit_core.state.ledger import LedgerRecord, newest, watermark_record
+from conduit_core.state.window import Window
+from conduit_core.types.dialect import Table
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class StreamStatus(_Data):
+    """Where a stream stands against its source.
+
+    ``lag_seconds`` is how far the watermark is behind the source's newest cursor, for cursors over
+    time; ``is_behind`` says whether the source has newer rows at all. ``is_stale`` compares with
+    ``freshness:``: the lag of a time cursor, else the age of the last load.
+    """
+
+    stream: str
+    target: str
+    watermark: str | None
+    source_newest: str | None
+    is_behind: bool
+    lag_seconds: float | None
+    freshness_seconds: float | None
+    is_stale: bool
+    last_load_id: str | None
+    last_published_at: datetime | None
+    last_rows_read: int | None
+    version: int
+
+
+class StateView(_Data):
+    """A target's state as the ledger has it."""
+
+    stream: str
+    target: str
+    version: int
+    watermark: str | None
+    cursor: str | None
+    load_id: str | None
+    mode: str | None
+    published_at: datetime | None
+    owner: str | None
+    slices: tuple[str, ...]
+
+
+def status(pipeline: Pipeline, streams: tuple[str, ...] | None = None) -> list[StreamStatus]:
+    """Compare each stream's watermark with its source. Read-only."""
+    with pipeline.open() as ends:
+        return [_status(pipeline, s, ends) for s in pipeline.select(streams)]
+
+
+def _status(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> StreamStatus:
+    target = pipeline.target(stream, ends.destination)
+    chain = ends.destination.records(target)
+    last, mark = newest(chain), _watermark(chain, stream)
+    high = None
+    if stream.cursor:
+        ref = stream_ref(stream)
+        ends.source.describe(ref)
+        high = ends.source.bounds(ref, None, None).high
+    behind = high is not None and (mark is None or high.compare(mark) > 0)
+    lag = _lag_seconds(mark, high)
+    freshness = stream.freshness.total_seconds() if stream.freshness else None
+    age = (datetime.now(UTC) - last.published_at).total_seconds() if last else None
+    return StreamStatus(
+        stream=stream.name,
+        target=str(target),
+        watermark=mark.display() if mark else None,
+        source_newest=high.display() if high else None,
+        is_behind=behind,
+        lag_seconds=lag,
+        freshness_seconds=freshness,
+        is_stale=freshness is not None
+        and _past(freshness, lag, age, behind=behind, has_cursor=bool(stream.cursor)),
+        last_load_id=last.load_id if last else None,
+        last_published_at=last.published_at if last else None,
+        last_rows_read=last.counts.read if last else None,
+        version=last.version if last else 0,
+    )
+
+
+def _past(
+    freshness: float, lag: float | None, age: float | None, *, behind: bool, has_cursor: bool
+) -> bool:
+    if has_cursor and not behind:
+        return False
+    measured = lag if lag is not None else age
+    return measured is None or measured > freshness
+
+
+def _lag_seconds(mark: Cursor | None, high: Cursor | None) -> float | None:
+    if mark is None or high is None:
+        return None
+    a, b = mark.values[0], high.values[0]
+    if not (pa.types.is_timestamp(a.type) or pa.types.is_date(a.type)) or a.type != b.type:
+        return None
+    a_us, b_us = (v.cast(pa.timestamp("us"), safe=False).value for v in (a, b))
+    return max((b_us - a_us) / 1e6, 0.0)
+
+
+def _watermark(chain: list[LedgerRecord], stream: StreamSpec) -> Cursor | None:
+    base = watermark_record(chain)
+    if base is None or base.cursor is None:
+        return None
+    cursor = Cursor.from_json(base.cursor)
+    return cursor if cursor.columns == stream.cursor else None
+
+
+def state_show(pipeline: Pipeline, streams: tuple[str, ...] | None = None) -> list[StateView]:
+    """Return each target's state from the ledger; needs the destination only."""
+    views = []
+    with pipeline.open() as ends:
+        for stream in pipeline.select(streams):
+            target = pipeline.target(stream, ends.destination)
+            chain = ends.destination.records(target)
+            last, base = newest(chain), watermark_record(chain)
+            cursor = base.cursor if base else None
+            views.append(
+                StateView(
+                    stream=stream.name,
+                    target=str(target),
+                    version=last.version if last else 0,
+                    watermark=Cursor.from_json(cursor).display() if cursor else None,
+                    cursor=cursor,
+                    load_id=last.load_id if last else None,
+                    mode=last.mode if last else None,
+                    published_at=last.published_at if last else None,
+                    owner=f"{last.pipeline}/{last.stream}" if last else None,
+                    slices=tuple(
+                        Window.from_json(r.load_window).display() for r in chain if r.is_given
+                    ),
+                )
+            )
+    return views
+
+
+def state_set(
+    pipeline: Pipeline,
+    stream: str,
+    cursor: str,
+    *,
+    replace_after: bool = False,
+    skip: bool = False,
+) -> LedgerRecord:
+    """Set a stream's watermark.
+
+    Args:
+        pipeline, stream: which target.
+        cursor: the value; for several cursor columns, separated by commas or as JSON text.
+        replace_after: delete the target's rows behind the new watermark, so that they load again.
+        skip: allow a move forward: rows between are never loaded.
+
+    Raises:
+        StateError: a move forward without ``skip``, or back under ``append`` without
+            ``replace_after``.
+        ConfigError: the stream has no cursor, or the value is not of its type.
+    """
+    (chosen,) = pipeline.select((stream,))
+    with pipeline.open() as ends:
+        target, chain = _owned(pipeline, chosen, ends)
+        try:
+            wanted = _parse(chosen, cursor, chain, ends)
+            now = _watermark(chain, chosen)
+            forward = now is None or wanted.compare(now) > 0
+            if forward and not skip and watermark_record(chain) is not None:
+                raise StateError(
+                    f"{wanted.display()} is ahead of the watermark"
+                    f" {now.display() if now else 'start'}: rows between would never load",
+                    command=f"conduit state set --stream {stream} --cursor '{cursor}' --skip",
+                )
+            if not forward and chosen.mode == "append" and not replace_after and wanted != now:
+                raise _doubles(stream, f"set --cursor '{cursor}'")
+            window = Window("watermark", wanted, None) if replace_after else None
+            return _write(pipeline, chosen, ends, target, chain, "state_set", wanted, window)
+        except ConduitError as error:
+            raise error.at(pipeline=pipeline.name, stream=stream) from error.__cause__
+
+
+def state_reset(pipeline: Pipeline, stream: str, *, replace_after: bool = False) -> LedgerRecord:
+    """Forget a stream's watermark: the next run reads from the start.
+
+    Raises:
+        StateError: under ``append`` without ``replace_after``, where rows would be there twice.
+    """
+    (chosen,) = pipeline.select((stream,))
+    with pipeline.open() as ends:
+        target, chain = _owned(pipeline, chosen, ends)
+        exists = ends.destination.describe(target) is not None
+        if chosen.mode == "append" and chosen.cursor and exists and not replace_after:
+            raise _doubles(stream, "reset").at(pipeline=pipeline.name, stream=stream)
+        window = Window("watermark") if replace_after else None
+        return _write(pipeline, chosen, ends, target, chain, "state_reset", None, window)
+
+
+def state_adopt(pipeline: Pipeline, stream: str) -> LedgerRecord:
+    """Take over a target whose chain belongs to another stream; its watermark is kept."""
+    (chosen,) = pipeline.select((stream,))
+    with pipeline.open() as ends:
+        target = pipeline.target(chosen, ends.destination)
+        chain = ends.destination.records(target)
+        base = watermark_record(chain)
+        kept = Cursor.from_json(base.cursor) if base and base.cursor else None
+        return _write(pipeline, chosen, ends, target, chain, "state_adopt", kept, None)
+
+
+def runs(
+    pipeline: Pipeline, streams: tuple[str, ...] | None = None, limit: int | None = None
+) -> list[LedgerRecord]:
+    """Return what was published into the pipeline's targets, newest first."""
+    with pipeline.open() as ends:
+        found: list[LedgerRecord] = []
+        for stream in pipeline.select(streams):
+            found.extend(ends.destination.records(pipeline.target(stream, ends.destination)))
+    found.sort(key=lambda r: r.published_at, reverse=True)
+    return found[:limit]
+
+
+def clean(pipeline: Pipeline, older_than: timedelta, *, dry_run: bool) -> list[CleanItem]:
+    """Remove what has aged in the destination (staging, old ledger records); return what went."""
+    with pipeline.open() as ends:
+        if not isinstance(ends.destination, Cleans):
+            return []
+        return ends.destination.clean(older_than, dry_run=dry_run)
+
+
+def _owned(
+    pipeline: Pipeline, stream: StreamSpec, ends: Ends
+) -> tuple[Table, list[LedgerRecord]]:
+    from conduit_core.connectors.sql.destination import owned_by_another
+
+    target = pipeline.target(stream, ends.destination)
+    chain = ends.destination.records(target)
+    last = newest(chain)
+    if last is not None and (last.pipeline, last.stream) != (pipeline.name, stream.name):
+        raise owned_by_another(last, str(target)).at(pipeline=pipeline.name, stream=stream.name)
+    return target, chain
+
+
+def _doubles(stream: str, what: str) -> StateError:
+    return StateError(
+        "under append the rows behind the new watermark would be there twice: delete them in the"
+        " same step with --replace-after",
+        command=f"conduit state {what} --stream {stream} --replace-after",
+    )
+
+
+def _parse(stream: StreamSpec, text: str, chain: list[LedgerRecord], ends: Ends) -> Cursor:
+    if not stream.cursor:
+        raise ConfigError(f"stream {stream.name!r} has no cursor", command="conduit state show")
+    if text.lstrip().startswith('[{"'):
+        cursor = Cursor.from_json(text)
+        if cursor.columns != stream.cursor:
+            raise ConfigError(f"the cursor is {list(stream.cursor)}, not {list(cursor.columns)}")
+        return cursor
+    now = _watermark(chain, stream)
+    kinds = (
+        tuple(v.type for v in now.values)
+        if now
+        else ends.source.describe(stream_ref(stream)).cursor_types
+    )
+    parts = [text] if len(kinds) == 1 else [p.strip() for p in text.split(",")]
+    if len(parts) != len(kinds):
+        raise ConfigError(
+            f"the cursor has {len(kinds)} columns {list(stream.cursor)}: give a value for each,"
+            " separated by commas"
+        )
+    values = (parse_point(p, k, stream.cursor_timezone) for p, k in zip(parts, kinds, strict=True))
+    return Cursor(stream.cursor, tuple(values))
+
+
+def _write(
+    pipeline: Pipeline,
+    stream: StreamSpec,
+    ends: Ends,
+    target: Table,
+    chain: list[LedgerRecord],
+    what: str,
+    cursor: Cursor | None,
+    delete: Window | None,
+) -> LedgerRecord:
+    """Write a record without rows, deleting ``delete`` from the target in the same transaction."""
+    base = watermark_record(chain)
+    version = base.version if base else 0
+    last = newest(chain)
+    text = cursor.to_json() if cursor else None
+    fingerprint = target_fingerprint(ends.destination.identity, target)
+    now = datetime.now(UTC)
+    record = LedgerRecord(
+        target_schema=target.schema,
+        target_table=target.name,
+        version=0,
+        pipeline=pipeline.name,
+        stream=stream.name,
+        load_id=digest(fingerprint, str(last.version if last else 0), what, text or ""),
+        request=json.dumps({"kind": what}),
+        mode=what,
+        load_window=Window("watermark").to_json(),
+        cursor=text,
+        schema_fingerprint=last.schema_fingerprint if last else "",
+        spec_fingerprint=spec_fingerprint(stream, ends.source.identity),
+        target_fingerprint=fingerprint,
+        started_at=now,
+        published_at=now,
+    )
+    requirements: list[Requirement] = [NoNewerRecord(version=version)]
+    if what != "state_adopt":
+        requirements.append(OwnedBy(pipeline=pipeline.name, stream=stream.name))
+    actions: list[Action] = []
+    if delete is not None and ends.destination.describe(target) is not None:
+        if any(c.startswith("_file_") for c in stream.cursor) and delete.low is not None:
+            raise ConfigError("--replace-after needs a cursor that is a column of the rows")
+        actions.append(DeleteWindow(window=delete.to_json()))
+    actions.append(RecordLoad(record=record, schema_text="[]"))
+    publish = Publish(
+        target_schema=target.schema,
+        target_table=target.name,
+        staged_columns=(),
+        requirements=tuple(requirements),
+        actions=tuple(actions),
+    )
+    commit = ends.destination.commit(publish, None, ignore)
+    if commit.record is None:
+        raise StateError("the ledger took no record", command="conduit state show")
+    return commit.record
