@@ -16,6 +16,7 @@ _UNIT_MS = {
 }
 _PART = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*(ms|s|m|h|d|w)", re.ASCII)
 _WHOLE = re.compile(rf"(?:{_PART.pattern}\s*)+", re.ASCII)
+PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d|w))+$"
 EXPECTED = "a duration such as 30s, 10m, 24h or 7d"
 
 
@@ -30,7 +31,7 @@ def parse_duration(value: object) -> timedelta:
             raise ValueError("must not be negative")
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise ValueError("needs a unit: ms, s, m, h, d or w")
+        raise ValueError("needs a unit: ms, s, m, h, d or w")  # noqa: TRY004 - pydantic's contract
     if not isinstance(value, str) or not _WHOLE.fullmatch(value.strip()):
         raise ValueError(f"must be {EXPECTED}")
     total = sum(

@@ -18,11 +18,12 @@ from pydantic import (
     Field,
     PlainSerializer,
     SecretStr,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from conduit_core.spec.durations import format_duration, parse_duration
+from conduit_core.spec.durations import PATTERN, format_duration, parse_duration
 from conduit_core.spec.names import file_type
 from conduit_core.spec.problems import Loc, refusal
 
@@ -33,6 +34,7 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": PATTERN, "examples": ["30s", "10m", "24h", "7d"]}),
 ]
 
 _DATABASE_SUFFIXES = {
@@ -121,9 +123,8 @@ def wrap_secrets(options: Mapping[str, object]) -> tuple[dict[str, object], list
     def _is_secret(key: object) -> bool:
         return bool(_SECRET_KEY.search(str(key)))
 
-    for key in options:
-        if not _OPTION_KEY.fullmatch(str(key)):
-            problems.append(((key,), "a key must be a plain name; is a colon and a space missing?"))
+    text = "a key must be a plain name; is a colon and a space missing?"
+    problems.extend(((key,), text) for key in options if not _OPTION_KEY.fullmatch(str(key)))
     wrapped = wrap(dict(options), (), False)  # noqa: FBT003
     return (wrapped if isinstance(wrapped, dict) else {}), problems
 
@@ -166,7 +167,7 @@ class ConnectionSpec(BaseModel):
     )
     lock_wait: Duration = Field(
         default=timedelta(minutes=10),
-        description="How long to wait for a lock on the database file or the target: 30s, 10m.",
+        description="How long to wait for a lock on the database file or the target. Default: 10m.",
     )
 
     @model_validator(mode="before")
@@ -193,7 +194,7 @@ class ConnectionSpec(BaseModel):
             inferred = _infer(options)
             if not inferred:
                 missing = "`type` is missing: postgres, duckdb, sqlite, csv, json, jsonl, parquet"
-                problems.append(((), missing))
+                problems.append((("type",), missing))
             fields["type"] = inferred
         if problems:
             raise refusal(problems)

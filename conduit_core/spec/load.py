@@ -58,14 +58,17 @@ class Origin:
     @property
     def command(self) -> str:
         """The command to paste under a problem with this document."""
-        return f"conduit check {shlex.quote(str(self.path))}" if self.path else "conduit check"
+        return (
+            f"conduit check {shlex.quote(str(self.path))}" if self.path else "conduit json-schema"
+        )
 
     def error(self, problems: Sequence[tuple[Loc, str]]) -> ConfigError:
         """Return one error that tells every problem, in the file's order, each with its line."""
         told: dict[str, int] = {}
         for loc, text in problems:
             found = self.line(loc)
-            owner = _owner(found[0] if found else loc)
+            moved = found is not None and found[0][:1] != loc[:1] and found[0] != ()
+            owner = _owner(found[0] if found and moved else loc)
             where = f"{self.locate(loc)}: "
             told.setdefault(f"{where}{owner}{text}", found[1] if found else 0)
         lines = sorted(told, key=lambda line: told[line])
@@ -79,11 +82,8 @@ def _owner(loc: Loc) -> str:
     """Name the mapping that a key stands in, where that isn't the file itself."""
     if loc[:1] == ("streams",) and len(loc) > 1:
         return f"{show_loc(loc[:2])}: "
-    return (
-        f"{show_loc(loc[:1])}: "
-        if loc[:1] in {("source",), ("destination",), ("defaults",)}
-        else ""
-    )
+    named = loc[:1] in {("source",), ("destination",), ("defaults",)} and len(loc) > 1
+    return f"{loc[0]}: " if named else ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
@@ -37,8 +38,6 @@ def _point(value: object) -> object:
 
 def _zone(value: object) -> object:
     if isinstance(value, str):
-        from zoneinfo import ZoneInfo  # only where a file names one
-
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):
@@ -230,13 +229,14 @@ class PipelineSpec(BaseModel):
         default="continue", description="What happens to the other streams when one fails."
     )
     resume_within: Duration = Field(
-        default=timedelta(hours=24), description="How old an open load may be to be taken up: 24h."
+        default=timedelta(hours=24),
+        description="How old an open load may be to be taken up. Default: 24h.",
     )
     freshness: Duration | None = Field(
         default=None, description="How far a stream's watermark may lag, unless it says itself."
     )
     retention: Duration | None = Field(
-        default=None, description="How long conduit clean keeps old records: 90d. Default: it asks."
+        default=None, description="How long conduit clean keeps staging and old records: 90d."
     )
 
     @model_validator(mode="before")
