@@ -113,7 +113,7 @@ def _rebuild(cls: type[ConduitError], message: str, attributes: dict[str, object
 
 
 class ConfigError(ConduitError):
-    """The pipeline file, an option or an argument is wrong; the message names file, line and key."""
+    """The pipeline file or an argument is wrong; the message names file, line and key."""
 
     exit_code = 2
 
@@ -144,7 +144,7 @@ class StateError(ConduitError):
 
 
 class StateDivergedError(StateError):
-    """The state store and the destination tell different stories (a restored or another target)."""
+    """State store and destination tell different stories (a restored or another target)."""
 
 
 class PublishError(ConduitError):

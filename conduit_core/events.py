@@ -124,7 +124,7 @@ class AuditStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitStarted(Event):
-    """Rows, deletes and ledger record are written; COMMIT comes next (fault point: before commit)."""
+    """Everything is written; COMMIT comes next (fault point: before commit)."""
 
     load_id: str
 
@@ -206,13 +206,16 @@ class Emitter:
         complain: where the first failure of a listener is told, one line.
     """
 
-    def __init__(self, listeners: tuple[Listener, ...] = (), complain: TextIO | None = None) -> None:
+    def __init__(
+        self, listeners: tuple[Listener, ...] = (), complain: TextIO | None = None
+    ) -> None:
         self._listeners = listeners
         self._lock = threading.RLock()
         self._broken: set[int] = set()
         self._complain = complain
 
     def __call__(self, event: Event) -> None:
+        """Hand the event to every listener that still works."""
         with self._lock:
             for position, listener in enumerate(self._listeners):
                 if position in self._broken:

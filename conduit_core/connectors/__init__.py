@@ -1,1 +1,1 @@
-"""Sources and destinations: their contracts, the publish actions, the registry, one folder per system."""
+"""Sources and destinations: contracts, publish actions, registry, one folder per system."""

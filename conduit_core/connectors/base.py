@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -105,6 +107,11 @@ class Bounds:
     clock: datetime | None = None
 
 
+def file_digest(path: str) -> str:
+    """Return the digest by which a loaded file (its path in its source) is known: 16 hex digits."""
+    return hashlib.sha256(path.encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
     """What to read. ``schema`` is the one ``describe`` gave: read it exactly or fail.
@@ -119,6 +126,11 @@ class ReadRequest:
     batch_bytes: int = 4 * 1024 * 1024
     known_files: frozenset[str] = frozenset()
     refuse_changed: bool = False
+
+
+def file_digest(path: str) -> str:
+    """Return the digest by which a loaded file (its path in the source) is known: 16 hex digits."""
+    return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
 @dataclass(slots=True)
@@ -282,7 +294,7 @@ class CleanItem:
 
 
 class Destination(ABC):
-    """A system rows go to, with the ledger beside them. Safe to use from several threads at once."""
+    """A system rows go to, with the ledger beside them. Safe to use from several threads."""
 
     system: str
     capabilities: DestinationCapabilities
@@ -290,7 +302,7 @@ class Destination(ABC):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """What makes this destination itself, without secrets; part of each target's fingerprint."""
+        """What makes this destination itself, without secrets; in each target's fingerprint."""
 
     @abstractmethod
     def check(self, schemas: tuple[str, ...]) -> list[CheckItem]:
@@ -301,7 +313,7 @@ class Destination(ABC):
         """Return the target as it is on the primary, or None where it doesn't exist. Read-only."""
 
     @abstractmethod
-    def landing(self, field: pa.Field) -> Landing:
+    def landing(self, field: pa.Field[pa.DataType]) -> Landing:
         """Return where a source column lands in a new table.
 
         Raises:
@@ -314,7 +326,7 @@ class Destination(ABC):
 
     @abstractmethod
     def render(self, publish: Publish) -> list[str]:
-        """Return, as text, exactly the statements that :meth:`commit` would carry out. Read-only."""
+        """Return, as text, exactly the statements of :meth:`commit`. Read-only."""
 
     @abstractmethod
     def commit(self, publish: Publish, rows: StagedRows | None, emit: Emit) -> Commit:

@@ -1,7 +1,7 @@
 """Publish is data: requirements and actions, made by a strategy, carried out by a destination.
 
-All of it is frozen and JSON-serialisable, so that ``conduit plan --sql`` can print what publish will
-do, another process can do it, and strategies are tested without a server.
+All of it is frozen and JSON-serialisable, so that ``conduit plan --sql`` can print what publish
+will do, another process can do it, and strategies are tested without a server.
 """
 
 from __future__ import annotations
@@ -219,9 +219,9 @@ def check_guard(guard: Guard, counts: Mapping[str, int]) -> None:
     def truth(node: ast.expr) -> bool:
         match node:
             case ast.BoolOp(op=ast.And(), values=values):
-                return all([truth(v) for v in values])
+                return all(truth(v) for v in values)
             case ast.BoolOp(values=values):
-                return any([truth(v) for v in values])
+                return any(truth(v) for v in values)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return not truth(operand)
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:

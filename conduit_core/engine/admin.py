@@ -126,7 +126,9 @@ def _lag_seconds(mark: Cursor | None, high: Cursor | None) -> float | None:
     a, b = mark.values[0], high.values[0]
     if not (pa.types.is_timestamp(a.type) or pa.types.is_date(a.type)) or a.type != b.type:
         return None
-    a_us, b_us = (v.cast(pa.timestamp("us"), safe=False).value for v in (a, b))
+    a_us, b_us = (
+        int(v.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).as_py()) for v in (a, b)
+    )
     return max((b_us - a_us) / 1e6, 0.0)
 
 
@@ -177,7 +179,8 @@ def state_set(
     """Set a stream's watermark.
 
     Args:
-        pipeline, stream: which target.
+        pipeline: whose stream it is.
+        stream: which one, by name.
         cursor: the value; for several cursor columns, separated by commas or as JSON text.
         replace_after: delete the target's rows behind the new watermark, so that they load again.
         skip: allow a move forward: rows between are never loaded.
@@ -255,9 +258,7 @@ def clean(pipeline: Pipeline, older_than: timedelta, *, dry_run: bool) -> list[C
         return ends.destination.clean(older_than, dry_run=dry_run)
 
 
-def _owned(
-    pipeline: Pipeline, stream: StreamSpec, ends: Ends
-) -> tuple[Table, list[LedgerRecord]]:
+def _owned(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> tuple[Table, list[LedgerRecord]]:
     from conduit_core.connectors.sql.destination import owned_by_another
 
     target = pipeline.target(stream, ends.destination)

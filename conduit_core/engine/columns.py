@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from conduit_core.connectors.base import Destination, TargetShape
 from conduit_core.connectors.publish import Column
-from conduit_core.engine.flow import FILE, LOAD_ID, LOADED_AT
+from conduit_core.engine.flow import LOAD_ID, LOADED_AT
 from conduit_core.errors import SchemaError
 from conduit_core.types.casts import can_hold
 from conduit_core.types.dialect import Landing, Table
@@ -23,8 +23,8 @@ class Staged:
     notes: tuple[str, ...]
 
 
-def metadata_fields(metadata: tuple[str, ...]) -> list[pa.Field]:
-    """Return the fields that ``metadata: [load, file]`` adds; the source itself reads the file's."""
+def metadata_fields(metadata: tuple[str, ...]) -> list[pa.Field[pa.DataType]]:
+    """Return the fields that ``metadata: [load]`` adds; the file's column is read by the source."""
     if "load" not in metadata:
         return []
     return [
@@ -62,28 +62,33 @@ def stage_columns(
     return _fit(fields, existing, destination, target)
 
 
-def _new(fields: list[pa.Field], destination: Destination) -> Staged:
+def _new(fields: list[pa.Field[pa.DataType]], destination: Destination) -> Staged:
     landings = [(f, destination.landing(f)) for f in fields]
-    columns = tuple(Column(name=f.name, ddl=l.ddl, nullable=f.nullable) for f, l in landings)
-    schema = pa.schema([_land(f, l) for f, l in landings])
+    columns = tuple(
+        Column(name=f.name, ddl=landing.ddl, nullable=f.nullable) for f, landing in landings
+    )
+    schema = pa.schema([_land(f, landing) for f, landing in landings])
     return Staged(columns, schema, _losses(landings))
 
 
-def _land(field: pa.Field, landing: Landing) -> pa.Field:
+def _land(field: pa.Field[pa.DataType], landing: Landing) -> pa.Field[pa.DataType]:
     return field.with_type(landing.arrow)
 
 
-def _losses(landings: list[tuple[pa.Field, Landing]]) -> tuple[str, ...]:
-    return tuple(f"column {f.name!r}: {l.loss}" for f, l in landings if l.loss)
+def _losses(landings: list[tuple[pa.Field[pa.DataType], Landing]]) -> tuple[str, ...]:
+    return tuple(f"column {f.name!r}: {landing.loss}" for f, landing in landings if landing.loss)
 
 
 def _fit(
-    fields: list[pa.Field], existing: TargetShape, destination: Destination, target: Table
+    fields: list[pa.Field[pa.DataType]],
+    existing: TargetShape,
+    destination: Destination,
+    target: Table,
 ) -> Staged:
     by_name = {c.name: c for c in existing.columns}
     problems: list[str] = []
     columns: list[Column] = []
-    staged: list[pa.Field] = []
+    staged: list[pa.Field[pa.DataType]] = []
     for field in fields:
         column = by_name.pop(field.name, None)
         if column is None:
@@ -108,14 +113,16 @@ def _fit(
     return Staged(tuple(columns), pa.schema(staged), ())
 
 
-def _name_problems(fields: list[pa.Field], destination: Destination) -> list[str]:
+def _name_problems(fields: list[pa.Field[pa.DataType]], destination: Destination) -> list[str]:
     limits = destination.capabilities
     problems: list[str] = []
     seen: dict[str, str] = {}
     for field in fields:
         key = field.name if limits.case_sensitive_names else field.name.lower()
         if key in seen:
-            problems.append(f"columns {seen[key]!r} and {field.name!r} are one name in {destination.system}")
+            problems.append(
+                f"columns {seen[key]!r} and {field.name!r} are one name in {destination.system}"
+            )
         seen[key] = field.name
         size = len(field.name.encode())
         if limits.max_identifier_bytes is not None and size > limits.max_identifier_bytes:

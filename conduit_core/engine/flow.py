@@ -1,4 +1,4 @@
-"""Rows on their way: a reader thread reads and casts, a bounded queue holds batches, the destination pulls.
+"""Rows on their way: a thread reads and casts, a bounded queue waits, the destination pulls.
 
 This is the hot path: batches stay Arrow, memory is bounded by the queue's bytes, and the two sides
 overlap. It is the fused path's ``StagedRows``.
@@ -14,7 +14,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from conduit_core.connectors.base import Reading, Tally
+from conduit_core.connectors.base import Reading, Tally, file_digest
 from conduit_core.errors import ConduitError, SourceDataError
 from conduit_core.events import AuditStarted, BatchRead, BatchWritten, Emit
 from conduit_core.state.ledger import Counts
@@ -25,7 +25,7 @@ LOADED_AT = "_conduit_loaded_at"
 FILE = "_conduit_file"
 
 
-class Cancelled(ConduitError):
+class CancelledError(ConduitError):
     """The run was interrupted; this stream's transaction is rolled back."""
 
     exit_code = 130
@@ -144,7 +144,7 @@ class Flow:
         return pa.RecordBatchReader.from_batches(self.schema, self._drain())
 
     def finish(self) -> Tally:
-        """Return what was read; raise what broke the read, which the driver only saw as a broken pipe."""
+        """Return what was read; raise what broke it, which the driver only saw as a broken pipe."""
         if self._error is not None:
             error = self._error
             self.close()
@@ -161,11 +161,9 @@ class Flow:
             )
         )
         if self._cancel.is_set():
-            raise Cancelled("interrupted before the commit")
+            raise CancelledError("interrupted before the commit")
         files: tuple[str, ...] = ()
         if self._remember_files:
-            from conduit_core.connectors.base import file_digest
-
             files = tuple(file_digest(f) for f in self._reading.files)
         return Tally(Counts(read=self.rows_read), files)
 
@@ -193,7 +191,7 @@ class Flow:
                 if not all(self._queue.put(part) for part in self._slices(batch)):
                     return
                 if self._cancel.is_set():
-                    raise Cancelled("interrupted while reading")
+                    raise CancelledError("interrupted while reading")
         except ConduitError as error:
             self._error = error
         except pa.ArrowException as error:
@@ -224,7 +222,7 @@ class Flow:
         )
 
     def _cast(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        columns: list[pa.Array] = []
+        columns: list[pa.Array[pa.Scalar[pa.DataType]]] = []
         for field in self.schema:
             if field.name == LOAD_ID:
                 columns.append(pa.repeat(pa.scalar(self._load_id, field.type), batch.num_rows))

@@ -20,7 +20,7 @@ def target_fingerprint(destination_identity: str, target: Table) -> str:
 
 
 def request_text(request: RunRequest) -> str:
-    """Return the request as canonical JSON: watermark (with its cap), given window or full refresh."""
+    """Return the request as canonical JSON: watermark (with cap), window or full refresh."""
     item: dict[str, str]
     if request.full_refresh:
         item = {"kind": "full_refresh"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from conduit_core.connectors.base import Commit, ReadRequest
 from conduit_core.engine.flow import Flow
-from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest
+from conduit_core.engine.model import LoadPlan, LoadResult, Outcome, RunRequest
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
 from conduit_core.engine.plan import plan_stream, state_key, watermark_state
 from conduit_core.errors import ConduitError
@@ -128,9 +128,7 @@ def _attempt(
         )
     )
     for note in plan.notes:
-        runtime.emit(
-            Notice(pipeline=plan.pipeline, stream=plan.stream, level="info", message=note)
-        )
+        runtime.emit(Notice(pipeline=plan.pipeline, stream=plan.stream, level="info", message=note))
     if plan.empty:
         _mirror(plan, ends, plan.replayed, runtime)
         return _result(plan, plan.replayed, started, {"plan": planned}, None)
@@ -246,9 +244,7 @@ def _mirror(plan: LoadPlan, ends: Ends, record: LedgerRecord | None, runtime: Ru
             Notice(pipeline=plan.pipeline, stream=plan.stream, level="warning", message=message)
         )
         return
-    runtime.emit(
-        StateMirrored(pipeline=plan.pipeline, stream=plan.stream, load_id=record.load_id)
-    )
+    runtime.emit(StateMirrored(pipeline=plan.pipeline, stream=plan.stream, load_id=record.load_id))
 
 
 def _result(
@@ -260,7 +256,7 @@ def _result(
     *,
     replayed: bool = False,
 ) -> LoadResult:
-    outcome = "empty" if record is None else "published"
+    outcome: Outcome = "empty" if record is None else "published"
     if plan.replayed is not None or replayed:
         outcome = "replayed"
     watermark = plan.watermark_text

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from conduit_core.connectors.publish import Publish
+from conduit_core.errors import Retry
 from conduit_core.state.ledger import Counts, LedgerRecord
 
 Guarantee = Literal["exactly-once", "effectively-once (idempotent by key)", "at-least-once"]
@@ -107,7 +108,7 @@ class StreamFailure(_Data):
     stream: str
     error: str
     exit_code: int
-    retry: str
+    retry: Retry
     lines: tuple[str, ...]
 
 

@@ -46,10 +46,14 @@ class Pipeline:
     """A pipeline file, read and checked. Making one opens no connection.
 
     Example:
-        >>> pipeline = Pipeline.from_mapping({
-        ...     "name": "demo", "source": "sqlite:///a.db", "destination": "duckdb:///b.duckdb",
-        ...     "streams": ["orders"],
-        ... })
+        >>> pipeline = Pipeline.from_mapping(
+        ...     {
+        ...         "name": "demo",
+        ...         "source": "sqlite:///a.db",
+        ...         "destination": "duckdb:///b.duckdb",
+        ...         "streams": ["orders"],
+        ...     }
+        ... )
         >>> [s.name for s in pipeline.streams]
         ['orders']
     """
@@ -155,7 +159,9 @@ class Pipeline:
             ends.close()
 
 
-def _options(loaded: LoadedSpec, end: str, spec: ConnectionSpec, model: type[BaseModel]) -> BaseModel:
+def _options(
+    loaded: LoadedSpec, end: str, spec: ConnectionSpec, model: type[BaseModel]
+) -> BaseModel:
     try:
         return model.model_validate(spec.reveal())
     except ValidationError as error:

@@ -88,8 +88,10 @@ def watermark_state(chain: list[LedgerRecord]) -> str:
     """Return the error line that says what a failed load has left behind."""
     base = watermark_record(chain)
     if base is None:
-        return "nothing published; the target has no watermark yet" if not chain else (
-            f"nothing published; the target stays at version {chain[-1].version}"
+        return (
+            "nothing published; the target has no watermark yet"
+            if not chain
+            else (f"nothing published; the target stays at version {chain[-1].version}")
         )
     if base.cursor is None:
         return f"nothing published; the target stays at version {chain[-1].version}"
@@ -122,7 +124,9 @@ def _plan(
             shape.schema, stream.metadata, ends.destination, fit_into, seen.target
         )
         table = staged.columns if fit_into is None else _columns(fit_into)
-        draft = _Draft(pipeline, stream, ends, request, shape, seen, choice, staged, table, replayed)
+        draft = _Draft(
+            pipeline, stream, ends, request, shape, seen, choice, staged, table, replayed
+        )
         return _freeze(draft)
     except ConduitError as error:
         raise error.at(state=watermark_state(seen.chain)) from error.__cause__

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from conduit_core.engine.budget import budgets
-from conduit_core.engine.flow import Cancelled
+from conduit_core.engine.flow import CancelledError
 from conduit_core.engine.load import Runtime, load_stream
 from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest, RunResult, StreamFailure
 from conduit_core.engine.pipeline import Ends, Pipeline
@@ -27,7 +27,7 @@ from conduit_core.state.store import StateStore
 ATTEMPTS = 3
 
 
-class RunInterrupted(KeyboardInterrupt):  # noqa: N818 - it is Ctrl-C, with what was published
+class RunInterrupted(KeyboardInterrupt):
     """Ctrl-C during a run; ``result`` says what was and wasn't published."""
 
     def __init__(self, result: RunResult) -> None:
@@ -202,7 +202,7 @@ class _Crew:
                 lines=tuple(error.lines()),
             )
         )
-        if self._pipeline.loaded.spec.on_error == "stop" and not isinstance(error, Cancelled):
+        if self._pipeline.loaded.spec.on_error == "stop" and not isinstance(error, CancelledError):
             self._stop.set()
 
 
@@ -223,5 +223,4 @@ def _as_error(failure: StreamFailure) -> ConduitError:
 
     kind = getattr(errors, failure.error, ConduitError)
     what, state, _, command = failure.lines
-    retry = failure.retry if failure.retry in ("step", "plan") else "never"
-    return kind(what, state=state, retry=retry, command=command)
+    return kind(what, state=state, retry=failure.retry, command=command)

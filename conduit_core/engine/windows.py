@@ -121,11 +121,11 @@ def _given(
     stream: StreamSpec, request: RunRequest, shape: Shape, watermark: Cursor | None
 ) -> Choice:
     if request.full_refresh:
-        raise ConfigError("--full-refresh and --from don't go together", command="conduit run --help")
-    if not stream.cursor:
         raise ConfigError(
-            "a window (--from) needs a stream with a cursor", command="conduit plan"
+            "--full-refresh and --from don't go together", command="conduit run --help"
         )
+    if not stream.cursor:
+        raise ConfigError("a window (--from) needs a stream with a cursor", command="conduit plan")
     if stream.mode == "replace":
         raise ConfigError(
             "a window (--from) can't be loaded with `mode: replace`, which swaps the whole content:"

@@ -19,7 +19,7 @@ from conduit_core.errors import ConfigError, StateError
 from conduit_core.types.schema import parse_type
 
 
-def _text(value: pa.Scalar) -> str:
+def _text(value: pa.Scalar[pa.DataType]) -> str:
     kind = value.type
     if pa.types.is_timestamp(kind):
         # ISO text at the unit's precision; Arrow's own cast keeps every digit.
@@ -31,7 +31,7 @@ def _text(value: pa.Scalar) -> str:
     return str(value.cast(pa.string()).as_py())
 
 
-def _value(kind: pa.DataType, text: str) -> pa.Scalar:
+def _value(kind: pa.DataType, text: str) -> pa.Scalar[pa.DataType]:
     if pa.types.is_timestamp(kind):
         return pa.scalar(text).cast(pa.timestamp(kind.unit)).cast(kind)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
@@ -43,15 +43,15 @@ def _value(kind: pa.DataType, text: str) -> pa.Scalar:
     return pa.scalar(text).cast(kind)
 
 
-def _key(value: pa.Scalar) -> object:
+def _key(value: pa.Scalar[pa.DataType]) -> object:
     """Return a Python value that orders like the column does."""
     kind = value.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind):
+        if pa.types.is_date(kind):
+            return value.cast(pa.date32()).cast(pa.int32()).as_py()
+        width: pa.DataType = pa.int32() if pa.types.is_time32(kind) else pa.int64()
         scale = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-        unit = getattr(kind, "unit", None)
-        if unit is None:  # dates: days or milliseconds
-            return value.cast(pa.date32()).value
-        return value.value * scale[unit]
+        return int(value.cast(width).as_py()) * scale[kind.unit]
     return value.as_py()
 
 
@@ -60,7 +60,7 @@ class Cursor:
     """A position in a stream: the cursor columns and one non-NULL value for each."""
 
     columns: tuple[str, ...]
-    values: tuple[pa.Scalar, ...]
+    values: tuple[pa.Scalar[pa.DataType], ...]
 
     def to_json(self) -> str:
         """Return the canonical type-tagged JSON text."""
@@ -124,7 +124,7 @@ class Cursor:
         return ", ".join(parts)
 
 
-def parse_point(text: str, kind: pa.DataType, timezone: str | None) -> pa.Scalar:
+def parse_point(text: str, kind: pa.DataType, timezone: str | None) -> pa.Scalar[pa.DataType]:
     """Read a value that a person typed (``--from``, ``--to``, ``--cursor``, ``initial:``).
 
     Args:
@@ -148,7 +148,9 @@ def parse_point(text: str, kind: pa.DataType, timezone: str | None) -> pa.Scalar
             return pa.scalar(date.fromisoformat(text), kind)
         return _value(kind, text)
     except (ValueError, ArithmeticError, pa.ArrowException) as error:
-        raise ConfigError(f"{text!r} is not a value of the cursor's type {kind}: {error}") from error
+        raise ConfigError(
+            f"{text!r} is not a value of the cursor's type {kind}: {error}"
+        ) from error
 
 
 def _zone(timezone: str | None, text: str) -> ZoneInfo:
@@ -160,7 +162,9 @@ def _zone(timezone: str | None, text: str) -> ZoneInfo:
     return ZoneInfo(timezone)
 
 
-def _parse_timestamp(text: str, kind: pa.TimestampType, timezone: str | None) -> pa.Scalar:
+def _parse_timestamp(
+    text: str, kind: pa.TimestampType, timezone: str | None
+) -> pa.Scalar[pa.DataType]:
     head, _, rest = text.partition(".")
     digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
     moment = datetime.fromisoformat(head + rest[len(digits) :])

@@ -62,7 +62,9 @@ class StateEntry(BaseModel):
             ) from error
 
 
-def make_entry(version: int, load_id: str, cursor: str | None, target_fingerprint: str) -> StateEntry:
+def make_entry(
+    version: int, load_id: str, cursor: str | None, target_fingerprint: str
+) -> StateEntry:
     """Return a sealed entry for a published record; too long a cursor becomes a pointer."""
     entry = StateEntry(
         version=str(version),

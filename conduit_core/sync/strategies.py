@@ -102,9 +102,7 @@ def _rows(facts: LoadFacts) -> tuple[Action, ...]:
             )
         case "replace":
             how: Literal["swap", "in_place"] = "in_place" if facts.has_dependants else "swap"
-            guard = _unless(
-                facts, "read > 0 or target_has_rows == 0", "the full extract is empty"
-            )
+            guard = _unless(facts, "read > 0 or target_has_rows == 0", "the full extract is empty")
             return (ReplaceWithStaged(how=how, columns=facts.table_columns), *guard)
 
 

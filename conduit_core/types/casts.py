@@ -1,4 +1,4 @@
-"""Which source column may go into which target column, and the cast that does it without losing a value."""
+"""Which source column may go into which target column, and the cast that loses nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def can_hold(source: pa.DataType, target: pa.DataType) -> bool:
         )
     if pa.types.is_integer(source):
         return (
-            pa.types.is_integer(target) or pa.types.is_decimal(target) or pa.types.is_floating(target)
+            pa.types.is_integer(target)
+            or pa.types.is_decimal(target)
+            or pa.types.is_floating(target)
         )
     if pa.types.is_floating(source):
         return pa.types.is_floating(target) and target.bit_width >= source.bit_width
@@ -56,7 +58,9 @@ def can_hold(source: pa.DataType, target: pa.DataType) -> bool:
     return False
 
 
-def cast_column(column: pa.Array, target: pa.DataType, name: str) -> pa.Array:
+def cast_column(
+    column: pa.Array[pa.Scalar[pa.DataType]], target: pa.DataType, name: str
+) -> pa.Array[pa.Scalar[pa.DataType]]:
     """Cast a column, exactly.
 
     Raises:

@@ -66,7 +66,7 @@ class Dialect(ABC):
         return self.placeholder
 
     @abstractmethod
-    def landing(self, field: pa.Field) -> Landing:
+    def landing(self, field: pa.Field[pa.DataType]) -> Landing:
         """Return where the field lands in a new table.
 
         Raises:

@@ -3,7 +3,7 @@
 A field says more than its Arrow type in two metadata keys:
 
 ``conduit:type``
-    a logical type that Arrow carries in another one: ``json`` and ``uuid`` and ``numeric`` (a decimal
+    a logical type that Arrow carries in another one: ``json``, ``uuid`` and ``numeric`` (a decimal
     without bounds) travel as strings. Any destination may give them a native type.
 ``conduit:native``
     the exact type the source gave the column, as ``system:DDL`` (``postgres:varchar(20)``).
@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import pyarrow as pa
@@ -27,10 +27,12 @@ _NATIVE = b"conduit:native"
 
 
 def tagged(
-    field: pa.Field, *, logical: LogicalType | None = None, native: str | None = None
-) -> pa.Field:
+    field: pa.Field[pa.DataType], *, logical: LogicalType | None = None, native: str | None = None
+) -> pa.Field[pa.DataType]:
     """Return ``field`` with its logical type and its native ``system:DDL`` text set."""
-    metadata: dict[bytes, bytes] = dict(field.metadata or {})
+    metadata: dict[bytes | str, bytes | str] = {}
+    for key, value in (field.metadata or {}).items():
+        metadata[key] = value
     if logical is not None:
         metadata[_LOGICAL] = logical.encode()
     if native is not None:
@@ -38,13 +40,13 @@ def tagged(
     return field.with_metadata(metadata)
 
 
-def logical_type(field: pa.Field) -> str | None:
+def logical_type(field: pa.Field[pa.DataType]) -> str | None:
     """Return the field's logical type (``json``, ``uuid``, ``numeric``), if it has one."""
     value = (field.metadata or {}).get(_LOGICAL)
     return value.decode() if value else None
 
 
-def native_type(field: pa.Field, system: str) -> str | None:
+def native_type(field: pa.Field[pa.DataType], system: str) -> str | None:
     """Return the DDL text the field had in ``system``, if it came from there."""
     value = (field.metadata or {}).get(_NATIVE)
     if not value:
@@ -76,7 +78,9 @@ def schema_from_json(items: Sequence[Mapping[str, object]]) -> pa.Schema:
     fields = []
     for item in items:
         metadata = {
-            key: str(item[key.decode()]).encode() for key in (_LOGICAL, _NATIVE) if key.decode() in item
+            key: str(item[key.decode()]).encode()
+            for key in (_LOGICAL, _NATIVE)
+            if key.decode() in item
         }
         fields.append(
             pa.field(
@@ -112,7 +116,13 @@ _FIXED = re.compile(r"fixed_size_binary\[(\d+)\]")
 _LIST = re.compile(r"(list|large_list)<(.+?): (.+)>", re.DOTALL)
 _FIXED_LIST = re.compile(r"fixed_size_list<(.+?): (.+)>\[(\d+)\]", re.DOTALL)
 _STRUCT = re.compile(r"struct<(.*)>", re.DOTALL)
-_DECIMALS = {"32": pa.decimal32, "64": pa.decimal64, "128": pa.decimal128, "256": pa.decimal256}
+_DECIMALS: dict[str, Callable[[int, int], pa.DataType]] = {
+    "32": pa.decimal32,
+    "64": pa.decimal64,
+    "128": pa.decimal128,
+    "256": pa.decimal256,
+}
+_UNITS: dict[str, Literal["s", "ms", "us", "ns"]] = {"s": "s", "ms": "ms", "us": "us", "ns": "ns"}
 
 
 def parse_type(text: str) -> pa.DataType:
@@ -124,7 +134,7 @@ def parse_type(text: str) -> pa.DataType:
     if text in _SIMPLE:
         return _SIMPLE[text]
     if m := _TIMESTAMP.fullmatch(text):
-        return pa.timestamp(m[1], tz=m[2])
+        return pa.timestamp(_UNITS[m[1]], tz=m[2])
     if m := _DECIMAL.fullmatch(text):
         return _DECIMALS[m[1]](int(m[2]), int(m[3]))
     if m := _FIXED.fullmatch(text):

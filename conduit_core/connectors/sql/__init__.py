@@ -1,1 +1,1 @@
-"""What SQL systems share: window predicates, the ledger's SQL, actions as steps, the publish walk."""
+"""What SQL systems share: window predicates, the ledger's SQL, the publish walk."""

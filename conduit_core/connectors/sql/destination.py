@@ -134,14 +134,16 @@ class SqlDestination(Destination):
         """Return the DDL that makes ``schema`` if it isn't there and the system has schemas."""
 
     @abstractmethod
-    def swap(self, session: SqlSession, target: Table, new: Table, columns: tuple[Column, ...]) -> list[str]:
+    def swap(
+        self, session: SqlSession, target: Table, new: Table, columns: tuple[Column, ...]
+    ) -> list[str]:
         """Return the statements that put the filled ``new`` table in ``target``'s place.
 
         Called after the rows are in: indexes, constraints, owner, grants, comments and identity of
         the old table are carried over here.
         """
 
-    def landing(self, field: pa.Field) -> Landing:
+    def landing(self, field: pa.Field[pa.DataType]) -> Landing:
         """Return where a source column lands in a new table."""
         return self.dialect.landing(field)
 
@@ -194,37 +196,45 @@ class SqlDestination(Destination):
 
     def commit(self, publish: Publish, rows: StagedRows | None, emit: Emit) -> Commit:
         """Carry out ``publish`` in one transaction; see :meth:`Destination.commit`."""
-        target = Table(publish.target_schema, publish.target_table)
-        record = publish.record
         session = self.session()
         try:
-            try:
-                self._bootstrap(session, target.schema)
-                session.begin(self.lock_name(target))
-                emit(PublishStarted(pipeline=record.pipeline, stream=record.stream, load_id=record.load_id))
-                chain = self._records(session, target)
-                if found := find_load(chain, record):
-                    session.rollback()
-                    return Commit(found, replayed=True)
-                existing = self.target_columns(session, target)
-                check_requirements(publish, chain, existing)
-                final = self._carry_out(publish, rows, session, existing, chain)
-                if final is None:
-                    session.rollback()
-                    return Commit(None)
-                emit(CommitStarted(pipeline=record.pipeline, stream=record.stream, load_id=record.load_id))
-            except BaseException as error:
+            done = self._until_commit(publish, rows, session, emit)
+            if done.record is None or done.replayed:
                 session.rollback()
-                if isinstance(error, ConduitError) or not isinstance(error, Exception):
-                    raise
-                raise self.explain(error, publish) from error
+                return done
             try:
                 session.commit()
-            except Exception as error:  # noqa: BLE001 - the ledger, not the error, says what happened
+            except Exception as error:  # noqa: BLE001 - the ledger says what happened, not the error
                 return self._settle(publish, error)
-            return Commit(final)
+            return done
         finally:
             session.close()
+
+    def _until_commit(
+        self, publish: Publish, rows: StagedRows | None, session: SqlSession, emit: Emit
+    ) -> Commit:
+        """Do everything but the commit; whatever fails is rolled back and explained."""
+        target = Table(publish.target_schema, publish.target_table)
+        record = publish.record
+        try:
+            self._bootstrap(session, target.schema)
+            session.begin(self.lock_name(target))
+            name, stream, load_id = record.pipeline, record.stream, record.load_id
+            emit(PublishStarted(pipeline=name, stream=stream, load_id=load_id))
+            chain = self._records(session, target)
+            if found := find_load(chain, record):
+                return Commit(found, replayed=True)
+            existing = self.target_columns(session, target)
+            check_requirements(publish, chain, existing)
+            final = self._carry_out(publish, rows, session, existing, chain)
+            if final is not None:
+                emit(CommitStarted(pipeline=name, stream=stream, load_id=load_id))
+            return Commit(final)
+        except BaseException as error:
+            session.rollback()
+            if isinstance(error, ConduitError) or not isinstance(error, Exception):
+                raise
+            raise self.explain(error, publish) from error
 
     def lock_name(self, target: Table) -> str:
         """Return the name of the target's lock."""
@@ -258,7 +268,9 @@ class SqlDestination(Destination):
         existing: tuple[Column, ...] | None,
         chain: list[LedgerRecord],
     ) -> LedgerRecord | None:
-        counts: dict[str, int] = dict.fromkeys((*Counts.model_fields, "removed", "target_has_rows"), 0)
+        counts: dict[str, int] = dict.fromkeys(
+            (*Counts.model_fields, "removed", "target_has_rows"), 0
+        )
         files: tuple[str, ...] = ()
         for step in self._steps(publish, session, existing):
             match step:
@@ -313,9 +325,7 @@ class SqlDestination(Destination):
     ) -> Iterator[Step]:
         """Yield the statements of the actions, lazily: a swap looks at the catalogue at its turn."""
         target = Table(publish.target_schema, publish.target_table)
-        columns = tuple(
-            c for n in publish.staged_columns for c in existing or () if c.name == n
-        )
+        columns = tuple(c for n in publish.staged_columns for c in existing or () if c.name == n)
         if existing is not None and "replace_with_staged" in publish.action_kinds:
             yield LookForRows(target)
         waits = next((a for a in publish.actions if isinstance(a, DeleteMatching)), None)
@@ -376,15 +386,13 @@ class SqlDestination(Destination):
 
     def _delete_window(self, target: Table, window: Window) -> Sql:
         columns = window.low.columns if window.low else window.high.columns if window.high else ()
-        where = window_predicate(
-            window, columns, self.dialect.quote, self.bind
-        )
+        where = window_predicate(window, columns, self.dialect.quote, self.bind)
         text = f"DELETE FROM {self.dialect.table(target)}"
         if where.sql:
             text += f" WHERE {where.sql}"
         return Sql(text, where.values, count="removed")
 
-    def bind(self, position: int, value: pa.Scalar) -> str:
+    def bind(self, position: int, value: pa.Scalar[pa.DataType]) -> str:
         """Return the placeholder of a typed value; a system may add a cast."""
         return self.dialect.param(position)
 

@@ -1,4 +1,4 @@
-"""The ``_conduit_*`` tables in SQL: their DDL, the record as a row, and back. Pure text and data."""
+"""The ``_conduit_*`` tables in SQL: their DDL, the record as a row, and back. Pure."""
 
 from __future__ import annotations
 
@@ -80,11 +80,12 @@ class LedgerSql:
     def select(self, where: tuple[str, ...] = ()) -> str:
         """Return the query for records, by version; ``where`` names columns bound in order."""
         sql = (
-            f"SELECT {self.dialect.columns(COLUMNS)}"
-            f" FROM {self.dialect.table(self.table(LEDGER))}"
+            f"SELECT {self.dialect.columns(COLUMNS)} FROM {self.dialect.table(self.table(LEDGER))}"
         )
         if where:
-            conditions = [f"{self.dialect.quote(c)} = {self.dialect.param(i)}" for i, c in enumerate(where, 1)]
+            conditions = [
+                f"{self.dialect.quote(c)} = {self.dialect.param(i)}" for i, c in enumerate(where, 1)
+            ]
             sql += f" WHERE {' AND '.join(conditions)}"
         return f"{sql} ORDER BY {self.dialect.quote('version')}"
 

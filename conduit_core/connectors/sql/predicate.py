@@ -1,4 +1,4 @@
-"""Windows as SQL: predicates with bound values, lexicographic over the cursor columns. Pure text."""
+"""Windows as SQL: predicates with bound values, lexicographic over the cursor columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 
 Quote = Callable[[str], str]
-Param = Callable[[int, pa.Scalar], str]
+Param = Callable[[int, "pa.Scalar[pa.DataType]"], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,12 @@ class Predicate:
     """A WHERE clause's text (no ``WHERE``; empty: all rows) and its values in order."""
 
     sql: str
-    values: tuple[pa.Scalar, ...]
+    values: tuple[pa.Scalar[pa.DataType], ...]
 
 
-def window_predicate(window: Window, columns: tuple[str, ...], quote: Quote, param: Param) -> Predicate:
+def window_predicate(
+    window: Window, columns: tuple[str, ...], quote: Quote, param: Param
+) -> Predicate:
     """Return the rows of a window.
 
     Args:
@@ -32,9 +34,9 @@ def window_predicate(window: Window, columns: tuple[str, ...], quote: Quote, par
         param: the placeholder of the n-th value (from 1), which may cast it to the column's type.
     """
     parts: list[str] = []
-    values: list[pa.Scalar] = []
+    values: list[pa.Scalar[pa.DataType]] = []
 
-    def bind(value: pa.Scalar) -> str:
+    def bind(value: pa.Scalar[pa.DataType]) -> str:
         values.append(value)
         return param(len(values), value)
 
@@ -58,7 +60,11 @@ def window_predicate(window: Window, columns: tuple[str, ...], quote: Quote, par
 
 
 def _lexicographic(
-    bound: Cursor, strict: str, last: str, quote: Quote, bind: Callable[[pa.Scalar], str]
+    bound: Cursor,
+    strict: str,
+    last: str,
+    quote: Quote,
+    bind: Callable[[pa.Scalar[pa.DataType]], str],
 ) -> str:
     """Spell ``(a, b) > (x, y)`` as ``a >= x AND (a > x OR (a = x AND (b > y)))``.
 

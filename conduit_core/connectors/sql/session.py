@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from datetime import datetime
+from typing import TypeAlias
 
 import pyarrow as pa
 
 from conduit_core.connectors.publish import Column
 from conduit_core.types.dialect import Table
 
-Value = str | int | float | bool | datetime | None | pa.Scalar
+Value: TypeAlias = "str | int | float | bool | datetime | None | pa.Scalar[pa.DataType]"
 Row = tuple[object, ...]
 
 
@@ -19,7 +20,7 @@ class SqlSession(ABC):
 
     @abstractmethod
     def begin(self, lock: str) -> None:
-        """Open a transaction (READ COMMITTED) and take the lock named ``lock``, waiting for it.
+        """Open a transaction (READ COMMITTED) and take the lock named ``lock``, waiting.
 
         The lock is held until commit or rollback, by the database where it can hold one.
 
@@ -36,7 +37,9 @@ class SqlSession(ABC):
         """Run a query with a small result and return it."""
 
     @abstractmethod
-    def ingest(self, table: Table, columns: tuple[Column, ...], reader: pa.RecordBatchReader) -> int:
+    def ingest(
+        self, table: Table, columns: tuple[Column, ...], reader: pa.RecordBatchReader
+    ) -> int:
         """Append every batch to an existing table in the open transaction; return rows taken.
 
         The driver's own count, not the reader's. Columns whose type the driver's bulk path can't
