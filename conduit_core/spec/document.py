@@ -213,7 +213,7 @@ def plain(value: object, origin: str, at: Loc = ()) -> object:
             out: dict[str, object] = {}
             for key, item in value.items():
                 if not isinstance(key, str):
-                    raise ConfigError(f"{origin}: {show_loc(at)}: a key must be text")
+                    raise ConfigError(f"{origin}: {show_loc(at) or 'pipeline'}: a key must be text")
                 out[key] = plain(item, origin, (*at, key))
             return out
         case list() | tuple():

@@ -27,6 +27,14 @@ def _many(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def _some(value: object) -> object:
+    """Refuse an empty list here: pydantic's min_length also counts items that are wrong."""
+    value = _many(value) if value is not None else None
+    if isinstance(value, list | tuple) and not value:
+        raise ValueError("must not be empty")
+    return value
+
+
 def _point(value: object) -> object:
     """Dates and numbers become the text that the cursor's type parses later."""
     if isinstance(value, datetime | date):
@@ -120,9 +128,9 @@ class StreamSpec(StreamDefaults):
     into: str = Field(
         default="", description="The target: table, or schema.table. Default: the stream's name."
     )
-    columns: Annotated[
-        tuple[Column, ...] | None, BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)
-    ] = Field(default=None, min_length=1, description="The columns to load. Default: all.")
+    columns: Annotated[tuple[Column, ...] | None, BeforeValidator(_some)] = Field(
+        default=None, description="The columns to load. Default: all."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -160,6 +168,8 @@ class StreamSpec(StreamDefaults):
                     problems.append(((key,), f"`{key}` {error}"))
         problems.extend(self._cursor_problems())
         if self.columns is not None:
+            if len(set(self.columns)) < len(self.columns):
+                problems.append((("columns",), "`columns` names the same column twice"))
             hidden = [c for c in (*self.unique_key, *self.cursor) if c not in self.columns]
             lost = [c for c in hidden if not c.startswith("_file_")]
             if lost:
@@ -222,8 +232,8 @@ class PipelineSpec(BaseModel):
     defaults: StreamDefaults = Field(
         default_factory=StreamDefaults, description="What holds for every stream that doesn't say."
     )
-    streams: Annotated[tuple[StreamSpec, ...], BeforeValidator(_many)] = Field(
-        min_length=1, description="What to load."
+    streams: Annotated[tuple[StreamSpec, ...], BeforeValidator(_some)] = Field(
+        description="What to load."
     )
     on_error: Literal["continue", "stop"] = Field(
         default="continue", description="What happens to the other streams when one fails."

@@ -46,6 +46,7 @@ from tests.unit.spec.conftest import HEAD, Load, Refused
         ("[{table: a, mode: append, cursor: [t, t]}]", "`cursor` names the same column twice"),
         ("[{table: a, mode: append, cursor: ['']}]", "must not be empty"),
         ("[{table: a, mode: append, cursor: {a: b}}]", "`cursor` must be a list"),
+        ("[{table: a, columns: [x, x]}]", "`columns` names the same column twice"),
         ("[{table: a, columns: []}]", "`columns` must not be empty"),
         (
             "[{table: a, mode: append, cursor: t, columns: [a]}]",
@@ -109,6 +110,17 @@ def test_every_problem_is_told_at_once_in_the_files_order(refused: Refused) -> N
     assert message.splitlines()[0] == "pipeline.yml: 6 problems"
     lines = [line.split(": ")[0].strip() for line in message.splitlines()[1:]]
     assert lines == [f"pipeline.yml:{n}" for n in (2, 3, 4, 5, 7, 9)]
+
+
+def test_a_problem_of_the_defaults_is_told_once(refused: Refused) -> None:
+    told = "defaults: `null_cursor` must be fail or include; it is 'x'"
+    assert (
+        refused(HEAD + "defaults: {null_cursor: x}\nstreams: [a, b]\n") == f"pipeline.yml:4: {told}"
+    )
+    told = "`freshness` needs a unit: ms, s, m, h, d or w; it is 7"
+    assert refused(HEAD + "freshness: 7\nstreams: [a, b]\n") == f"pipeline.yml:4: {told}"
+    told = "streams[0]: `table` must be text; it is 5"
+    assert refused(HEAD + "streams: [{table: 5}]\n") == f"pipeline.yml:4: {told}"
 
 
 @pytest.mark.parametrize("key", sorted(reserved.STREAM_KEYS))
