@@ -1,0 +1,64 @@
+"""DuckDB as source and destination: a file that one process at a time may open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from conduit_core.connectors.base import Context, Destination, Source
+from conduit_core.connectors.registry import Connector
+
+LOCK_WAIT = 600.0
+"""Seconds that a source waits for another process to close the file."""
+
+
+class DuckDBOptions(BaseModel):
+    """``type: duckdb``: the database file, relative to the pipeline file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_file(cls, path: str) -> str:
+        if not path.strip() or path.startswith(":memory:"):
+            raise ValueError("must name a file: a database in memory is gone when the load ends")
+        return path
+
+    def resolve(self, context: Context) -> Path:
+        """Return the file's absolute path."""
+        return (context.base_dir / Path(self.path).expanduser()).resolve()
+
+
+def _source(options: BaseModel, context: Context) -> Source:
+    from conduit_core.connectors.duckdb.source import DuckDBSource
+
+    config = DuckDBOptions.model_validate(options.model_dump())
+    return DuckDBSource(config.resolve(context), context.budget_bytes, LOCK_WAIT)
+
+
+def _destination(
+    options: BaseModel,
+    context: Context,
+    schema: str | None,
+    internal_schema: str | None,
+    lock_wait: float,
+) -> Destination:
+    from conduit_core.connectors.duckdb.destination import DuckDBDestination
+
+    config = DuckDBOptions.model_validate(options.model_dump())
+    path = config.resolve(context)
+    internal = internal_schema or schema or "main"
+    return DuckDBDestination(path, context.budget_bytes, schema or "main", internal, lock_wait)
+
+
+connector = Connector(
+    name="duckdb",
+    options=DuckDBOptions,
+    source=_source,
+    destination=_destination,
+    title="DuckDB database file",
+    extra="duckdb",
+)

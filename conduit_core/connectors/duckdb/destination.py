@@ -1,0 +1,300 @@
+"""DuckDB as a destination: the catalogue, the swap, and what its errors mean."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pyarrow as pa
+
+from conduit_core.connectors.base import (
+    CheckItem,
+    DestinationCapabilities,
+    TargetColumn,
+    TargetShape,
+)
+from conduit_core.connectors.duckdb.file import find_problem, shared_file
+from conduit_core.connectors.duckdb.reading import open_reader, reads_of
+from conduit_core.connectors.duckdb.session import DuckDBSession, bound_as
+from conduit_core.connectors.duckdb.types import SYSTEM, DuckDBDialect
+from conduit_core.connectors.publish import Column, Publish
+from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
+from conduit_core.connectors.sql.ledger import LEDGER, LedgerSql, LedgerTypes
+from conduit_core.connectors.sql.session import Row, SqlSession, Value
+from conduit_core.errors import (
+    ConcurrentLoadError,
+    ConduitError,
+    ConnectionFailedError,
+    PublishError,
+    SchemaError,
+)
+from conduit_core.types.dialect import Table
+
+_DISK_FULL = ("No space left", "File too large", "disk quota", "Disk quota")
+_KEPT_IN_PLACE = ("PRIMARY KEY", "UNIQUE", "CHECK", "FOREIGN KEY")
+
+
+class DuckDBDestination(SqlDestination):
+    """A DuckDB file. It is opened when needed and belongs to this process until :meth:`close`.
+
+    Args:
+        path: the file, absolute; made by the first load.
+        budget: bytes for DuckDB's own buffers.
+        schema: where targets lie by default.
+        internal: where the ``_conduit_*`` tables lie.
+        lock_wait: seconds to wait for another process to close the file, or for a lock.
+    """
+
+    system = SYSTEM
+
+    def __init__(
+        self, path: Path, budget: int, schema: str, internal: str, lock_wait: float
+    ) -> None:
+        self.path = path
+        self.dialect = DuckDBDialect()
+        self.ledger = LedgerSql(
+            self.dialect, LedgerTypes("VARCHAR", "BIGINT", "TIMESTAMP WITH TIME ZONE"), internal
+        )
+        self.capabilities = DestinationCapabilities(
+            actions=SQL_ACTIONS, case_sensitive_names=False, default_schema=schema
+        )
+        self._budget = budget
+        self._lock_wait = lock_wait
+        self._file = shared_file(path)
+        self._file.expect_writes(self)
+
+    @property
+    def identity(self) -> str:
+        """The file's path."""
+        return f"{SYSTEM}:{self.path}"
+
+    # --- sessions -------------------------------------------------------------------------------
+
+    def session(self) -> DuckDBSession:
+        """Open a session that may write; makes the file if it isn't there."""
+        lease = self._file.lease(self, self._budget, self._lock_wait, write=True, long=False)
+        return DuckDBSession(lease, self._file, self.dialect, self._lock_wait)
+
+    def read_session(self) -> DuckDBSession:
+        """Open a session that only reads; a missing file reads like an empty database."""
+        lease = (
+            self._file.lease(self, self._budget, self._lock_wait, write=False, long=False)
+            if self.path.exists()
+            else self._file.empty()
+        )
+        return DuckDBSession(lease, self._file, self.dialect, self._lock_wait)
+
+    def close(self) -> None:
+        """Let go of the file, so that another process can open it."""
+        self._file.close(self)
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def check(self, schemas: tuple[str, ...]) -> list[CheckItem]:
+        """Look at the file, its folder, the driver and the schemas; makes nothing."""
+        if problem := find_problem(self.path, write=True):
+            remedy = "make the folder, choose another path:, or give this user the right to write"
+            return [CheckItem("file", ok=False, detail=problem, remedy=remedy)]
+        made = "" if self.path.exists() else " (made by the first load)"
+        items = [CheckItem("file", ok=True, detail=f"{self.path}{made}")]
+        started = time.monotonic()
+        try:
+            session = self.read_session()
+        except ConnectionFailedError as error:
+            remedy = "close it there, or choose another path:"
+            return [*items, CheckItem("open", ok=False, detail=error.message, remedy=remedy)]
+        try:
+            version = str(session.rows("SELECT version()")[0][0])
+            taken = (time.monotonic() - started) * 1000
+            items.append(CheckItem("version", ok=True, detail=f"DuckDB {version}"))
+            items.append(CheckItem("round trip", ok=True, detail=f"{taken:.1f} ms"))
+            for schema in schemas:
+                there = not self.create_schema(session, schema)
+                detail = f"{schema} exists" if there else f"{schema} will be made"
+                items.append(CheckItem(f"schema {schema}", ok=True, detail=detail))
+        finally:
+            session.close()
+        return items
+
+    def describe(self, target: Table) -> TargetShape | None:
+        """Return the target as it is; makes nothing."""
+        session = self.read_session()
+        try:
+            columns = self.target_columns(session, target)
+            if columns is None:
+                return None
+            reads = reads_of(session.con, self.dialect.table(target))
+            defaults = {str(n): d for n, d in self._catalogue(session, target, "column_default")}
+            tables = self._facts(session, "duckdb_tables()", "estimated_size", target)
+            return TargetShape(
+                columns=tuple(
+                    TargetColumn(
+                        c.name, c.ddl, r.field.type, c.nullable, defaults[c.name] is not None
+                    )
+                    for c, r in zip(columns, reads, strict=True)
+                ),
+                rows_estimate=int(str(tables[0][0])) if tables else None,
+                dependants=self._dependants(session, target),
+                is_table=bool(tables),
+            )
+        finally:
+            session.close()
+
+    def has_ledger(self, session: SqlSession) -> bool:
+        """Say whether the internal tables exist."""
+        table = self.ledger.table(LEDGER)
+        return bool(self._facts(session, "duckdb_tables()", "table_name", table))
+
+    def target_columns(self, session: SqlSession, target: Table) -> tuple[Column, ...] | None:
+        """Return the target's columns from the catalogue, in order."""
+        rows = self._catalogue(session, target, "data_type, is_nullable")
+        found = tuple(Column(name=str(n), ddl=str(d), nullable=bool(null)) for n, d, null in rows)
+        return found or None
+
+    def _catalogue(self, session: SqlSession, target: Table, what: str) -> list[Row]:
+        return self._facts(
+            session, "duckdb_columns()", f"column_name, {what}", target, "column_index"
+        )
+
+    def _facts(
+        self, session: SqlSession, source: str, what: str, target: Table, order: str = "1"
+    ) -> list[Row]:
+        """Read a catalogue function for one table; DuckDB folds the ASCII letters of names."""
+        sql = (
+            f"SELECT {what}, schema_name, table_name FROM {source} WHERE database_name ="
+            f" current_database() AND lower(table_name) = lower(?)"
+            f" AND lower(schema_name) = lower(?) ORDER BY {order}"
+        )
+        rows = session.rows(sql, (target.name, target.schema))
+        wanted = (_fold(target.schema), _fold(target.name))
+        return [r[:-2] for r in rows if (_fold(str(r[-2])), _fold(str(r[-1]))) == wanted]
+
+    def _dependants(self, session: SqlSession, target: Table) -> tuple[str, ...]:
+        """List what a swap would lose: keys, checks and generated columns. Views bind by name."""
+        own = self._facts(
+            session, "duckdb_constraints()", "constraint_type, constraint_text", target
+        )
+        found = [str(text) for kind, text in own if kind in _KEPT_IN_PLACE]
+        others = session.rows(
+            "SELECT schema_name, table_name, referenced_table, constraint_text FROM"
+            " duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' AND database_name ="
+            " current_database()"
+        )
+        for schema, name, referenced, text in others:
+            if _fold(str(referenced)) == _fold(target.name):
+                found.append(f"{schema}.{name}: {text}")
+        generated = self._catalogue(session, target, "is_generated")
+        found.extend(f"generated column {name}" for name, is_so in generated if is_so)
+        return tuple(found)
+
+    # --- writing --------------------------------------------------------------------------------
+
+    def create_schema(self, session: SqlSession, schema: str) -> list[str]:
+        """Return the DDL that makes the schema if it isn't there."""
+        names = session.rows(
+            "SELECT schema_name FROM duckdb_schemas() WHERE database_name = current_database()"
+        )
+        if _fold(schema) in {_fold(str(name)) for (name,) in names}:
+            return []
+        return [f"CREATE SCHEMA {self.dialect.quote(schema)}"]
+
+    def swap(
+        self, session: SqlSession, target: Table, new: Table, columns: tuple[Column, ...]
+    ) -> list[str]:
+        """Drop the old table, rename the new one; indexes, defaults and comments come along."""
+        place, quote = self.dialect.table(target), self.dialect.quote
+        rename = f"ALTER TABLE {self.dialect.table(new)} RENAME TO {quote(target.name)}"
+        if self.target_columns(session, target) is None:
+            return [rename]
+        kept = {_fold(c.name) for c in columns}
+        after: list[str] = []
+        for name, default, comment in self._catalogue(session, target, "column_default, comment"):
+            if _fold(str(name)) not in kept:
+                continue
+            column = quote(str(name))
+            if default is not None:
+                after.append(f"ALTER TABLE {place} ALTER COLUMN {column} SET DEFAULT {default}")
+            if comment is not None:
+                after.append(f"COMMENT ON COLUMN {place}.{column} IS {_literal(str(comment))}")
+        for (comment,) in self._facts(session, "duckdb_tables()", "comment", target):
+            if comment is not None:
+                after.append(f"COMMENT ON TABLE {place} IS {_literal(str(comment))}")
+        indexes = self._facts(session, "duckdb_indexes()", "sql", target)
+        return [f"DROP TABLE {place}", rename, *after, *(str(sql) for (sql,) in indexes)]
+
+    def bind(self, position: int, value: pa.Scalar[pa.DataType]) -> str:
+        """Return the placeholder of a cursor's value, cast to its own type."""
+        return bound_as(self.dialect, value)
+
+    def keep_schema(self, session: SqlSession, values: tuple[Value, ...]) -> None:
+        """Write a schema's text in a transaction of its own.
+
+        Two loads of like tables would both insert it, and the second one's commit would fail.
+        """
+        own = self.session()
+        try:
+            own.begin("conduit:schemas")
+            own.execute(self.ledger.insert_schema(), values)
+            own.commit()
+        finally:
+            own.rollback()
+            own.close()
+
+    def scan(self, target: Table, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
+        """Read a table; its cursor is given back with the last batch."""
+        session = self.read_session()
+        try:
+            place = self.dialect.table(target)
+            reads = reads_of(session.con, place)
+            if columns is not None:
+                by_name = {read.field.name: read for read in reads}
+                reads = tuple(by_name[name] for name in columns)
+            return open_reader(session.con, reads, place, "", (), session.close)
+        except KeyError as error:
+            session.close()
+            raise SchemaError(f"{target} has no column {error}", connector=SYSTEM) from error
+        except BaseException:
+            session.close()
+            raise
+
+    # --- errors ---------------------------------------------------------------------------------
+
+    def explain(self, error: Exception, publish: Publish | None) -> ConduitError:
+        """Turn the driver's error into ours."""
+        import duckdb
+
+        if isinstance(error, ConduitError):
+            return error
+        text = str(error).split("\n\n", 1)[0].strip()
+        where = self.path.name
+        if any(sign in text for sign in _DISK_FULL):
+            return PublishError(
+                f"{where}: the disk is full ({text})",
+                connector=SYSTEM, retry="step", command=f"df -h {os.fspath(self.path.parent)}",
+            )  # fmt: skip
+        if publish is None:
+            return ConnectionFailedError(f"{where}: {text}", connector=SYSTEM, retry="never")
+        target = f"{publish.target_schema}.{publish.target_table}"
+        if isinstance(error, duckdb.TransactionException):
+            return ConcurrentLoadError(
+                f"{target}: another transaction of this process got in first ({text})",
+                connector=SYSTEM, command="conduit run",
+            )  # fmt: skip
+        if isinstance(error, duckdb.OutOfMemoryException):
+            return PublishError(
+                f"{target}: DuckDB needs more memory than the budget gives it ({text})",
+                connector=SYSTEM, command="conduit plan",
+            )  # fmt: skip
+        if isinstance(error, duckdb.ConnectionException):
+            return ConnectionFailedError(f"{where}: {text}", connector=SYSTEM)
+        return PublishError(f"{target}: {text}", connector=SYSTEM, command="conduit plan --sql")
+
+
+def _fold(name: str) -> str:
+    """Fold as DuckDB does: ASCII letters only."""
+    return "".join(c.lower() if c.isascii() else c for c in name)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
