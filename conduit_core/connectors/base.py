@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol, runtime_checkable
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from conduit_core.connectors.publish import Publish
 from conduit_core.events import Emit
@@ -19,6 +16,9 @@ from conduit_core.state.cursor import Cursor
 from conduit_core.state.ledger import Counts, LedgerRecord
 from conduit_core.state.window import Window
 from conduit_core.types.dialect import Landing, Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +126,6 @@ class ReadRequest:
     batch_bytes: int = 4 * 1024 * 1024
     known_files: frozenset[str] = frozenset()
     refuse_changed: bool = False
-
-
-def file_digest(path: str) -> str:
-    """Return the digest by which a loaded file (its path in the source) is known: 16 hex digits."""
-    return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
 @dataclass(slots=True)

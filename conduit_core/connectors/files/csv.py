@@ -1,21 +1,23 @@
-"""CSV: read as texts by Arrow's streaming parser, then turned into the sampled types, batch by batch.
+"""CSV: read as texts by Arrow's streaming parser, then turned into the sampled types.
 
-Every column arrives as text first, so that NULL and the empty text stay two things (an unquoted empty
-field is NULL, a quoted one is empty), codes with leading zeros stay as they are, and a value that isn't
-of its column's type can be named with its line.
+Every column arrives as text first, so that NULL and the empty text stay two things (an unquoted
+empty field is NULL, a quoted one is empty), codes with leading zeros stay as they are, and a value
+that isn't of its column's type can be named with its line.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conduit_core.connectors.files.columns import Column, Field
 from conduit_core.connectors.files.convert import BadValueError, infer, to_type
 from conduit_core.connectors.files.formats import SAMPLE_BYTES, Format, Sample, sliced, with_types
 from conduit_core.connectors.files.opening import File, head_of, what_is
@@ -51,7 +53,7 @@ class CsvFormat(Format):
     def sample(self, files: Sequence[File], *, whole: bool) -> Sample:
         """Infer each column's type from the texts of all sampled files together."""
         budget = max(SAMPLE_BYTES // max(len(files), 1), _MIN_SAMPLE)
-        texts: dict[str, list[pa.Array]] = {}
+        texts: dict[str, list[pa.StringArray]] = {}
         rows = size = 0
         total: int | None = 0
         for file in files:
@@ -60,11 +62,11 @@ class CsvFormat(Format):
             for name in names:
                 texts.setdefault(name, [])
             for batch in self._texts(file, names, names, min(_BLOCK, budget)) if names else ():
-                for name, column in zip(names, batch.columns, strict=True):
+                columns = cast("list[pa.StringArray]", batch.columns)
+                for name, column in zip(names, columns, strict=True):
                     texts[name].append(column)
+                    taken += (pc.sum(pc.binary_length(column)).as_py() or 0) + batch.num_rows
                 rows += batch.num_rows
-                taken += sum(pc.sum(pc.binary_length(c)).as_py() or 0 for c in batch.columns)
-                taken += batch.num_rows * batch.num_columns
                 if taken >= budget:
                     whole = False
                     break
@@ -74,7 +76,7 @@ class CsvFormat(Format):
         if not texts:
             raise SchemaError(f"{', '.join(map(str, files[:3]))}: empty, without a header line")
         estimate = rows if whole else None if total is None else rows * total // max(size, 1)
-        fields: dict[str, pa.Field] = {}
+        fields: dict[str, Field] = {}
         untyped = []
         for name, arrays in texts.items():
             kind = infer(pa.chunked_array(arrays, pa.string()))
@@ -92,14 +94,14 @@ class CsvFormat(Format):
         extra = [name for name in names if name not in wanted.names]
         if extra and strict:
             raise SourceDataError(
-                f"{file}: has a column {extra[0]!r} that the files looked at by the plan don't have:"
-                " add it under the source's types:, or name the stream's columns"
+                f"{file}: has a column {extra[0]!r} that the files looked at by the plan don't"
+                " have: add it under the source's types:, or name the stream's columns"
             )
         fields = [field for field in wanted if field.name in names]
         include = [field.name for field in fields] or names[:1]
         done = 0
         for batch in self._texts(file, names, include, _BLOCK) if names else ():
-            arrays = []
+            arrays: list[Column] = []
             for field, column in zip(fields, batch.columns, strict=False):
                 try:
                     arrays.append(to_type(column, field.type))
@@ -120,13 +122,9 @@ class CsvFormat(Format):
             head = head_of(stream, _HEAD)
         if not head.strip():
             return []
-        if not self._o.encoding.lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32")):
-            what = what_is(head)
-            if what is None and head.lstrip()[:2] in (b'{"', b"[{"):
-                what = "JSON"
-            if what is not None:
-                raise SourceDataError(f"{file}: not a CSV file; it is {what}")
-        first = next(self._rows(file), None)
+        self._sniff(file, head)
+        cut = len(head) == _HEAD and b"\n" not in head
+        first = next(self._rows(file) if cut else self._parse(io.BytesIO(head)), None)
         if first is None:
             return []
         if not self._o.header or self._o.columns is not None:
@@ -145,6 +143,15 @@ class CsvFormat(Format):
             if other is not None:
                 raise SchemaError(f"{file}: one column {names[0]!r}: set delimiter: {other!r}")
         return names
+
+    def _sniff(self, file: File, head: bytes) -> None:
+        if self._o.encoding.lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32")):
+            return  # half its bytes may be zero
+        what = what_is(head)
+        if what is None and head.lstrip()[:2] in (b'{"', b"[{"):
+            what = "JSON"
+        if what is not None:
+            raise SourceDataError(f"{file}: not a CSV file; it is {what}")
 
     def _texts(
         self, file: File, names: list[str], include: list[str], block: int
@@ -173,7 +180,7 @@ class CsvFormat(Format):
         import pyarrow.csv as pacsv
 
         return pacsv.open_csv(
-            stream,
+            cast("IO[bytes]", stream),
             read_options=pacsv.ReadOptions(
                 block_size=block,
                 column_names=names,
@@ -194,29 +201,30 @@ class CsvFormat(Format):
             ),
         )
 
-    # --- errors: found again, slowly, with Python's reader, to name the line --------------------------
+    # --- errors: found again, slowly, with Python's reader, to name the line ----------------------
 
     def _rows(self, file: File) -> Iterator[_Row]:
-        """Read the file's records one by one (blank lines aside, as Arrow does)."""
-        import io
+        with file.open() as stream:
+            yield from self._parse(cast("IO[bytes]", stream))
 
+    def _parse(self, stream: IO[bytes]) -> Iterator[_Row]:
+        """Read records one by one (blank lines aside, as Arrow does)."""
         codec = "utf-8-sig" if self._o.encoding.lower() in ("utf-8", "utf8") else self._o.encoding
         limit = csv.field_size_limit(sys.maxsize)
         try:
-            with file.open() as stream:
-                text = io.TextIOWrapper(stream, codec, errors="surrogateescape", newline="")
-                reader = csv.reader(
-                    text,
-                    delimiter=self._o.delimiter,
-                    quotechar=self._o.quote,
-                    quoting=csv.QUOTE_MINIMAL if self._o.quote else csv.QUOTE_NONE,
-                )
-                line, number = 1, 0
-                for values in reader:
-                    if values:
-                        yield _Row(number, line, values)
-                        number += 1
-                    line = reader.line_num + 1
+            text = io.TextIOWrapper(stream, codec, errors="surrogateescape", newline="")
+            reader = csv.reader(
+                text,
+                delimiter=self._o.delimiter,
+                quotechar=self._o.quote,
+                quoting=csv.QUOTE_MINIMAL if self._o.quote else csv.QUOTE_NONE,
+            )
+            line, number = 1, 0
+            for values in reader:
+                if values:
+                    yield _Row(number, line, values)
+                    number += 1
+                line = reader.line_num + 1
         finally:
             csv.field_size_limit(limit)
 
@@ -246,15 +254,15 @@ class CsvFormat(Format):
         )
 
     def _bad_value(
-        self, file: File, field: pa.Field, bad: BadValueError, record: int
+        self, file: File, field: Field, bad: BadValueError, record: int
     ) -> SourceDataError:
         number = record + (1 if self._o.header else 0)
         row = self._find(file, lambda r: r.number == number)
         where = f", line {row.line}" if row else f", record {number}"
         return SourceDataError(
-            f"{file}{where}, column {field.name!r}: {_short(bad.value)} is not {field.type} (the type"
-            f" of the values sampled). Remedy: types: {{{field.name}: text}} on the source, or a type"
-            " that fits all values"
+            f"{file}{where}, column {field.name!r}: {_short(bad.value)} is not {field.type}, the"
+            f" type of the values sampled. Remedy: types: {{{field.name}: text}} on the source, or"
+            " a type that fits all values"
         )
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from conduit_core.connectors.files.columns import Column, Field
 from conduit_core.connectors.files.convert import named_field
 from conduit_core.connectors.files.opening import File
 from conduit_core.errors import SchemaError
 
-SAMPLE_BYTES = 4 * 1024 * 1024
+SAMPLE_BYTES = 2 * 1024 * 1024
 """How much of a stream's files is read to infer types, over all sampled files together."""
 
 
@@ -57,12 +58,12 @@ class Format(ABC):
 
 
 def with_types(
-    inferred: Mapping[str, pa.Field], types: Mapping[str, str], *, whole: bool
+    inferred: Mapping[str, Field], types: Mapping[str, str], *, whole: bool
 ) -> pa.Schema:
     """Put the user's ``types:`` over what was inferred.
 
-    A typed column that wasn't seen is added (NULL where a file lacks it), unless every file was seen
-    from start to end: then it is a misspelling.
+    A typed column that wasn't seen is added (NULL where a file lacks it), unless every file was
+    seen from start to end: then it is a misspelling.
     """
     fields = dict(inferred)
     for name, text in types.items():
@@ -78,7 +79,7 @@ def conform(batch: pa.RecordBatch, wanted: pa.Schema) -> pa.RecordBatch:
     """Return the batch in exactly the wanted names, order and types; NULL for what it lacks."""
     if batch.schema.equals(wanted, check_metadata=True):
         return batch
-    arrays: list[pa.Array] = []
+    arrays: list[Column] = []
     for field in wanted:
         position = batch.schema.get_field_index(field.name)
         if position < 0:

@@ -1,4 +1,4 @@
-"""Finding files: a source's root on any file system, and the files that a stream's ``path`` means."""
+"""Finding files: a source's root on any file system, and the files a stream's ``path`` means."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ class Root:
         if filesystem is not None or "://" in location:
             self.identity = _without_secrets(location).rstrip("/")
         else:
-            local = os.path.normpath(base_dir / Path(location).expanduser())
-            self.identity = Path(os.path.abspath(local)).as_posix()
+            local = Path.cwd() / base_dir / Path(location).expanduser()
+            self.identity = Path(os.path.normpath(local)).as_posix()
 
     def _open(self) -> tuple[fs.FileSystem, str, str]:
         """Return file system, base folder, and the one file's name where the root is a file."""

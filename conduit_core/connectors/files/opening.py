@@ -1,4 +1,4 @@
-"""Opening files: compression by name (.gz, .zst, one-member .zip), and what a file's bytes say it is."""
+"""Opening files: compression by name (.gz, .zst, one-member .zip), and what the bytes say it is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import pyarrow as pa
 from pyarrow import fs
@@ -59,7 +60,7 @@ class File:
                     zipfile.ZipFile(handle) as archive,
                     archive.open(self._member(archive)) as member,
                 ):
-                    yield pa.PythonFile(member, mode="r")
+                    yield pa.PythonFile(cast("io.IOBase", member), mode="r")
                 return
             codec = "gzip" if name.endswith(".gz") else "zstd" if name.endswith(".zst") else None
             with self.filesystem.open_input_stream(
@@ -68,7 +69,7 @@ class File:
                 yield stream
 
     def content_size(self) -> int | None:
-        """Return the size of the decompressed content in bytes, where it is known without reading."""
+        """Return the decompressed content's bytes, where that is known without reading."""
         name = self.entry.path.lower()
         if name.endswith((".gz", ".zst")):
             return None

@@ -16,7 +16,7 @@ class FilesOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     path: str = ""
-    """A folder, one file, or a URL that ``pyarrow.fs`` opens; absent: the pipeline file's folder."""
+    """A folder, a file, or a URL that ``pyarrow.fs`` opens; absent: the pipeline file's folder."""
 
     @field_validator("path")
     @classmethod
@@ -33,7 +33,7 @@ class TypedOptions(FilesOptions):
     """Options of formats whose types are inferred from a sample."""
 
     types: dict[str, str] = Field(default_factory=dict)
-    """Types of columns by name, instead of the inferred ones: ``{zip: text, price: decimal(9, 2)}``."""
+    """Types by column, instead of the inferred ones: ``{zip: text, price: decimal(9, 2)}``."""
 
     @field_validator("types")
     @classmethod
@@ -56,7 +56,7 @@ class CsvOptions(TypedOptions):
     header: bool = True
     """Whether the first line names the columns."""
     columns: tuple[str, ...] | None = None
-    """The columns' names, in the file's order; without them ``header: false`` gives column_1, ..."""
+    """The columns' names in the file's order; without them ``header: false`` gives column_1, ..."""
     null_values: tuple[str, ...] = ()
     """Texts that mean NULL in a text column, beside the empty unquoted one. Numbers, dates and
     booleans take NA, N/A, NULL, null, None and \\N for NULL anyway."""

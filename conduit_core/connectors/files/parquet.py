@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conduit_core.connectors.files.columns import Column, Field
 from conduit_core.connectors.files.formats import Format, Sample, sliced
 from conduit_core.connectors.files.opening import File, what_is
 from conduit_core.errors import SchemaError, SourceDataError
@@ -27,7 +28,7 @@ class ParquetFormat(Format):
 
     def sample(self, files: Sequence[File], *, whole: bool) -> Sample:
         """Unite the footers' schemas; a column has one type in all files."""
-        fields: dict[str, pa.Field] = {}
+        fields: dict[str, Field] = {}
         origin: dict[str, File] = {}
         notes: list[str] = []
         rows = 0
@@ -96,7 +97,7 @@ class ParquetFormat(Format):
 def _open(file: File, handle: pa.NativeFile) -> pq.ParquetFile:
     import pyarrow.parquet as pq
 
-    head = handle.read_at(4, 0) if file.entry.size >= 4 else b""
+    head = handle.read(4) if file.entry.size >= 4 else b""
     if head != b"PAR1":
         raise SourceDataError(
             f"{file}: not a Parquet file; it is {what_is(head) or 'something else'}"
@@ -114,7 +115,7 @@ def _groups(reader: pq.ParquetFile) -> range:
     return range(reader.metadata.num_row_groups)
 
 
-def _field(field: pa.Field) -> pa.Field:
+def _field(field: Field) -> Field:
     """Return the field as it is read: no dictionaries, no extension types, our tags."""
     kind = field.type
     if isinstance(kind, pa.BaseExtensionType):
@@ -128,23 +129,23 @@ def _field(field: pa.Field) -> pa.Field:
     return pa.field(field.name, kind)
 
 
-def _spell(field: pa.Field) -> str:
+def _spell(field: Field) -> str:
     tag = (field.metadata or {}).get(b"conduit:type")
     return tag.decode() if tag else str(field.type)
 
 
-def _plain(column: pa.Array, kind: pa.DataType) -> pa.Array:
+def _plain(column: Column, kind: pa.DataType) -> Column:
     """Take a column out of its extension type or dictionary."""
     if isinstance(column, pa.ExtensionArray):
         if column.type.extension_name == "arrow.uuid":
             return _uuid_text(column.storage)
         column = column.storage
     if pa.types.is_null(column.type):
-        return pa.nulls(len(column), kind)
-    return column if column.type == kind else column.cast(kind)
+        return cast("Column", pa.nulls(len(column)).cast(kind))
+    return column if column.type == kind else cast("Column", column.cast(kind))
 
 
-def _uuid_text(column: pa.FixedSizeBinaryArray) -> pa.Array:
+def _uuid_text(column: pa.FixedSizeBinaryArray) -> Column:
     """Spell 16 bytes as a UUID: one hex call for the whole buffer, dashes by regex."""
     data = column.buffers()[1]
     assert data is not None  # noqa: S101 - a fixed-size array has its data buffer
@@ -159,4 +160,4 @@ def _uuid_text(column: pa.FixedSizeBinaryArray) -> pa.Array:
         r"^(.{8})(.{4})(.{4})(.{4})(.{12})$",
         r"\1-\2-\3-\4-\5",
     )
-    return pc.if_else(valid, texts, pa.scalar(None, pa.string()))
+    return cast("Column", pc.if_else(valid, texts, pa.scalar(None, pa.string())))

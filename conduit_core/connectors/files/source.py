@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
@@ -21,7 +20,9 @@ from conduit_core.connectors.base import (
     Source,
     SourceCapabilities,
     StreamRef,
+    file_digest,
 )
+from conduit_core.connectors.files.columns import Field, Value
 from conduit_core.connectors.files.formats import Format, Sample, conform
 from conduit_core.connectors.files.listing import FileEntry, Root
 from conduit_core.connectors.files.opening import File, reading
@@ -39,11 +40,6 @@ _DISCOVERED = 200
 _SECOND = 1_000_000_000
 _TICK = 20_000_000
 _FUTURE = 60 * _SECOND
-
-
-def file_digest(path: str) -> str:
-    """Return the digest by which a loaded file (its path in the source) is known: 16 hex digits."""
-    return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
 class FileSource(Source):
@@ -126,7 +122,7 @@ class FileSource(Source):
         if _by_file(ref):
             last = None
             for entry in self._settled(ref):
-                if cap is None or entry.modified <= cap.values[0].cast(FILE_CURSOR_TYPES[0]).value:
+                if cap is None or entry.modified <= _nanoseconds(cap.values[0]):
                     last = entry
             return Bounds(None if last is None else _cursor_of(last), clock=now)
         files = self._select(ref)
@@ -166,7 +162,7 @@ class FileSource(Source):
 
     def _read(
         self, request: ReadRequest, files: Sequence[FileEntry], window: Window, done: list[str]
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch]:
         ref, schema = request.ref, request.schema
         wanted = pa.schema([f for f in schema if not (ref.file_column and f.name == FILE_COLUMN)])
         for name in needed(window, ref.cursor):
@@ -253,7 +249,7 @@ def _by_file(ref: StreamRef) -> bool:
     return ref.cursor == FILE_CURSOR
 
 
-def _field(schema: pa.Schema, name: str, what: str) -> pa.Field:
+def _field(schema: pa.Schema, name: str, what: str) -> Field:
     if name not in schema.names:
         raise SchemaError(
             f"{what} {name!r} doesn't exist; there are {', '.join(schema.names)}",
@@ -270,10 +266,14 @@ def _cursor_of(entry: FileEntry) -> Cursor:
     return Cursor(FILE_CURSOR, values)
 
 
+def _nanoseconds(value: Value) -> int:
+    return int(value.cast(FILE_CURSOR_TYPES[0]).cast(pa.int64()).as_py())
+
+
 def _in_window(entry: FileEntry, window: Window) -> bool:
     def position(bound: Cursor) -> tuple[int, str]:
         path = str(bound.values[1].as_py()) if len(bound.values) > 1 else ""
-        return bound.values[0].cast(FILE_CURSOR_TYPES[0]).value, path
+        return _nanoseconds(bound.values[0]), path
 
     mine = (entry.modified, entry.path)
     if window.kind == "given":

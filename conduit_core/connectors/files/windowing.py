@@ -1,30 +1,32 @@
-"""Windows on record batches: which rows are in one, and where a cursor's last row is. Vectorised, pure."""
+"""Windows on record batches: which rows are in, where the last row is. Vectorised, pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conduit_core.connectors.files.columns import Column, Value
 from conduit_core.errors import StateError
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 
-_Compare = Callable[[pa.Array, pa.Scalar], pa.BooleanArray]
+_Compare: TypeAlias = Callable[[Column, Value], pa.BooleanArray]
 
 
 def orderable(kind: pa.DataType) -> bool:
     """Say whether a column of this type can be a cursor."""
     t = pa.types
     return bool(
-        t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind) or t.is_temporal(kind)
-        and not t.is_interval(kind) or t.is_string(kind) or t.is_large_string(kind)
+        t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind) or t.is_date(kind)
+        or t.is_timestamp(kind) or t.is_time(kind) or t.is_string(kind) or t.is_large_string(kind)
         or t.is_binary(kind)
     )  # fmt: skip
 
 
-def present(columns: Sequence[pa.Array]) -> pa.BooleanArray:
+def present(columns: Sequence[Column]) -> pa.BooleanArray:
     """Return which rows have a value (not NULL, not NaN) in every column."""
     mask: pa.BooleanArray | None = None
     for column in columns:
@@ -34,20 +36,20 @@ def present(columns: Sequence[pa.Array]) -> pa.BooleanArray:
     return mask
 
 
-def after(columns: Sequence[pa.Array], low: Cursor) -> pa.BooleanArray:
-    """Return which rows lie behind ``low``, lexicographically."""
-    return _lexicographic(columns, low, pc.greater, pc.greater)
+def after(columns: Sequence[Column], low: Cursor, *, closed: bool = False) -> pa.BooleanArray:
+    """Return which rows lie behind ``low`` (or at it), by as many columns as ``low`` has."""
+    return _lexicographic(columns, low, pc.greater, pc.greater_equal if closed else pc.greater)
 
 
-def up_to(columns: Sequence[pa.Array], high: Cursor) -> pa.BooleanArray:
+def up_to(columns: Sequence[Column], high: Cursor) -> pa.BooleanArray:
     """Return which rows lie at or before ``high``, lexicographically."""
     return _lexicographic(columns, high, pc.less, pc.less_equal)
 
 
 def _lexicographic(
-    columns: Sequence[pa.Array], bound: Cursor, strict: _Compare, last: _Compare
+    columns: Sequence[Column], bound: Cursor, strict: _Compare, last: _Compare
 ) -> pa.BooleanArray:
-    pairs = list(zip(columns, bound.values, strict=True))
+    pairs = list(zip(columns, bound.values, strict=False))
     mask: pa.BooleanArray | None = None
     for column, value in reversed(pairs):
         if mask is None:
@@ -59,7 +61,7 @@ def _lexicographic(
     return mask
 
 
-def _compare(how: _Compare, column: pa.Array, value: pa.Scalar) -> pa.BooleanArray:
+def _compare(how: _Compare, column: Column, value: Value) -> pa.BooleanArray:
     try:
         return how(column, value)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError) as error:
@@ -91,15 +93,19 @@ def inside(batch: pa.RecordBatch, window: Window, cursor: tuple[str, ...]) -> pa
             mask = pc.and_(mask, _compare(pc.less, columns[0], window.high.values[0]))
     else:
         if window.low is not None:
-            mask = pc.and_(mask, after(columns, window.low))
+            mask = pc.and_(mask, after(columns, window.low, closed=window.closed_low))
         if window.high is not None:
             mask = pc.and_(mask, up_to(columns, window.high))
-    mask = pc.fill_null(mask, False)  # noqa: FBT003 - Arrow's value
+    mask = _no_nulls(mask)
     if window.null_cursor:
         mask = pc.or_(mask, pc.invert(valid))
     if mask.true_count == len(mask):
         return batch
     return batch.filter(mask)
+
+
+def _no_nulls(mask: pa.BooleanArray) -> pa.BooleanArray:
+    return cast("pa.BooleanArray", pc.fill_null(mask, pa.scalar(False)))  # noqa: FBT003
 
 
 class Last:
@@ -118,7 +124,7 @@ class Last:
         self.null_rows += len(valid) - valid.true_count
         if self._cap is not None:
             fits = _compare(pc.less_equal, columns[0], self._cap.values[0])
-            valid = pc.and_(valid, pc.fill_null(fits, False))  # noqa: FBT003 - Arrow's value
+            valid = pc.and_(valid, _no_nulls(fits))
         if valid.true_count < len(valid):
             columns = [column.filter(valid) for column in columns]
         if len(columns[0]) == 0:
@@ -126,7 +132,7 @@ class Last:
         self.rows += (
             after(columns, self._low).true_count if self._low is not None else len(columns[0])
         )
-        values: list[pa.Scalar] = []
+        values: list[Value] = []
         for position, column in enumerate(columns):
             value = pc.max(column)
             values.append(value)

@@ -1,0 +1,193 @@
+"""JSON lines: blocks cut at line ends; Arrow's parser where it can, Python's for what it can't.
+
+Arrow's parser gives columns but neither json text nor decimals; a stream with such a column takes
+the slower way over records. Which line an error is in is found with Python's parser.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import IO, cast
+
+import pyarrow as pa
+
+from conduit_core.connectors.files.columns import Column, Field
+from conduit_core.connectors.files.convert import BadValueError, to_type
+from conduit_core.connectors.files.formats import SAMPLE_BYTES, Format, Sample, sliced, with_types
+from conduit_core.connectors.files.opening import File, head_of, what_is
+from conduit_core.connectors.files.options import JsonOptions
+from conduit_core.connectors.files.records import (
+    FieldTypes,
+    Record,
+    build,
+    exact,
+    kind_of,
+    mixed,
+    unknown,
+)
+from conduit_core.errors import SchemaError, SourceDataError
+from conduit_core.types.schema import logical_type
+
+_BLOCK = 1024 * 1024
+_MIN_SAMPLE = 64 * 1024
+
+
+class JsonlFormat(Format):
+    """Reads ``.jsonl`` and ``.ndjson``: one object a line."""
+
+    suffixes = (".jsonl", ".ndjson")
+
+    def __init__(self, options: JsonOptions) -> None:
+        self._types = options.types
+
+    def sample(self, files: Sequence[File], *, whole: bool) -> Sample:
+        """Infer the fields' types from the first lines of the sampled files together."""
+        budget = max(SAMPLE_BYTES // max(len(files), 1), _MIN_SAMPLE)
+        types = FieldTypes(self._types)
+        rows = size = 0
+        total: int | None = 0
+        for file in files:
+            taken = 0
+            for line, block in _blocks(file, min(_BLOCK, budget)):
+                taken += len(block)
+                for number, record in _records(file, line, block, Decimal):
+                    types.add(record, f"{file}, line {number}")
+                    rows += 1
+                if taken >= budget:
+                    whole = False
+                    break
+            size += taken
+            content = file.content_size()
+            total = None if total is None or content is None else total + content
+        fields, empty = types.fields()
+        if not fields and not self._types:
+            raise SchemaError(f"{', '.join(map(str, files[:3]))}: no records, so no columns")
+        estimate = rows if whole else None if total is None else rows * total // max(size, 1)
+        notes = (f"{', '.join(empty)}: no value in the sample, read as text",) if empty else ()
+        return Sample(with_types(fields, self._types, whole=whole), estimate, notes)
+
+    def batches(
+        self, file: File, wanted: pa.Schema, *, strict: bool, batch_bytes: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Parse block by block."""
+        by_records = any(
+            logical_type(f) == "json" or pa.types.is_decimal(f.type) or f.name in self._types
+            for f in wanted
+        )
+        for line, block in _blocks(file, min(_BLOCK, batch_bytes)):
+            if by_records or not len(wanted):
+                batch = self._by_records(file, line, block, wanted, strict=strict)
+            else:
+                batch = self._by_arrow(file, line, block, wanted, strict=strict)
+            yield from sliced(batch, batch_bytes)
+
+    def _by_arrow(
+        self, file: File, line: int, block: bytes, wanted: pa.Schema, *, strict: bool
+    ) -> pa.RecordBatch:
+        import pyarrow.json as paj
+
+        raw = pa.schema([(f.name, _as_parsed(f.type)) for f in wanted])
+        try:
+            block.decode()  # Arrow takes broken UTF-8 as it is
+            table = paj.read_json(
+                cast("IO[bytes]", pa.BufferReader(block)),
+                read_options=paj.ReadOptions(use_threads=False, block_size=len(block) + 1),
+                parse_options=paj.ParseOptions(
+                    explicit_schema=raw,
+                    newlines_in_values=False,
+                    unexpected_field_behavior="error" if strict else "ignore",
+                ),
+            )
+            columns: list[Column] = [_one(table, f, file, line, block) for f in wanted]
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+            # Python's parser names the line; if it finds nothing wrong, it also gives the batch.
+            batch = self._by_records(file, line, block, wanted, strict=strict)
+            if isinstance(error, UnicodeDecodeError):
+                raise SourceDataError(f"{file}: not UTF-8 from line {line} on") from None
+            return batch
+        return pa.RecordBatch.from_arrays(columns, schema=wanted)
+
+    def _by_records(
+        self, file: File, line: int, block: bytes, wanted: pa.Schema, *, strict: bool
+    ) -> pa.RecordBatch:
+        numbered = list(_records(file, line, block, Decimal if exact(wanted) else float))
+        records = [record for _, record in numbered]
+        places = [f"line {number}" for number, _ in numbered]
+        if strict and (found := unknown(records, frozenset(wanted.names))) is not None:
+            raise SourceDataError(
+                f"{file}, {places[found[0]]}: a field {found[1]!r} that the records looked at by"
+                f" the plan don't have: add types: {{{found[1]}: text}} on the source, or name the"
+                " stream's columns"
+            )
+        return build(records, wanted, file=str(file), places=places, loose=self._types)
+
+
+def _one(table: pa.Table, f: Field, file: File, line: int, block: bytes) -> Column:
+    column = table.column(f.name).combine_chunks()
+    if column.type == f.type:
+        return column
+    try:
+        return to_type(column, f.type)
+    except BadValueError as bad:
+        numbers = [number for number, _ in _records(file, line, block, float)]
+        raise mixed(
+            f"{file}, line {numbers[bad.row]}", f.name, repr(bad.value[:80]), str(f.type)
+        ) from None
+
+
+def _as_parsed(kind: pa.DataType) -> pa.DataType:
+    """Return the type Arrow's parser is asked for: what is spelled as a text comes as a text."""
+    t = pa.types
+    plain = t.is_integer(kind) or t.is_floating(kind) or t.is_boolean(kind) or t.is_list(kind)
+    return kind if plain else pa.string()
+
+
+def _blocks(file: File, size: int) -> Iterator[tuple[int, bytes]]:
+    """Yield (number of its first line, block of whole lines); a long line makes a long block."""
+    with file.open() as stream:
+        head = head_of(stream, size)
+        what = what_is(head)
+        if what is not None:
+            raise SourceDataError(f"{file}: not JSON lines; it is {what}")
+        rest = [head.removeprefix(b"\xef\xbb\xbf")]
+        line = 1
+        while True:
+            cut = rest[-1].rfind(b"\n") + 1
+            if cut:
+                block = b"".join([*rest[:-1], rest[-1][:cut]])
+                rest = [rest[-1][cut:]]
+                if block.strip():
+                    yield line, block
+                line += block.count(b"\n")
+            data = stream.read(size)
+            if not data:
+                break
+            rest.append(data)
+        block = b"".join(rest)
+        if block.strip():
+            yield line, block
+
+
+def _records(
+    file: File, line: int, block: bytes, number: type[float | Decimal]
+) -> Iterator[tuple[int, Record]]:
+    """Parse a block line by line with Python, which says exactly where a line is wrong."""
+    for offset, raw in enumerate(block.split(b"\n")):
+        if not raw.strip():
+            continue
+        where = f"{file}, line {line + offset}"
+        try:
+            record = json.loads(raw, parse_float=number)
+        except UnicodeDecodeError as error:
+            raise SourceDataError(f"{where}: not UTF-8 text: {error.reason}") from None
+        except json.JSONDecodeError as error:
+            hint = "; one object a line is JSON lines, one array is type: json" if line == 1 else ""
+            raise SourceDataError(
+                f"{where}, column {error.colno}: not JSON: {error.msg}{hint}"
+            ) from None
+        if not isinstance(record, dict):
+            hint = " (an array of objects is type: json)" if isinstance(record, list) else ""
+            raise SourceDataError(f"{where}: {kind_of(record)} where an object must be{hint}")
+        yield line + offset, record

@@ -1,0 +1,265 @@
+"""Records (Python dicts) to typed columns: for JSON, whose parser gives records and not columns.
+
+The type of a field is inferred from a sample of records:
+
+- whole numbers are int64; beyond it decimal128(38, 0); with a fraction anywhere float64.
+- texts are text; dates and moments in ISO 8601 as in CSV files.
+- lists of numbers, texts or booleans are lists; objects and all other lists travel as json text.
+- a field that is a number here and a text there is an error, unless ``types:`` says what it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import cast
+
+import pyarrow as pa
+
+from conduit_core.connectors.files.columns import Column, Field
+from conduit_core.connectors.files.convert import BadValueError, infer, to_type
+from conduit_core.errors import SourceDataError
+from conduit_core.types.schema import logical_type, tagged
+
+Record = dict[str, object]
+
+_INT64 = 2**63
+_KINDS: dict[type, str] = {
+    bool: "a boolean",
+    int: "a whole number",
+    float: "a number",
+    Decimal: "a number",
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+}
+_NUMBERS = {"a whole number", "a number"}
+_NESTED = {"a list", "an object"}
+_NULL = type(None)
+
+
+def kind_of(value: object) -> str:
+    """Return what a JSON value is, for people."""
+    return _KINDS.get(type(value), "null")
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the sample showed of one field."""
+
+    kinds: dict[str, str] = field(default_factory=dict)
+    """Each kind, and where it was seen first."""
+    texts: list[str] = field(default_factory=list)
+    items: set[str] = field(default_factory=set)
+    largest: int = 0
+
+    def add(self, value: object, where: str) -> None:
+        kind = kind_of(value)
+        if kind == "null":
+            return
+        self.kinds.setdefault(kind, where)
+        if isinstance(value, str):
+            self.texts.append(value)
+        elif isinstance(value, list):
+            self.items.update(kind_of(item) for item in value)
+        elif isinstance(value, int):
+            self.largest = max(self.largest, abs(value) + (value > 0))
+
+
+class FieldTypes:
+    """Collects a sample's fields and settles their types."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        self._given = given
+        self._seen: dict[str, _Seen] = {}
+
+    def add(self, record: Record, where: str) -> None:
+        """Look at one record; ``where`` names file and record."""
+        for name, value in record.items():
+            self._seen.setdefault(name, _Seen()).add(value, where)
+
+    def fields(self) -> tuple[dict[str, Field], list[str]]:
+        """Return the fields in order of appearance, and those that never had a value.
+
+        Raises:
+            SourceDataError: a field has mixed types; both are named, with file and record.
+        """
+        out: dict[str, Field] = {}
+        empty: list[str] = []
+        for name, seen in self._seen.items():
+            if name in self._given:
+                out[name] = pa.field(name, pa.string())  # the user's type replaces it
+                continue
+            if not seen.kinds:
+                empty.append(name)
+            out[name] = _settle(name, seen)
+        return out, empty
+
+
+def _settle(name: str, seen: _Seen) -> Field:
+    kinds = set(seen.kinds)
+    if kinds <= _NUMBERS and kinds:
+        if "a number" in kinds:
+            return pa.field(name, pa.float64())
+        fits = seen.largest <= _INT64
+        return pa.field(name, pa.int64() if fits else pa.decimal128(38, 0))
+    if kinds <= _NESTED and kinds:
+        if kinds == {"a list"} and (item := _item_type(seen.items)) is not None:
+            return pa.field(name, pa.list_(item))
+        return tagged(pa.field(name, pa.string()), logical="json")
+    if len(kinds) > 1:
+        (one, here), (two, there) = list(seen.kinds.items())[:2]
+        raise mixed(there, name, two, f"{one} in {here}")
+    if kinds == {"a boolean"}:
+        return pa.field(name, pa.bool_())
+    kind = infer(pa.chunked_array([seen.texts], pa.string())) if seen.texts else None
+    temporal = kind is not None and (pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+    return pa.field(name, kind if temporal and kind is not None else pa.string())
+
+
+def _item_type(kinds: set[str]) -> pa.DataType | None:
+    some = kinds - {"null"}
+    if some and some <= _NUMBERS:
+        return pa.float64() if "a number" in some else pa.int64()
+    if some == {"a text"}:
+        return pa.string()
+    return pa.bool_() if some == {"a boolean"} else None
+
+
+def mixed(where: str, name: str, found: str, expected: str) -> SourceDataError:
+    """Return the error for a field whose value isn't of its type."""
+    return SourceDataError(
+        f"{where}, field {name!r}: {found}, but it is {expected}. Remedy: types: {{{name}: json}}"
+        " (or text) on the source"
+    )
+
+
+def build(
+    records: Sequence[Record],
+    wanted: pa.Schema,
+    *,
+    file: str,
+    places: Sequence[str] | int,
+    loose: Container[str] = (),
+) -> pa.RecordBatch:
+    """Turn records into a batch of exactly the wanted fields.
+
+    Args:
+        records: in the file's order.
+        wanted: the batch's fields.
+        file: the file's name.
+        places: where each record stands, for errors, or the first record's number.
+        loose: fields whose type the user gave: as text or json they take any value.
+
+    Raises:
+        SourceDataError: naming file, record, field and both types.
+    """
+
+    def where(row: int) -> str:
+        return f"{file}, {f'record {places + row}' if isinstance(places, int) else places[row]}"
+
+    arrays: list[Column] = []
+    for f in wanted:
+        values = [record.get(f.name) for record in records]
+        try:
+            arrays.append(_array(values, f, loose=f.name in loose))
+        except BadValueError as bad:
+            raise mixed(where(bad.row), f.name, bad.value, _spell(f)) from None
+    if not arrays:
+        return pa.RecordBatch.from_arrays([pa.nulls(len(records))], ["nothing"])
+    return pa.RecordBatch.from_arrays(arrays, schema=wanted)
+
+
+def _array(values: list[object], f: Field, *, loose: bool) -> Column:
+    kind = f.type
+    nested = logical_type(f) == "json"
+    allowed = {dict, list, _NULL} if nested else _allowed(kind)
+    strange: set[type] = {type(value) for value in values}
+    strange -= allowed
+    if loose and (nested or pa.types.is_string(kind)):
+        return pa.array(
+            [v if v is None or (isinstance(v, str) and not nested) else _json(v) for v in values],
+            pa.string(),
+        )
+    if strange:
+        row = next(i for i, v in enumerate(values) if type(v) in strange)
+        raise BadValueError(row, kind_of(values[row]))
+    if nested:
+        return pa.array([None if v is None else _json(v) for v in values], pa.string())
+    if list in allowed:
+        _check_items(values, kind)
+    try:
+        if str not in allowed:
+            return cast("Column", pa.array(values, kind))
+        texts: Column = pa.array(values, pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        row = _first_bad(values, kind)
+        raise BadValueError(row, _short(values[row])) from None
+    return to_type(texts, kind)
+
+
+def _check_items(values: Sequence[object], kind: pa.DataType) -> None:
+    """Refuse a list with an item of another type: Arrow would cut a fraction off in silence."""
+    items = _allowed(cast("pa.ListType[pa.DataType]", kind).value_type)
+    for row, value in enumerate(values):
+        if isinstance(value, list) and not set(map(type, value)) <= items:
+            strange = next(v for v in value if type(v) not in items)
+            raise BadValueError(row, f"a list with {kind_of(strange)}")
+
+
+def _first_bad(values: Sequence[object], kind: pa.DataType) -> int:
+    for row, value in enumerate(values):
+        try:
+            pa.array([value], kind)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            return row
+    return 0
+
+
+def _allowed(kind: pa.DataType) -> set[type]:
+    if pa.types.is_integer(kind):
+        return {int, _NULL}
+    if pa.types.is_floating(kind):
+        return {int, float, _NULL}
+    if pa.types.is_decimal(kind):
+        return {int, Decimal, _NULL}
+    if pa.types.is_boolean(kind):
+        return {bool, _NULL}
+    if pa.types.is_list(kind):
+        return {list, _NULL}
+    return {str, _NULL}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=float)
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else _json(value)
+    return repr(text if len(text) <= 80 else text[:80] + "...")
+
+
+def _spell(f: Field) -> str:
+    t = pa.types
+    if t.is_integer(f.type):
+        return "a whole number elsewhere"
+    if t.is_floating(f.type) or t.is_decimal(f.type):
+        return "a number elsewhere"
+    if t.is_boolean(f.type):
+        return "a boolean elsewhere"
+    return "a text elsewhere" if t.is_string(f.type) else f"{f.type} elsewhere"
+
+
+def exact(wanted: pa.Schema) -> bool:
+    """Say whether a column needs numbers digit by digit."""
+    return any(pa.types.is_decimal(f.type) for f in wanted)
+
+
+def unknown(records: Iterable[Record], known: frozenset[str]) -> tuple[int, str] | None:
+    """Return the first record (its index) with a field that isn't known, and the field."""
+    for row, record in enumerate(records):
+        if not record.keys() <= known:
+            return row, next(name for name in record if name not in known)
+    return None
