@@ -1,0 +1,265 @@
+"""SQLite as a destination: catalogue reads, swap and checks of a publish into one file."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pyarrow as pa
+
+from conduit_core.connectors.base import (
+    CheckItem,
+    DestinationCapabilities,
+    TargetColumn,
+    TargetShape,
+)
+from conduit_core.connectors.publish import Column, Publish
+from conduit_core.connectors.sql.destination import SQL_ACTIONS, Sql, SqlDestination
+from conduit_core.connectors.sql.ledger import LEDGER, SCHEMAS, LedgerSql, LedgerTypes
+from conduit_core.connectors.sql.predicate import window_predicate
+from conduit_core.connectors.sql.session import SqlSession
+from conduit_core.connectors.sqlite import catalogue
+from conduit_core.connectors.sqlite.file import Connection, as_int, explain, open_for_reading
+from conduit_core.connectors.sqlite.reading import Selection, selected, stream_rows
+from conduit_core.connectors.sqlite.session import SqliteSession
+from conduit_core.connectors.sqlite.types import SYSTEM, SqliteDialect, column_of, order_expr
+from conduit_core.errors import ConduitError, ConnectionFailedError, SchemaError
+from conduit_core.state.window import Window
+from conduit_core.types.dialect import Table
+
+SCHEMA = "main"
+
+
+class SqliteDestination(SqlDestination):
+    """A SQLite file as destination; the ledger lies in the same file.
+
+    Args:
+        path: the file; the first publish makes it.
+        lock_wait: seconds to wait for another process that writes.
+    """
+
+    system = SYSTEM
+    capabilities = DestinationCapabilities(
+        actions=SQL_ACTIONS,
+        max_columns=2000,
+        case_sensitive_names=False,
+        default_schema=SCHEMA,
+    )
+
+    def __init__(self, path: Path, lock_wait: float) -> None:
+        self._path = path
+        self._lock_wait = lock_wait
+        self.dialect = SqliteDialect()
+        self.ledger = LedgerSql(self.dialect, LedgerTypes("TEXT", "INTEGER", "TIMESTAMPTZ"), SCHEMA)
+
+    @property
+    def identity(self) -> str:
+        """The file's full path."""
+        return f"sqlite:{self._path}"
+
+    # --- sessions ---------------------------------------------------------------------------------
+
+    def session(self) -> SqlSession:
+        """Open the file for writing, and make it if it isn't there."""
+        try:
+            return SqliteSession(self._path, writes=True, lock_wait=self._lock_wait)
+        except ConduitError:
+            raise
+        except Exception as error:
+            raise explain(error, self._path) from error
+
+    def read_session(self) -> SqlSession:
+        """Open the file for reading; a missing one is an empty one."""
+        return SqliteSession(self._path, writes=False, lock_wait=self._lock_wait)
+
+    def explain(self, error: Exception, publish: Publish | None) -> ConduitError:
+        """Turn a driver's error into ours."""
+        return explain(error, self._path, publishing=publish is not None)
+
+    def _connection(self, session: SqlSession) -> Connection | None:
+        if not isinstance(session, SqliteSession):
+            raise TypeError("not a session of this destination")
+        return session.connection
+
+    # --- the catalogue ----------------------------------------------------------------------------
+
+    def has_ledger(self, session: SqlSession) -> bool:
+        """Say whether both internal tables are there."""
+        if self._connection(session) is None:
+            return False
+        sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN (?, ?)"
+        return as_int(session.rows(sql, (LEDGER, SCHEMAS))[0][0]) == 2
+
+    def target_columns(self, session: SqlSession, target: Table) -> tuple[Column, ...] | None:
+        """Return the columns that can be written; generated ones aside."""
+        connection = self._connection(session)
+        if connection is None or catalogue.find(connection, target.name) is None:
+            return None
+        return tuple(
+            Column(name=c.name, ddl=c.declared, nullable=c.nullable)
+            for c in catalogue.columns(connection, target.name)
+            if not c.generated
+        )
+
+    def create_schema(self, session: SqlSession, schema: str) -> list[str]:
+        """Return nothing: a file is one schema."""
+        return []
+
+    def describe(self, target: Table) -> TargetShape | None:
+        """Return the target's columns by their declared types; None without file or table."""
+        if not self._path.exists():
+            return None
+        connection = open_for_reading(self._path)
+        try:
+            listed = catalogue.find(connection, target.name)
+            if listed is None:
+                return None
+            columns = tuple(
+                TargetColumn(
+                    name=c.name,
+                    ddl=c.declared,
+                    arrow=_writable_type(c.name, c.declared),
+                    nullable=c.nullable,
+                    has_default=c.default is not None,
+                )
+                for c in catalogue.columns(connection, listed.name)
+                if not c.generated
+            )
+            count = f"SELECT count(*) FROM {self.dialect.table(Table(SCHEMA, listed.name))}"
+            rows = as_int(connection.rows(count)[0][0]) if listed.is_table else None
+            hangs = catalogue.dependants(connection, listed) if listed.is_table else ()
+            return TargetShape(columns, rows, hangs, listed.is_table)
+        except ConduitError:
+            raise
+        except Exception as error:
+            raise explain(error, self._path) from error
+        finally:
+            connection.close()
+
+    # --- publishing -------------------------------------------------------------------------------
+
+    def swap(
+        self, session: SqlSession, target: Table, new: Table, columns: tuple[Column, ...]
+    ) -> list[str]:
+        """Drop the old table, rename the new one, make the old one's indexes again.
+
+        Legacy renames don't parse the views of the file, which name a table that is gone just now;
+        views bind by name when they are used.
+        """
+        connection = self._connection(session)
+        old = catalogue.find(connection, target.name) if connection is not None else None
+        lines: list[str] = []
+        indexes: list[str] = []
+        if connection is not None and old is not None:
+            indexes = catalogue.index_ddl(connection, old.name)
+            lines.append(f"DROP TABLE {self.dialect.table(Table(target.schema, old.name))}")
+        name = self.dialect.quote(old.name if old else target.name)
+        rename = f"ALTER TABLE {self.dialect.table(new)} RENAME TO {name}"
+        legacy = "PRAGMA legacy_alter_table = "
+        return [*lines, f"{legacy}ON", rename, f"{legacy}OFF", *indexes]
+
+    def _delete_window(self, target: Table, window: Window) -> Sql:
+        bound = window.low or window.high
+        if bound is None:
+            return super()._delete_window(target, window)
+        kinds = dict(zip(bound.columns, (v.type for v in bound.values), strict=True))
+        where = window_predicate(
+            window,
+            bound.columns,
+            lambda name: order_expr(kinds[name], self.dialect.quote(name)),
+            self.bind,
+        )
+        text = f"DELETE FROM {self.dialect.table(target)} WHERE {where.sql}"
+        return Sql(text, where.values, count="removed")
+
+    def scan(self, target: Table, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
+        """Read a table of the file, by its declared types."""
+        connection = open_for_reading(self._path)
+        try:
+            selection = selected(connection, target.name, None, columns)
+        except Exception as error:
+            connection.close()
+            raise explain(error, self._path) from error
+        return stream_rows(connection, self._path, selection, Selection.everything()).reader
+
+    # --- checks -----------------------------------------------------------------------------------
+
+    def check(self, schemas: tuple[str, ...]) -> list[CheckItem]:
+        """Look at the folder, the file, SQLite's version, a read's time, and the write lock."""
+        folder = self._path.parent
+        if not folder.is_dir():
+            return [
+                CheckItem(
+                    "folder",
+                    ok=False,
+                    detail=f"there is no folder {folder}",
+                    remedy="make the folder",
+                )
+            ]
+        writable = os.access(folder, os.W_OK)
+        items = [
+            CheckItem(
+                "folder",
+                writable,
+                f"{folder} is {'writable' if writable else 'read-only'}",
+                "" if writable else "let the user of the load write there: SQLite keeps a journal",
+            )
+        ]
+        if not self._path.exists():
+            items.append(
+                CheckItem("file", writable, f"{self._path} will be made by the first load")
+            )
+            return items
+        return [*items, *check_file(self._path), self._check_write()]
+
+    def _check_write(self) -> CheckItem:
+        if not os.access(self._path, os.W_OK):
+            return CheckItem(
+                "write", ok=False, detail=f"{self._path} is read-only", remedy="chmod u+w the file"
+            )
+        try:
+            session = SqliteSession(self._path, writes=True, lock_wait=1.0)
+            try:
+                session.begin("conduit:check")
+                session.rollback()
+            finally:
+                session.close()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what check reports
+            return CheckItem(
+                "write",
+                ok=False,
+                detail=explain(error, self._path).message,
+                remedy="see who writes",
+            )
+        return CheckItem("write", ok=True, detail="the write lock is free")
+
+
+def check_file(path: Path) -> list[CheckItem]:
+    """Look whether a file is a SQLite database that we may read, and how fast it answers."""
+    started = time.perf_counter()
+    try:
+        connection = open_for_reading(path)
+        try:
+            version = connection.rows("SELECT sqlite_version()")[0][0]
+            journal = connection.rows("PRAGMA journal_mode")[0][0]
+        finally:
+            connection.close()
+    except (ConnectionFailedError, SchemaError) as error:
+        return [
+            CheckItem(
+                "file", ok=False, detail=error.message, remedy="look at path: in the pipeline file"
+            )
+        ]
+    took = (time.perf_counter() - started) * 1000
+    size = path.stat().st_size
+    return [
+        CheckItem("file", ok=True, detail=f"{path}, {size:,} bytes, journal {journal}"),
+        CheckItem("version", ok=True, detail=f"SQLite {version}"),
+        CheckItem("round trip", ok=True, detail=f"{took:.1f} ms"),
+    ]
+
+
+def _writable_type(name: str, declared: str) -> pa.DataType:
+    column = column_of(name, declared)
+    return column.field.type if column else pa.string()

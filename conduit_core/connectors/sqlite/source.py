@@ -1,0 +1,202 @@
+"""SQLite as a source: tables, views and queries, by declared types, in bounded memory."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conduit_core.connectors.base import (
+    Bounds,
+    CheckItem,
+    Reading,
+    ReadRequest,
+    Relation,
+    Shape,
+    Source,
+    SourceCapabilities,
+    StreamRef,
+)
+from conduit_core.connectors.sql.predicate import Predicate, window_predicate
+from conduit_core.connectors.sqlite import catalogue
+from conduit_core.connectors.sqlite.destination import check_file
+from conduit_core.connectors.sqlite.file import Connection, as_int, explain, open_for_reading
+from conduit_core.connectors.sqlite.reading import (
+    DIALECT,
+    Selected,
+    Selection,
+    read_few,
+    selected,
+    stream_rows,
+)
+from conduit_core.connectors.sqlite.types import SYSTEM, can_order, order_expr
+from conduit_core.errors import ConduitError, SchemaError, SourceDataError
+from conduit_core.state.cursor import Cursor
+from conduit_core.state.window import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class SqliteSource(Source):
+    """A SQLite file as source. Every call opens the file for itself and changes nothing in it."""
+
+    system = SYSTEM
+    capabilities = SourceCapabilities(kinds=frozenset({"table", "query"}))
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def identity(self) -> str:
+        """The file's full path."""
+        return f"sqlite:{self._path}"
+
+    def check(self) -> list[CheckItem]:
+        """Look whether the file is there, ours to read, and a SQLite database."""
+        return check_file(self._path)
+
+    def discover(self) -> list[Relation]:
+        """List tables and views with their columns and rows."""
+        connection = open_for_reading(self._path)
+        try:
+            return [self._relation(connection, r) for r in catalogue.relations(connection)]
+        except Exception as error:
+            raise explain(error, self._path) from error
+        finally:
+            connection.close()
+
+    def _relation(self, connection: Connection, listed: catalogue.Listed) -> Relation:
+        found = selected(connection, listed.name, None, None)
+        rows = _count(connection, found.source, Predicate("", ())) if listed.is_table else None
+        return Relation(listed.name, found.schema, rows, found.primary_key)
+
+    def describe(self, ref: StreamRef) -> Shape:
+        """Return the schema by declared types; columns without one are scanned."""
+        connection = open_for_reading(self._path)
+        try:
+            found = self._select(connection, ref)
+            kinds = tuple(_orderable(found, c) for c in ref.cursor)
+            rows = _count(connection, found.source, Predicate("", ())) if found.is_table else None
+            return Shape(found.schema, kinds, rows, found.primary_key)
+        except Exception as error:
+            raise explain(error, self._path) from error
+        finally:
+            connection.close()
+
+    def _select(self, connection: Connection, ref: StreamRef) -> Selected:
+        if ref.path is not None:
+            raise SchemaError("a SQLite source reads tables and queries, not a path")
+        return selected(connection, ref.table, ref.query, ref.columns)
+
+    def bounds(self, ref: StreamRef, low: Cursor | None, cap: Cursor | None) -> Bounds:
+        """Return the last row's cursor, the rows without one, and the rows in between, counted."""
+        connection = open_for_reading(self._path)
+        try:
+            found = self._select(connection, ref)
+            kinds = {c: _orderable(found, c) for c in ref.cursor}
+            nulls = self._nulls(connection, found, ref.cursor)
+            high = self._high(connection, found, kinds, cap)
+            rows = None
+            if high is not None:
+                window = Window("watermark", low, high)
+                rows = _count(connection, found.source, _predicate(window, kinds))
+            return Bounds(high, nulls, rows or 0, datetime.now(UTC))
+        except Exception as error:
+            raise explain(error, self._path) from error
+        finally:
+            connection.close()
+
+    def _nulls(self, connection: Connection, found: Selected, names: tuple[str, ...]) -> int:
+        """Count rows with a NULL in the cursor; fail on a cursor value that has no order."""
+        parts = []
+        for name in names:
+            column, quoted = found.column(name), DIALECT.quote(name)
+            parts.append(f"max({quoted} IS NOT NULL AND {column.misfit(quoted)})")
+        null = " OR ".join(f"{DIALECT.quote(n)} IS NULL" for n in names)
+        sql = f"SELECT sum({null}), {', '.join(parts)} FROM {found.source}"
+        nulls, *bad = connection.rows(sql)[0]
+        for name, wrong in zip(names, bad, strict=True):
+            if wrong:
+                raise SourceDataError(
+                    f"the cursor column {name!r} holds a value that is no"
+                    f" {found.column(name).field.type}, so its rows have no order",
+                    command="conduit discover",
+                )
+        return as_int(nulls)
+
+    def _high(
+        self,
+        connection: Connection,
+        found: Selected,
+        kinds: dict[str, pa.DataType],
+        cap: Cursor | None,
+    ) -> Cursor | None:
+        names = tuple(kinds)
+        exprs = [order_expr(kind, DIALECT.quote(name)) for name, kind in kinds.items()]
+        parts = [f"{DIALECT.quote(n)} IS NOT NULL" for n in names]
+        values: tuple[pa.Scalar[pa.DataType], ...] = ()
+        if cap is not None:
+            parts.append(f"{exprs[0]} <= ?")
+            values = (cap.values[0],)
+        order = ", ".join(f"{e} DESC" for e in exprs)
+        only = Selected(found.source, tuple(found.column(n) for n in names), found.all_columns)
+        where = Predicate(" AND ".join(parts), values)
+        last = read_few(connection, only, Selection(where, f" ORDER BY {order} LIMIT 1"))
+        if last.num_rows == 0:
+            return None
+        return Cursor(names, tuple(last.column(n)[0] for n in names))
+
+    def read(self, request: ReadRequest) -> Reading:
+        """Open the window; the schema must still be the one that describe gave."""
+        connection = open_for_reading(self._path)
+        try:
+            found = self._select(connection, request.ref)
+            if not found.schema.equals(request.schema):
+                changes = _changes(request.schema, found.schema)
+                raise SchemaError(
+                    f"{request.ref} changed since the plan: {changes}",
+                    retry="plan",
+                    command="conduit plan",
+                )
+            kinds = {c: _orderable(found, c) for c in request.ref.cursor}
+            where = _predicate(request.window, kinds)
+        except Exception as error:
+            connection.close()
+            if isinstance(error, ConduitError):
+                raise
+            raise explain(error, self._path) from error
+        selection = Selection(where, batch_bytes=request.batch_bytes)
+        return stream_rows(connection, self._path, found, selection)
+
+
+def _orderable(found: Selected, name: str) -> pa.DataType:
+    field = found.column(name).field
+    if not can_order(field):
+        raise SchemaError(
+            f"the cursor column {name!r} ({field.type}) has no order in SQLite: it is kept as text",
+            command="conduit discover",
+        )
+    return field.type
+
+
+def _predicate(window: Window, kinds: dict[str, pa.DataType]) -> Predicate:
+    return window_predicate(
+        window,
+        tuple(kinds),
+        lambda name: order_expr(kinds[name], DIALECT.quote(name)),
+        lambda _position, _value: "?",
+    )
+
+
+def _count(connection: Connection, source: str, where: Predicate) -> int:
+    text = f" WHERE {where.sql}" if where.sql else ""
+    return as_int(connection.rows(f"SELECT count(*) FROM {source}{text}", where.values)[0][0])
+
+
+def _changes(planned: pa.Schema, now: pa.Schema) -> str:
+    before = [f"{f.name} {f.type}" for f in planned]
+    after = [f"{f.name} {f.type}" for f in now]
+    gone = [f"-{f}" for f in before if f not in after]
+    new = [f"+{f}" for f in after if f not in before]
+    return ", ".join(gone + new) or "the order of its columns"
