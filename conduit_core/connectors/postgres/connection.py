@@ -1,0 +1,247 @@
+"""One connection to PostgreSQL over ADBC's low-level API: transactions, queries, COPY in and out.
+
+Only this module calls the driver. The connection stays in autocommit mode and ``begin`` is a statement
+of ours, so that nothing is open between transactions. Settings are local to each transaction, which
+also holds behind a pooler in transaction mode.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from conduit_core.connectors.postgres.errors import connection_failed
+from conduit_core.connectors.postgres.options import PostgresOptions
+from conduit_core.connectors.registry import missing_driver
+from conduit_core.types.dialect import Table
+
+if TYPE_CHECKING:
+    from adbc_driver_manager import AdbcConnection, AdbcDatabase, AdbcStatement
+
+Bindable = str | int | float | bool | datetime | None | pa.Scalar
+
+_IDLE_MILLISECONDS = 5 * 60 * 1000
+_SETTINGS = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "iso_8601",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": str(_IDLE_MILLISECONDS),
+    "tcp_keepalives_idle": "60",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "6",
+}
+
+
+class Connection:
+    """An open connection. Not for two threads at once, but :meth:`cancel` may come from anywhere."""
+
+    def __init__(self, raw: AdbcConnection) -> None:
+        self._raw = raw
+        self._open: list[AdbcStatement] = []
+        self._closed = False
+        self.in_transaction = False
+
+    # --- transactions -----------------------------------------------------------------------------
+
+    def begin(self, *, read_only: bool = False, lock_timeout_seconds: float = 30.0) -> None:
+        """Open a transaction in READ COMMITTED, with our settings for its length."""
+        mode = " READ ONLY" if read_only else ""
+        self.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED{mode}")
+        self.in_transaction = True
+        milliseconds = str(max(1, round(lock_timeout_seconds * 1000)))
+        self.set_local({**_SETTINGS, "lock_timeout": milliseconds})
+
+    def set_local(self, settings: dict[str, str]) -> None:
+        """Set parameters until the transaction ends."""
+        calls = [f"set_config(${2 * i + 1}, ${2 * i + 2}, true)" for i in range(len(settings))]
+        pairs = tuple(text for pair in settings.items() for text in pair)
+        self.rows(f"SELECT {', '.join(calls)}", pairs)
+
+    def commit(self) -> None:
+        """Commit. After an error the outcome is open."""
+        self.in_transaction = False
+        self.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Roll back if a transaction is open and the connection alive; never raises."""
+        if self.in_transaction and not self._closed:
+            self.in_transaction = False
+            with contextlib.suppress(Exception):
+                self._finish_statements()
+                self.execute("ROLLBACK")
+
+    # --- statements -------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _statement(self, sql: str, values: tuple[Bindable, ...]) -> Iterator[AdbcStatement]:
+        from adbc_driver_manager import AdbcStatement
+
+        statement = AdbcStatement(self._raw)
+        try:
+            statement.set_sql_query(sql)
+            if values:
+                arrays = [v if isinstance(v, pa.Scalar) else pa.scalar(v) for v in values]
+                batch = pa.record_batch(
+                    [
+                        pa.array([a.as_py()], a.type) if a.is_valid else pa.nulls(1, a.type)
+                        for a in arrays
+                    ],
+                    names=[f"p{i}" for i in range(len(arrays))],
+                )
+                statement.prepare()
+                statement.bind_stream(pa.RecordBatchReader.from_batches(batch.schema, [batch]))
+            yield statement
+        finally:
+            statement.close()
+
+    def execute(self, sql: str, values: tuple[Bindable, ...] = ()) -> int:
+        """Run a statement; return the rows it affected, 0 where the server counts none."""
+        with self._statement(sql, values) as statement:
+            return max(0, int(statement.execute_update()))
+
+    def table(self, sql: str, values: tuple[Bindable, ...] = ()) -> pa.Table:
+        """Run a query with a small result and return it."""
+        with self._statement(sql, values) as statement:
+            statement.set_options(**{"adbc.postgresql.use_copy": "false"})
+            handle, _ = statement.execute_query()
+            return _reader(handle).read_all()
+
+    def rows(self, sql: str, values: tuple[Bindable, ...] = ()) -> list[tuple[object, ...]]:
+        """Run a query with a small result and return it as Python rows."""
+        table = self.table(sql, values)
+        columns = [column.to_pylist() for column in table.columns]
+        return list(zip(*columns, strict=True)) if columns else []
+
+    def schema_of(self, sql: str) -> pa.Schema:
+        """Return what a query would give, without running it."""
+        with self._statement(sql, ()) as statement:
+            handle = statement.execute_schema()
+            return pa.Schema._import_from_c_capsule(handle.__arrow_c_schema__())  # noqa: SLF001
+
+    def stream(self, sql: str, batch_bytes: int) -> pa.RecordBatchReader:
+        """Run a query by COPY and return its batches; the connection serves nothing else meanwhile."""
+        from adbc_driver_manager import AdbcStatement
+
+        statement = AdbcStatement(self._raw)
+        self._open.append(statement)
+        statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(batch_bytes)})
+        statement.set_sql_query(sql)
+        handle, _ = statement.execute_query()
+        return _reader(handle)
+
+    def copy_in(self, table: Table, reader: pa.RecordBatchReader) -> int:
+        """COPY every batch into an existing table; return the rows the server took.
+
+        A table without schema is a temporary one of this session.
+        """
+        from adbc_driver_manager import (
+            INGEST_OPTION_MODE,
+            INGEST_OPTION_MODE_APPEND,
+            INGEST_OPTION_TARGET_TABLE,
+            AdbcStatement,
+        )
+
+        where = {"adbc.ingest.target_db_schema": table.schema}
+        if not table.schema:
+            where = {"adbc.ingest.temporary": "true"}
+        statement = AdbcStatement(self._raw)
+        try:
+            statement.set_options(
+                **{
+                    INGEST_OPTION_TARGET_TABLE: table.name,
+                    INGEST_OPTION_MODE: INGEST_OPTION_MODE_APPEND,
+                    **where,
+                }
+            )
+            statement.bind_stream(reader)
+            return int(statement.execute_update())
+        finally:
+            statement.close()
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Ask the server to stop what the connection runs; from any thread."""
+        with contextlib.suppress(Exception):
+            self._raw.cancel()
+
+    def _finish_statements(self) -> None:
+        while self._open:
+            self._open.pop().close()
+
+    def close(self) -> None:
+        """Give the connection back. Idempotent; never raises."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(Exception):
+            self._finish_statements()
+        with contextlib.suppress(Exception):
+            self._raw.close()
+
+
+class Server:
+    """Where connections come from. The driver reads the server's types once; safe for threads."""
+
+    def __init__(self, options: PostgresOptions) -> None:
+        self.options = options
+        self._lock = threading.Lock()
+        self._database: AdbcDatabase | None = None
+
+    def connect(self) -> Connection:
+        """Open a connection.
+
+        Raises:
+            ConnectionFailedError: the server can't be reached or refuses us; what it says, named.
+            ConfigError: the driver isn't installed.
+        """
+        try:
+            import adbc_driver_postgresql
+            from adbc_driver_manager import AdbcConnection, Error
+        except ImportError as error:
+            raise missing_driver("postgres", "postgres", error) from error
+        try:
+            with self._lock:
+                if self._database is None:
+                    self._database = adbc_driver_postgresql.connect(self.options.conninfo())
+                database = self._database
+            return Connection(AdbcConnection(database))
+        except (Error, OSError) as error:
+            raise connection_failed(error, self.options) from None
+
+    @contextlib.contextmanager
+    def transaction(
+        self, *, read_only: bool = True, lock_timeout_seconds: float = 30.0
+    ) -> Iterator[Connection]:
+        """Open a connection and a transaction that is rolled back at the end, for looking."""
+        connection = self.connect()
+        try:
+            connection.begin(read_only=read_only, lock_timeout_seconds=lock_timeout_seconds)
+            yield connection
+        finally:
+            connection.rollback()
+            connection.close()
+
+    def close(self) -> None:
+        """Forget the driver's handle; the next call to :meth:`connect` makes another. Idempotent."""
+        with self._lock:
+            database, self._database = self._database, None
+        if database is not None:
+            with contextlib.suppress(Exception):
+                database.close()
+
+
+def _reader(handle: object) -> pa.RecordBatchReader:
+    """Return the driver's batches; unlike pyarrow's own reader this one keeps the SQLSTATE of errors."""
+    from adbc_driver_manager import _reader as adbc_reader
+
+    reader = adbc_reader.AdbcRecordBatchReader._import_from_c(handle.address)  # type: ignore[attr-defined] # noqa: SLF001
+    return reader

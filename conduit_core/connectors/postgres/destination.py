@@ -1,0 +1,233 @@
+"""PostgreSQL as a destination: one READ COMMITTED transaction a load, under an advisory lock."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from conduit_core.connectors.base import (
+    CheckItem,
+    Context,
+    DestinationCapabilities,
+    TargetColumn,
+    TargetShape,
+)
+from conduit_core.connectors.postgres import catalog
+from conduit_core.connectors.postgres.checks import check_destination
+from conduit_core.connectors.postgres.connection import Connection, Server
+from conduit_core.connectors.postgres.errors import explain, explain_read, primary, sqlstate
+from conduit_core.connectors.postgres.options import PostgresOptions
+from conduit_core.connectors.postgres.reading import decoded
+from conduit_core.connectors.postgres.session import PostgresSession
+from conduit_core.connectors.postgres.swap import DEPENDANTS, swap_statements
+from conduit_core.connectors.postgres.types import (
+    MAX_COLUMNS,
+    MAX_IDENTIFIER_BYTES,
+    SYSTEM,
+    PostgresDialect,
+    hand_over_type,
+    is_builtin,
+    read_column,
+)
+from conduit_core.connectors.publish import Column, Publish
+from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
+from conduit_core.connectors.sql.ledger import LEDGER, SCHEMAS, LedgerSql, LedgerTypes
+from conduit_core.connectors.sql.session import SqlSession
+from conduit_core.errors import ConduitError, PublishError
+from conduit_core.types.dialect import Landing, Table
+from conduit_core.types.schema import native_type
+
+_TYPES = LedgerTypes(text="text", bigint="bigint", timestamptz="timestamp with time zone")
+
+
+class PostgresDestination(SqlDestination):
+    """A database of PostgreSQL that loads are published to."""
+
+    system = SYSTEM
+    capabilities = DestinationCapabilities(
+        actions=SQL_ACTIONS,
+        max_identifier_bytes=MAX_IDENTIFIER_BYTES,
+        max_columns=MAX_COLUMNS,
+        default_schema="public",
+    )
+    dialect = PostgresDialect()
+
+    def __init__(
+        self,
+        options: PostgresOptions,
+        context: Context,
+        *,
+        schema: str | None = None,
+        internal_schema: str | None = None,
+        lock_wait: float = 600.0,
+    ) -> None:
+        self._options = options
+        self._context = context
+        self._schema = schema or self.capabilities.default_schema
+        self._lock_wait = lock_wait
+        self._server = Server(options)
+        self._known_types: dict[str, bool] = {}
+        self.ledger = LedgerSql(self.dialect, _TYPES, internal_schema or self._schema)
+
+    @property
+    def identity(self) -> str:
+        """Host, port and database."""
+        return self._options.identity
+
+    def check(self, schemas: tuple[str, ...]) -> list[CheckItem]:
+        """Look at reach, version, round trip, and the rights to create, write and read."""
+        return check_destination(self._server, schemas, self.ledger.schema)
+
+    def close(self) -> None:
+        """Forget the driver's handle."""
+        self._server.close()
+
+    # --- what the publish walk asks for --------------------------------------------------------------
+
+    def session(self) -> SqlSession:
+        """Open a session."""
+        return PostgresSession(self._server.connect(), self._lock_wait, self.identity)
+
+    def explain(self, error: Exception, publish: Publish | None) -> ConduitError:
+        """Turn a driver's error into ours."""
+        relation = f"{publish.target_schema}.{publish.target_table}" if publish else None
+        if sqlstate(error) == "42501":
+            return PublishError(
+                f"the role may not do what the load needs: {primary(error)}; `conduit check` names the"
+                " GRANT that mends it",
+                connector=SYSTEM,
+                command="conduit check",
+            )
+        return explain(error, where=self.identity, relation=relation)
+
+    def has_ledger(self, session: SqlSession) -> bool:
+        """Say whether the internal tables exist."""
+        found = session.rows(
+            "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = $1 AND c.relname IN ($2, $3)",
+            (self.ledger.schema, LEDGER, SCHEMAS),
+        )
+        return found[0][0] == 2
+
+    def target_columns(self, session: SqlSession, target: Table) -> tuple[Column, ...] | None:
+        """Return the target's columns from the catalogue."""
+        connection = _connection(session)
+        found = catalog.find(connection, target)
+        if found is None:
+            return None
+        known = catalog.columns(connection, found.oid)
+        return tuple(Column(name=c.name, ddl=c.ddl, nullable=c.nullable) for c in known)
+
+    def create_schema(self, session: SqlSession, schema: str) -> list[str]:
+        """Return the DDL that makes the schema, if it isn't there."""
+        found = session.rows("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", (schema,))
+        return [] if found else [f"CREATE SCHEMA {self.dialect.quote(schema)}"]
+
+    def create_temp(self, table: Table, columns: tuple[Column, ...]) -> str:
+        """Return the DDL of a temporary table that ends with its transaction."""
+        return f"{super().create_temp(table, columns)} ON COMMIT DROP"
+
+    def swap(
+        self, session: SqlSession, target: Table, new: Table, columns: tuple[Column, ...]
+    ) -> list[str]:
+        """Return the statements that put the filled ``new`` in the old table's place."""
+        found = catalog.find(_connection(session), target)
+        if found is None:
+            raise PublishError(
+                f"{target} is gone since the plan", retry="plan", command="conduit plan"
+            )
+        return swap_statements(session, found.oid, target, new, columns)
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    def describe(self, target: Table) -> TargetShape | None:
+        """Return the target's columns, and what a swap would break."""
+        with self._looking() as connection:
+            found = catalog.find(connection, target)
+            if found is None:
+                return None
+            known = catalog.columns(connection, found.oid)
+            dependants = connection.rows(DEPENDANTS, (found.oid,))
+            return TargetShape(
+                tuple(
+                    TargetColumn(
+                        c.name,
+                        c.ddl,
+                        hand_over_type(c.ddl),
+                        nullable=c.nullable,
+                        has_default=c.has_default or c.generated,
+                    )
+                    for c in known
+                ),
+                rows_estimate=found.rows_estimate,
+                dependants=tuple(str(text) for (text,) in dependants),
+                is_table=found.kind in ("r", "p"),
+            )
+
+    def landing(self, field: pa.Field) -> Landing:
+        """Return where a source column lands; a type of the source's own only if it is here, too."""
+        landing = self.dialect.landing(field)
+        native = native_type(field, SYSTEM)
+        if native is None or is_builtin(native) or not pa.types.is_string(field.type):
+            return landing
+        if self._has_type(native):
+            return Landing(native, pa.string())
+        return Landing(landing.ddl, landing.arrow, f"its type {native} isn't there: stored as text")
+
+    def _has_type(self, ddl: str) -> bool:
+        if ddl not in self._known_types:
+            with self._looking() as connection:
+                found = connection.rows(
+                    "SELECT to_regtype($1) IS NOT NULL", (ddl.partition("(")[0],)
+                )
+            self._known_types[ddl] = bool(found[0][0])
+        return self._known_types[ddl]
+
+    def scan(self, target: Table, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
+        """Read a table; the reader holds its connection until it is exhausted or dropped."""
+        connection = self._server.connect()
+        try:
+            connection.begin(read_only=True)
+            found = catalog.find(connection, target)
+            if found is None:
+                raise catalog.missing(connection, target)
+            known = {c.name: c for c in catalog.columns(connection, found.oid)}
+            for name in columns or ():
+                if name not in known:
+                    raise catalog.missing_column(name, tuple(known.values()), str(target))
+            reads = [
+                read_column(n, self.dialect.quote(n), known[n].ddl, nullable=known[n].nullable)
+                for n in columns or tuple(known)
+            ]
+            sql = f"SELECT {', '.join(r.expression for r in reads)} FROM {self.dialect.table(found.table)}"
+            raw = connection.stream(sql, 4 * 1024 * 1024)
+        except Exception as error:
+            connection.close()
+            raise explain_read(error, where=self.identity, relation=str(target)) from error
+        schema = pa.schema([r.field for r in reads])
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from decoded(raw, schema, str(target))
+            except Exception as error:
+                raise explain_read(error, where=self.identity, relation=str(target)) from error
+            finally:
+                connection.close()
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+    @contextlib.contextmanager
+    def _looking(self) -> Iterator[Connection]:
+        try:
+            with self._server.transaction() as connection:
+                yield connection
+        except Exception as error:
+            raise self.explain(error, None) from error
+
+
+def _connection(session: SqlSession) -> Connection:
+    if not isinstance(session, PostgresSession):
+        raise TypeError("not a session of PostgreSQL")
+    return session.connection

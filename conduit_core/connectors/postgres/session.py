@@ -1,0 +1,186 @@
+"""A publish's connection to PostgreSQL: advisory lock, bound statements, COPY with casts on the way."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pyarrow as pa
+
+from conduit_core.connectors.postgres.connection import Connection
+from conduit_core.connectors.postgres.errors import explain, primary, sqlstate
+from conduit_core.connectors.postgres.types import PostgresDialect, copies
+from conduit_core.connectors.publish import Column
+from conduit_core.connectors.sql.session import Row, SqlSession, Value
+from conduit_core.errors import PublishError
+from conduit_core.types.dialect import Table
+
+_DIALECT = PostgresDialect()
+_STAGE = "_conduit_text"
+
+
+class PostgresSession(SqlSession):
+    """One connection; locks are advisory and end with their transaction."""
+
+    def __init__(self, connection: Connection, lock_wait_seconds: float, where: str) -> None:
+        self.connection = connection
+        self._lock_wait = lock_wait_seconds
+        self._where = where
+
+    def begin(self, lock: str) -> None:
+        """Open a transaction and wait for the lock, at most ``lock_wait``."""
+        connection = self.connection
+        connection.begin(lock_timeout_seconds=self._lock_wait)
+        try:
+            connection.rows("SELECT pg_advisory_xact_lock($1)::text", (lock_key(lock),))
+        except Exception as error:
+            connection.rollback()
+            if sqlstate(error) != "55P03":
+                raise
+            raise PublishError(
+                f"another session holds the lock of {lock!r} for more than {self._lock_wait:g} s"
+                f"{self._holder(lock_key(lock))}",
+                connector="postgres",
+                retry="step",
+                command="conduit run",
+            ) from error
+
+    def _holder(self, key: int) -> str:
+        found = self.connection.rows(
+            """
+            SELECT a.pid::text, coalesce(a.application_name, ''), coalesce(a.xact_start::text, '')
+            FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
+            WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+              AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+              AND (l.classid::int8 << 32 | l.objid::int8) = $1
+            """,
+            (key,),
+        )
+        return "".join(
+            f": backend {pid} ({name}), in a transaction since {since}"
+            for pid, name, since in found[:1]
+        )
+
+    def execute(self, sql: str, values: tuple[Value, ...] = ()) -> int:
+        """Run one statement; return the rows it affected."""
+        return self.connection.execute(sql, values)
+
+    def rows(self, sql: str, values: tuple[Value, ...] = ()) -> list[Row]:
+        """Run a query with a small result."""
+        return self.connection.rows(sql, values)
+
+    def ingest(
+        self, table: Table, columns: tuple[Column, ...], reader: pa.RecordBatchReader
+    ) -> int:
+        """COPY into the table; where a column's type isn't COPY's, by way of a temporary text table."""
+        indirect = _indirect(columns, reader.schema)
+        if not indirect:
+            return self.connection.copy_in(table, reader)
+        stage = Table("", _STAGE)
+        create, insert, drop = _by_way_of(stage, table, columns, indirect, reader.schema)
+        self.execute(create)
+        self.connection.copy_in(stage, reader)
+        self.execute("SAVEPOINT conduit_cast")
+        try:
+            taken = self.execute(insert)
+        except Exception as error:
+            raise self._named(error, stage, table, columns, indirect) from error
+        self.execute(drop)
+        return taken
+
+    def _named(
+        self,
+        error: Exception,
+        stage: Table,
+        table: Table,
+        columns: tuple[Column, ...],
+        indirect: frozenset[str],
+    ) -> Exception:
+        """Find the column whose cast failed by casting each alone; the transaction is lost anyway."""
+        if not sqlstate(error).startswith("22"):
+            return error
+        for column in columns:
+            if column.name not in indirect:
+                continue
+            quoted = _DIALECT.quote(column.name)
+            try:
+                self.execute("ROLLBACK TO SAVEPOINT conduit_cast")
+                self.rows(
+                    f"SELECT count(({quoted}::{column.ddl})::text) FROM {_DIALECT.table(stage)}"
+                )
+            except Exception as cause:  # noqa: BLE001 - whatever it is, it names the column
+                return PublishError(
+                    f"column {column.name!r} ({table}): a value isn't a {column.ddl}; the server says:"
+                    f" {primary(cause)}",
+                    connector="postgres",
+                    command="conduit plan",
+                )
+        return explain(error, where=self._where, relation=str(table))
+
+    def ingest_text(self, table: Table, columns: tuple[Column, ...]) -> list[str]:
+        """Return the statements of :meth:`ingest` for columns in the types ``describe`` asks for."""
+        from conduit_core.connectors.postgres.types import hand_over_type
+
+        schema = pa.schema([pa.field(c.name, hand_over_type(c.ddl)) for c in columns])
+        indirect = _indirect(columns, schema)
+        stage = Table("", _STAGE)
+        into = stage if indirect else table
+        copy = f"COPY {_DIALECT.table(into)} ({_DIALECT.columns([c.name for c in columns])}) FROM STDIN (FORMAT binary)"
+        if not indirect:
+            return [copy]
+        create, insert, drop = _by_way_of(stage, table, columns, indirect, schema)
+        return [create, copy, insert, drop]
+
+    def commit(self) -> None:
+        """Commit."""
+        self.connection.commit()
+
+    def rollback(self) -> None:
+        """Roll back, if there is something to."""
+        self.connection.rollback()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.rollback()
+        self.connection.close()
+
+
+def lock_key(name: str) -> int:
+    """Return the 64-bit key of a lock's name."""
+    return int.from_bytes(
+        hashlib.sha256(f"conduit:{name}".encode()).digest()[:8], "big", signed=True
+    )
+
+
+def _stage_ddl(column: Column, arrow: pa.DataType) -> str:
+    """Return the type a column waits in: what COPY makes of the Arrow type."""
+    return _DIALECT.landing(pa.field(column.name, arrow)).ddl
+
+
+def _indirect(columns: tuple[Column, ...], schema: pa.Schema) -> frozenset[str]:
+    return frozenset(c.name for c in columns if not copies(c.ddl, schema.field(c.name).type))
+
+
+def _by_way_of(
+    stage: Table,
+    table: Table,
+    columns: tuple[Column, ...],
+    indirect: frozenset[str],
+    schema: pa.Schema,
+) -> tuple[str, str, str]:
+    """Return create, insert and drop of the temporary table that text columns are cast from."""
+    parts, values = [], []
+    for column in columns:
+        quoted = _DIALECT.quote(column.name)
+        is_text = column.name in indirect
+        parts.append(
+            f"{quoted} {_stage_ddl(column, schema.field(column.name).type) if is_text else column.ddl}"
+        )
+        values.append(f"{quoted}::{column.ddl}" if is_text else quoted)
+    names = _DIALECT.columns([c.name for c in columns])
+    source = _DIALECT.table(stage)
+    return (
+        f"CREATE TEMPORARY TABLE {source} ({', '.join(parts)}) ON COMMIT DROP",
+        f"INSERT INTO {_DIALECT.table(table)} ({names}) OVERRIDING SYSTEM VALUE"
+        f" SELECT {', '.join(values)} FROM {source}",
+        f"DROP TABLE {source}",
+    )

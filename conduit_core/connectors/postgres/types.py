@@ -1,0 +1,315 @@
+"""PostgreSQL's types: how each is read as Arrow, how Arrow lands in a new table, what COPY takes.
+
+Types are known by the text that ``format_type`` gives (``character varying(20)``), which is DDL, too.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from conduit_core.errors import SchemaError
+from conduit_core.types.dialect import Dialect, Landing
+from conduit_core.types.schema import LogicalType, logical_type, native_type, tagged
+
+SYSTEM = "postgres"
+MAX_IDENTIFIER_BYTES = 63
+MAX_COLUMNS = 1600
+_UTC = pa.timestamp("us", tz="UTC")
+
+# Types whose values ADBC reads by COPY as this Arrow type, and writes by COPY from it.
+_DIRECT: dict[str, pa.DataType] = {
+    "boolean": pa.bool_(),
+    "smallint": pa.int16(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "real": pa.float32(),
+    "double precision": pa.float64(),
+    "text": pa.string(),
+    "character varying": pa.string(),
+    "character": pa.string(),
+    "bpchar": pa.string(),
+    "name": pa.string(),
+    "bytea": pa.binary(),
+    "date": pa.date32(),
+    "time without time zone": pa.time64("us"),
+    "timestamp without time zone": pa.timestamp("us"),
+    "timestamp with time zone": _UTC,
+    "interval": pa.month_day_nano_interval(),
+    "json": pa.string(),
+}
+_LOGICAL: dict[str, LogicalType] = {"json": "json", "jsonb": "json", "uuid": "uuid"}
+# Types that order the same here, in Arrow and in Python: what a cursor may have.
+_ORDERED = frozenset(_DIRECT) - {"boolean", "interval", "json"} | {
+    "numeric",
+    "uuid",
+    "oid",
+    "money",
+}
+_TEXTS = frozenset({"text", "character varying", "character", "bpchar", "name"})
+WIDE_DECIMAL = pa.decimal256(76, 38)
+"""What the cursor values of a numeric without bounds are compared as."""
+
+
+@dataclass(frozen=True, slots=True)
+class PgType:
+    """A type's text, taken apart: ``timestamp(3) without time zone`` has base and one modifier."""
+
+    base: str
+    modifiers: tuple[int, ...] = ()
+    is_array: bool = False
+
+    @classmethod
+    def parse(cls, ddl: str) -> PgType:
+        """Read what ``format_type`` wrote."""
+        is_array = ddl.endswith("[]")
+        text = ddl.removesuffix("[]")
+        found = re.search(r"\((-?\d+(?:,-?\d+)?)\)", text)
+        if found is None:
+            return cls(text, (), is_array)
+        base = text[: found.start()] + text[found.end() :]
+        return cls(base, tuple(int(m) for m in found[1].split(",")), is_array)
+
+    @property
+    def element(self) -> PgType:
+        """The type of an array's elements."""
+        return PgType(self.base, self.modifiers)
+
+    @property
+    def decimal(self) -> pa.DataType | None:
+        """A numeric's Arrow type, None where it has no bounds or Arrow can't say them."""
+        if self.base != "numeric" or not self.modifiers:
+            return None
+        precision, scale = self.modifiers
+        if not 0 <= scale <= precision or precision > 76:
+            return None
+        return (
+            pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadColumn:
+    """How a column is read: the field it becomes and the expression that selects it."""
+
+    field: pa.Field
+    expression: str
+    note: str = ""
+
+
+def read_type(kind: PgType) -> pa.DataType:
+    """Return the Arrow type a column of that type is read as."""
+    if kind.is_array:
+        inner = kind.element.decimal or _DIRECT.get(kind.base, pa.string())
+        return pa.list_(inner)
+    if kind.base == "oid":
+        return pa.int64()
+    if kind.base == "money":
+        return pa.decimal128(19, 2)
+    return kind.decimal or _DIRECT.get(kind.base, pa.string())
+
+
+def read_column(name: str, quoted: str, ddl: str, *, nullable: bool) -> ReadColumn:
+    """Return how to read a column; ``quoted`` is its name in SQL."""
+    kind = PgType.parse(ddl)
+    arrow = read_type(kind)
+    logical: LogicalType | None = None if kind.is_array else _LOGICAL.get(kind.base)
+    if kind.base == "numeric" and arrow == pa.string():
+        logical = "numeric"
+    field = tagged(pa.field(name, arrow, nullable), logical=logical, native=f"{SYSTEM}:{ddl}")
+    note = ""
+    if kind.is_array:
+        value = quoted if kind.base in _DIRECT and kind.base != "json" else f"{quoted}::text[]"
+        element = f"{kind.base}[]" if value == quoted else "text[]"
+        # A list can't say dimensions and the driver would flatten them in silence: fail instead.
+        where = "'..in column " + name.replace("'", "''").replace('"', "'") + "'"
+        value = (
+            f"CASE WHEN array_ndims({quoted}) > 1 THEN (array_dims({quoted}) || {where})::{element}"
+            f" ELSE {value} END"
+        )
+    elif kind.base == "oid":
+        value = f"{quoted}::int8"
+    elif kind.base == "money":
+        value = f"{quoted}::numeric(19,2)"
+    elif kind.decimal is not None or kind.base in _DIRECT or kind.base == "jsonb":
+        value = quoted
+    else:
+        value = f"{quoted}::text"
+        if logical is None:
+            note = f"{name}: {ddl} is read as text"
+    return ReadColumn(field, value, note)
+
+
+def is_ordered(ddl: str) -> bool:
+    """Say whether a cursor column may have the type."""
+    kind = PgType.parse(ddl)
+    return not kind.is_array and kind.base in _ORDERED
+
+
+def is_text(ddl: str) -> bool:
+    """Say whether the type's order depends on a collation."""
+    kind = PgType.parse(ddl)
+    return not kind.is_array and kind.base in _TEXTS
+
+
+def cursor_type(ddl: str) -> pa.DataType:
+    """Return the Arrow type of a cursor column's values."""
+    arrow = read_type(PgType.parse(ddl))
+    return WIDE_DECIMAL if PgType.parse(ddl).base == "numeric" and arrow == pa.string() else arrow
+
+
+def hand_over_type(ddl: str) -> pa.DataType:
+    """Return the Arrow type in which a target column wants its values.
+
+    A cast to it fails where a value wouldn't fit, so that the server never rounds in silence.
+    """
+    kind = PgType.parse(ddl)
+    if kind.base.startswith("timestamp") and kind.modifiers and not kind.is_array:
+        unit = "s" if kind.modifiers[0] == 0 else "ms" if kind.modifiers[0] <= 3 else "us"
+        return pa.timestamp(unit, tz=_DIRECT[kind.base].tz)
+    return read_type(kind)
+
+
+def copies(ddl: str, arrow: pa.DataType) -> bool:
+    """Say whether COPY writes that Arrow type into a column of that type, exactly."""
+    kind = PgType.parse(ddl)
+    if kind.is_array:
+        inner = kind.element.decimal or _DIRECT.get(kind.base)
+        return inner is not None and pa.types.is_list(arrow) and arrow.value_type == inner
+    if pa.types.is_timestamp(arrow):
+        want = _DIRECT.get(kind.base)
+        return want is not None and pa.types.is_timestamp(want) and bool(want.tz) == bool(arrow.tz)
+    if kind.base == "interval":
+        return arrow in (pa.month_day_nano_interval(), pa.duration("us"))
+    if kind.base == "numeric":
+        return pa.types.is_decimal128(arrow) or pa.types.is_decimal256(arrow)
+    return _DIRECT.get(kind.base) == arrow
+
+
+class PostgresDialect(Dialect):
+    """PostgreSQL's spelling."""
+
+    name = SYSTEM
+    max_identifier_bytes = MAX_IDENTIFIER_BYTES
+
+    def param(self, position: int) -> str:
+        """Return ``$1``, ``$2`` ..."""
+        return f"${position}"
+
+    def quote(self, identifier: str) -> str:
+        """Return the identifier quoted.
+
+        Raises:
+            SchemaError: it is longer than the 63 bytes that PostgreSQL keeps.
+        """
+        if len(identifier.encode()) > MAX_IDENTIFIER_BYTES:
+            raise SchemaError(
+                f"{identifier!r} is longer than the {MAX_IDENTIFIER_BYTES} bytes PostgreSQL keeps of a"
+                " name: give it a shorter one",
+                connector=SYSTEM,
+                command="conduit plan",
+            )
+        return super().quote(identifier)
+
+    def landing(self, field: pa.Field) -> Landing:
+        """Return where the field lands in a new table; types of the server's own are the caller's."""
+        self.quote(field.name)
+        native = native_type(field, SYSTEM)
+        if (
+            native is not None
+            and is_builtin(native)
+            and read_type(PgType.parse(native)) == field.type
+        ):
+            return Landing(native, hand_over_type(native))
+        ddl = {"json": "jsonb", "uuid": "uuid", "numeric": "numeric"}.get(logical_type(field) or "")
+        if ddl is not None and _is_string(field.type):
+            return Landing(ddl, pa.string())
+        return _landing(field.name, field.type)
+
+
+_BUILTIN = frozenset(_DIRECT) | {
+    "numeric", "uuid", "jsonb", "oid", "money", "inet", "cidr", "macaddr", "macaddr8", "bit", "bit varying",
+    "time with time zone", "xml", "point", "line", "lseg", "box", "path", "polygon", "circle", "tsvector",
+    "tsquery", "pg_lsn", "int4range", "int8range", "numrange", "daterange", "tsrange", "tstzrange",
+}  # fmt: skip
+
+
+def is_builtin(ddl: str) -> bool:
+    """Say whether every server has the type."""
+    return PgType.parse(ddl).base in _BUILTIN
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+_PLAIN: dict[pa.DataType, tuple[str, pa.DataType]] = {
+    pa.null(): ("text", pa.string()),
+    pa.bool_(): ("boolean", pa.bool_()),
+    pa.int8(): ("smallint", pa.int16()),
+    pa.int16(): ("smallint", pa.int16()),
+    pa.int32(): ("integer", pa.int32()),
+    pa.int64(): ("bigint", pa.int64()),
+    pa.uint8(): ("smallint", pa.int16()),
+    pa.uint16(): ("integer", pa.int32()),
+    pa.uint32(): ("bigint", pa.int64()),
+    pa.uint64(): ("numeric(20,0)", pa.decimal128(20, 0)),
+    pa.float16(): ("real", pa.float32()),
+    pa.float32(): ("real", pa.float32()),
+    pa.float64(): ("double precision", pa.float64()),
+    pa.date32(): ("date", pa.date32()),
+    pa.date64(): ("date", pa.date32()),
+    pa.month_day_nano_interval(): ("interval", pa.month_day_nano_interval()),
+}
+
+
+def _landing(name: str, kind: pa.DataType) -> Landing:
+    if kind in _PLAIN:
+        return Landing(*_PLAIN[kind])
+    if _is_string(kind):
+        return Landing("text", pa.string())
+    if (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    ):
+        return Landing("bytea", pa.binary())
+    if pa.types.is_decimal(kind):
+        return _decimal_landing(kind)
+    if pa.types.is_timestamp(kind):
+        ddl = f"timestamp {'with' if kind.tz else 'without'} time zone"
+        return Landing(ddl, _DIRECT[ddl], _nanoseconds(kind.unit))
+    if pa.types.is_time(kind):
+        return Landing("time without time zone", pa.time64("us"), _nanoseconds(kind.unit))
+    if pa.types.is_duration(kind):
+        return Landing("interval", pa.duration("us"), _nanoseconds(kind.unit))
+    if pa.types.is_dictionary(kind):
+        return _landing(name, kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        inner = _landing(name, kind.value_type)
+        if copies(f"{inner.ddl}[]", pa.list_(inner.arrow)):
+            return Landing(f"{inner.ddl}[]", pa.list_(inner.arrow), inner.loss)
+        return Landing("jsonb", pa.string())
+    if pa.types.is_struct(kind) or pa.types.is_map(kind):
+        return Landing("jsonb", pa.string())
+    raise SchemaError(
+        f"column {name!r}: PostgreSQL has no place for {kind}; cast it in `transform:` or leave it out",
+        connector=SYSTEM,
+        command="conduit plan",
+    )
+
+
+def _decimal_landing(kind: pa.DataType) -> Landing:
+    precision, scale = kind.precision, kind.scale
+    if scale < 0:
+        precision, scale = precision - scale, 0
+    arrow = pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
+    return Landing(f"numeric({precision},{scale})", arrow)
+
+
+def _nanoseconds(unit: str) -> str | None:
+    return "nanoseconds: PostgreSQL keeps microseconds" if unit == "ns" else None
