@@ -7,7 +7,7 @@
     ├── ConnectionFailedError    exit 3   a system can't be reached, or refuses us
     ├── SchemaError              exit 4   source and target don't fit
     ├── QualityError             exit 5   rows break a rule; a stream is past its freshness
-    ├── StateError               exit 6   the watermark, ledger or state store can't be used as it is
+    ├── StateError               exit 6   watermark, ledger or state store can't be used as they are
     │   └── StateDivergedError            state and destination tell different stories
     ├── PublishError             exit 7   the destination refused the load
     │   ├── ConcurrentLoadError           another load of the same target was published first

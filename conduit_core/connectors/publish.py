@@ -202,33 +202,35 @@ def check_guard(guard: Guard, counts: Mapping[str, int]) -> None:
         GuardError: it doesn't hold; the message lists the counts it looked at.
         ValueError: the expression uses something else than counts, numbers and comparisons.
     """
-    used: dict[str, int] = {}
+    tree = ast.parse(guard.expr, mode="eval").body
+    if _truth(tree, counts):
+        return
+    names = dict.fromkeys(n.id for n in ast.walk(tree) if isinstance(n, ast.Name))
+    facts = ", ".join(f"{name} {counts[name]}" for name in names)
+    raise GuardError(f"{guard.message} ({facts})", command=guard.command)
 
-    def number(node: ast.expr) -> float:
-        match node:
-            case ast.Constant(value=int() | float() as value):
-                return value
-            case ast.Name(id=name) if name in counts:
-                used[name] = counts[name]
-                return counts[name]
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-                return _BINARY[type(op)](number(left), number(right))
-            case _:
-                raise ValueError(f"not allowed in a guard: {ast.unparse(node)}")
 
-    def truth(node: ast.expr) -> bool:
-        match node:
-            case ast.BoolOp(op=ast.And(), values=values):
-                return all(truth(v) for v in values)
-            case ast.BoolOp(values=values):
-                return any(truth(v) for v in values)
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return not truth(operand)
-            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
-                return _COMPARE[type(op)](number(left), number(right))
-            case _:
-                raise ValueError(f"not allowed in a guard: {ast.unparse(node)}")
+def _number(node: ast.expr, counts: Mapping[str, int]) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            return value
+        case ast.Name(id=name) if name in counts:
+            return counts[name]
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            return _BINARY[type(op)](_number(left, counts), _number(right, counts))
+        case _:
+            raise ValueError(f"not allowed in a guard: {ast.unparse(node)}")
 
-    if not truth(ast.parse(guard.expr, mode="eval").body):
-        facts = ", ".join(f"{name} {value}" for name, value in used.items())
-        raise GuardError(f"{guard.message} ({facts})", command=guard.command)
+
+def _truth(node: ast.expr, counts: Mapping[str, int]) -> bool:
+    match node:
+        case ast.BoolOp(op=ast.And(), values=values):
+            return all(_truth(v, counts) for v in values)
+        case ast.BoolOp(values=values):
+            return any(_truth(v, counts) for v in values)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return not _truth(operand, counts)
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
+            return _COMPARE[type(op)](_number(left, counts), _number(right, counts))
+        case _:
+            raise ValueError(f"not allowed in a guard: {ast.unparse(node)}")

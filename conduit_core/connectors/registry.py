@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import Context, Destination, Source
 from conduit_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 GROUP = "conduit.connectors"
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from conduit_core.connectors.base import CleanItem, Cleans
+from conduit_core.connectors.chain import owned_by_another
 from conduit_core.connectors.publish import (
     Action,
     DeleteWindow,
@@ -259,8 +260,6 @@ def clean(pipeline: Pipeline, older_than: timedelta, *, dry_run: bool) -> list[C
 
 
 def _owned(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> tuple[Table, list[LedgerRecord]]:
-    from conduit_core.connectors.sql.destination import owned_by_another
-
     target = pipeline.target(stream, ends.destination)
     chain = ends.destination.records(target)
     last = newest(chain)

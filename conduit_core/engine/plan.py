@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from conduit_core.connectors.base import Shape, TargetShape
+from conduit_core.connectors.chain import owned_by_another, touches
 from conduit_core.connectors.publish import Column
-from conduit_core.connectors.sql.destination import owned_by_another, touches
 from conduit_core.engine.columns import Staged, stage_columns
 from conduit_core.engine.identity import load_id, request_text, target_fingerprint
 from conduit_core.engine.model import Guarantee, LoadPlan, RunRequest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -25,6 +26,7 @@ from conduit_core.spec import StreamSpec
 from conduit_core.state.store import StateStore
 
 ATTEMPTS = 3
+_log = logging.getLogger(__name__)
 
 
 class RunInterrupted(KeyboardInterrupt):
@@ -163,6 +165,12 @@ class _Crew:
             result = load_stream(self._pipeline, stream, self._ends, self._request, self._runtime)
         except ConduitError as error:
             self._failed(stream, error)
+            return
+        except Exception as error:  # noqa: BLE001 - a bug in one stream must not end its siblings
+            _log.debug("unexpected in stream %s", stream.name, exc_info=True)
+            bug = ConduitError(f"unexpected {type(error).__name__}: {error}; this is a bug")
+            bug.__cause__ = error
+            self._failed(stream, bug)
             return
         self.results[stream.name] = result
         emit(

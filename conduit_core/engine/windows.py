@@ -48,6 +48,12 @@ def choose_window(
     """Choose the window of a load (design, section 6).
 
     Args:
+        stream: the stream, with cursor, mode and initial value.
+        request: what the runner asks for.
+        shape: what the source said of the stream.
+        source: asked for the cursor's bounds.
+        ref: the stream as the source knows it.
+        chain: the target's ledger records.
         watermark: where the target has come to, after reconciling with the state store.
 
     Raises:
@@ -169,7 +175,7 @@ def _refuse_slices(stream: StreamSpec, chain: list[LedgerRecord]) -> None:
 
 
 def _refuse_overlap(stream: StreamSpec, chain: list[LedgerRecord], window: Window) -> None:
-    """Refuse an append over slices that were published as given windows: rows would be there twice."""
+    """Refuse an append over published slices: their rows would be there twice."""
     first = _first_column(window)
     slices = [
         w

@@ -23,7 +23,7 @@ class Counts(BaseModel):
 
 
 class LedgerRecord(BaseModel):
-    """One row of ``_conduit_ledger``. ``cursor`` and ``load_window`` are their classes' JSON text."""
+    """One row of ``_conduit_ledger``; ``cursor`` and ``load_window`` are JSON text."""
 
     model_config = ConfigDict(frozen=True)
 

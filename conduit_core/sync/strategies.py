@@ -112,7 +112,7 @@ def _unless(facts: LoadFacts, expr: str, what: str) -> tuple[Guard, ...]:
     return (
         Guard(
             expr=expr,
-            message=f"{what}, the target is not: nothing was removed. If that is meant: --allow-empty",
+            message=f"{what}, the target is not; if it is meant: --allow-empty",
             command="conduit run --allow-empty",
         ),
     )

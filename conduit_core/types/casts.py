@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from conduit_core.errors import SchemaError
 
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_LISTS = (pa.ListType, pa.LargeListType, pa.FixedSizeListType)
 _BINARIES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
 
 
@@ -23,39 +26,55 @@ def can_hold(source: pa.DataType, target: pa.DataType) -> bool:
     """
     if source == target or pa.types.is_null(source):
         return True
-    if _any(target, _TEXTS):
-        return (
-            _any(source, _TEXTS)
-            or pa.types.is_integer(source)
-            or pa.types.is_boolean(source)
-            or pa.types.is_decimal(source)
-            or pa.types.is_date(source)
-        )
+    if pa.types.is_dictionary(source):
+        return can_hold(source.value_type, target)
+    if isinstance(source, _LISTS) and isinstance(target, _LISTS):
+        return can_hold(source.value_type, target.value_type)
+    return any(takes(source, target) for takes in _ALLOWED)
+
+
+def _numbers(source: pa.DataType, target: pa.DataType) -> bool:
     if pa.types.is_integer(source):
         return (
             pa.types.is_integer(target)
             or pa.types.is_decimal(target)
             or pa.types.is_floating(target)
         )
-    if pa.types.is_floating(source):
-        return pa.types.is_floating(target) and target.bit_width >= source.bit_width
-    if pa.types.is_decimal(source):
-        return pa.types.is_decimal(target)
-    if pa.types.is_timestamp(source):
-        return pa.types.is_timestamp(target) and (source.tz is None) == (target.tz is None)
+    if pa.types.is_floating(source) and pa.types.is_floating(target):
+        return target.bit_width >= source.bit_width
+    return pa.types.is_decimal(source) and pa.types.is_decimal(target)
+
+
+def _times(source: pa.DataType, target: pa.DataType) -> bool:
+    if pa.types.is_timestamp(source) and pa.types.is_timestamp(target):
+        return (source.tz is None) == (target.tz is None)
     if pa.types.is_date(source):
-        return pa.types.is_date(target) or (pa.types.is_timestamp(target) and target.tz is None)
-    if pa.types.is_time(source):
-        return pa.types.is_time(target)
-    if _any(source, _BINARIES):
-        return _any(target, _BINARIES)
-    if pa.types.is_list(source) or pa.types.is_large_list(source):
-        return (pa.types.is_list(target) or pa.types.is_large_list(target)) and can_hold(
-            source.value_type, target.value_type
-        )
-    if pa.types.is_dictionary(source):
-        return can_hold(source.value_type, target)
-    return False
+        naive = pa.types.is_timestamp(target) and target.tz is None
+        return pa.types.is_date(target) or naive
+    return pa.types.is_time(source) and pa.types.is_time(target)
+
+
+def _texts(source: pa.DataType, target: pa.DataType) -> bool:
+    exact_as_text = (
+        *_TEXTS,
+        pa.types.is_integer,
+        pa.types.is_boolean,
+        pa.types.is_decimal,
+        pa.types.is_date,
+    )
+    return _any(target, _TEXTS) and _any(source, exact_as_text)
+
+
+def _bytes(source: pa.DataType, target: pa.DataType) -> bool:
+    return _any(source, _BINARIES) and _any(target, _BINARIES)
+
+
+_ALLOWED: tuple[Callable[[pa.DataType, pa.DataType], bool], ...] = (
+    _numbers,
+    _times,
+    _texts,
+    _bytes,
+)
 
 
 def cast_column(

@@ -30,9 +30,7 @@ def tagged(
     field: pa.Field[pa.DataType], *, logical: LogicalType | None = None, native: str | None = None
 ) -> pa.Field[pa.DataType]:
     """Return ``field`` with its logical type and its native ``system:DDL`` text set."""
-    metadata: dict[bytes | str, bytes | str] = {}
-    for key, value in (field.metadata or {}).items():
-        metadata[key] = value
+    metadata = dict[bytes | str, bytes | str]((field.metadata or {}).items())
     if logical is not None:
         metadata[_LOGICAL] = logical.encode()
     if native is not None:
@@ -102,10 +100,10 @@ def fingerprint(schema: pa.Schema) -> str:
 _SIMPLE: dict[str, pa.DataType] = {
     str(t): t
     for t in (
-        pa.null(), pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(),
-        pa.uint32(), pa.uint64(), pa.float16(), pa.float32(), pa.float64(), pa.string(),
-        pa.large_string(), pa.binary(), pa.large_binary(), pa.date32(), pa.date64(),
-        pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns"), pa.duration("s"),
+        pa.null(), pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(),
+        pa.uint16(), pa.uint32(), pa.uint64(), pa.float16(), pa.float32(), pa.float64(), pa.string(),
+        pa.large_string(), pa.binary(), pa.large_binary(), pa.date32(),
+        pa.date64(),         pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns"), pa.duration("s"),
         pa.duration("ms"), pa.duration("us"), pa.duration("ns"), pa.month_day_nano_interval(),
         pa.string_view(), pa.binary_view(),
     )

@@ -1,4 +1,4 @@
-"""The publish walk that every SQL destination shares: lock, replay check, requirements, actions, commit.
+"""The publish walk of every SQL destination: lock, replay check, requirements, actions, commit.
 
 A system's own class gives the session, the dialect, the catalogue reads and the swap; see
 ``SqlDestination``'s abstract methods. The order of the walk is the design's section 5.
@@ -12,8 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import (
     CleanItem,
@@ -22,6 +21,7 @@ from conduit_core.connectors.base import (
     StagedRows,
     Tally,
 )
+from conduit_core.connectors.chain import check_requirements, find_load, removable
 from conduit_core.connectors.publish import (
     AppendStaged,
     Column,
@@ -29,29 +29,26 @@ from conduit_core.connectors.publish import (
     DeleteMatching,
     DeleteWindow,
     Guard,
-    NoNewerRecord,
-    NoOverlappingRecord,
-    OwnedBy,
     Publish,
     RecordLoad,
     ReplaceWithStaged,
-    TargetIs,
     check_guard,
 )
 from conduit_core.connectors.sql.ledger import LedgerSql, from_row, to_row
 from conduit_core.connectors.sql.predicate import window_predicate
 from conduit_core.connectors.sql.session import SqlSession, Value
 from conduit_core.errors import (
-    ConcurrentLoadError,
     ConduitError,
     PublishError,
     PublishUnknownError,
-    StateError,
 )
 from conduit_core.events import CommitStarted, Emit, PublishStarted
 from conduit_core.state.ledger import Counts, LedgerRecord, newest
 from conduit_core.state.window import Window
 from conduit_core.types.dialect import Dialect, Landing, Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SQL_ACTIONS = frozenset(
     {
@@ -103,7 +100,7 @@ class SqlDestination(Destination):
     dialect: Dialect
     ledger: LedgerSql
 
-    # --- what a system gives ----------------------------------------------------------------------
+    # --- what a system gives ---------------------------------------------------------------------
 
     @abstractmethod
     def session(self) -> SqlSession:
@@ -147,7 +144,7 @@ class SqlDestination(Destination):
         """Return where a source column lands in a new table."""
         return self.dialect.landing(field)
 
-    # --- reading ------------------------------------------------------------------------------------
+    # --- reading ---------------------------------------------------------------------------------
 
     def records(self, target: Table | None) -> list[LedgerRecord]:
         """Return the ledger of one target, or of all, by version."""
@@ -192,7 +189,7 @@ class SqlDestination(Destination):
         finally:
             session.close()
 
-    # --- publishing -----------------------------------------------------------------------------------
+    # --- publishing ------------------------------------------------------------------------------
 
     def commit(self, publish: Publish, rows: StagedRows | None, emit: Emit) -> Commit:
         """Carry out ``publish`` in one transaction; see :meth:`Destination.commit`."""
@@ -323,12 +320,12 @@ class SqlDestination(Destination):
     def _steps(
         self, publish: Publish, session: SqlSession, existing: tuple[Column, ...] | None
     ) -> Iterator[Step]:
-        """Yield the statements of the actions, lazily: a swap looks at the catalogue at its turn."""
+        """Yield the actions' statements, lazily: a swap looks at the catalogue at its turn."""
         target = Table(publish.target_schema, publish.target_table)
         columns = tuple(c for n in publish.staged_columns for c in existing or () if c.name == n)
         if existing is not None and "replace_with_staged" in publish.action_kinds:
             yield LookForRows(target)
-        waits = next((a for a in publish.actions if isinstance(a, DeleteMatching)), None)
+        waits = "delete_matching" in publish.action_kinds
         temp = Table("", temp_name("stage", publish.record.load_id))
         for action in publish.actions:
             match action:
@@ -336,36 +333,52 @@ class SqlDestination(Destination):
                     yield Sql(self.create_table(target, wanted))
                     columns = wanted
                 case DeleteWindow(window=text):
-                    window = Window.from_json(text)
-                    yield self._delete_window(target, window)
+                    yield self._delete_window(target, Window.from_json(text))
                 case DeleteMatching(columns=keys):
                     yield Sql(self.create_temp(temp, columns))
                     yield Ingest(temp, columns)
                     yield Sql(self._delete_matching(target, temp, keys), count="removed")
-                case AppendStaged() if waits is not None:
-                    names = self.dialect.columns([c.name for c in columns])
-                    yield Sql(
-                        f"INSERT INTO {self.dialect.table(target)} ({names})"
-                        f" SELECT {names} FROM {self.dialect.table(temp)}",
-                        count="inserted",
-                    )
-                    yield Sql(f"DROP TABLE {self.dialect.table(temp)}")
                 case AppendStaged():
-                    yield Ingest(target, columns, count="inserted")
-                case ReplaceWithStaged(how="in_place"):
-                    yield Sql(f"DELETE FROM {self.dialect.table(target)}", count="removed")
-                    yield Ingest(target, columns, count="inserted")
-                case ReplaceWithStaged(columns=wanted):
-                    new = Table(target.schema, temp_name("new", publish.record.load_id))
-                    yield Sql(self.create_table(new, wanted))
-                    staged = tuple(c for n in publish.staged_columns for c in wanted if c.name == n)
-                    yield Ingest(new, staged, count="inserted")
-                    for statement in self.swap(session, target, new, wanted):
-                        yield Sql(statement)
+                    yield from self._append(target, temp if waits else None, columns)
+                case ReplaceWithStaged():
+                    yield from self._replace(action, publish, session, columns)
                 case Guard():
                     yield action
                 case RecordLoad():
                     return
+
+    def _append(
+        self, target: Table, temp: Table | None, columns: tuple[Column, ...]
+    ) -> Iterator[Step]:
+        if temp is None:
+            yield Ingest(target, columns, count="inserted")
+            return
+        names = self.dialect.columns([c.name for c in columns])
+        yield Sql(
+            f"INSERT INTO {self.dialect.table(target)} ({names})"
+            f" SELECT {names} FROM {self.dialect.table(temp)}",
+            count="inserted",
+        )
+        yield Sql(f"DROP TABLE {self.dialect.table(temp)}")
+
+    def _replace(
+        self,
+        action: ReplaceWithStaged,
+        publish: Publish,
+        session: SqlSession,
+        columns: tuple[Column, ...],
+    ) -> Iterator[Step]:
+        target = Table(publish.target_schema, publish.target_table)
+        if action.how == "in_place":
+            yield Sql(f"DELETE FROM {self.dialect.table(target)}", count="removed")
+            yield Ingest(target, columns, count="inserted")
+            return
+        new = Table(target.schema, temp_name("new", publish.record.load_id))
+        staged = [c for n in publish.staged_columns for c in action.columns if c.name == n]
+        yield Sql(self.create_table(new, action.columns))
+        yield Ingest(new, tuple(staged), count="inserted")
+        for statement in self.swap(session, target, new, action.columns):
+            yield Sql(statement)
 
     def create_table(self, table: Table, columns: tuple[Column, ...]) -> str:
         """Return the DDL of a new table."""
@@ -440,7 +453,7 @@ class SqlDestination(Destination):
             f"the commit failed: {explained.message}", retry="step", command="conduit run"
         ) from error
 
-    # --- cleaning -------------------------------------------------------------------------------------
+    # --- cleaning --------------------------------------------------------------------------------
 
     def clean(self, older_than: timedelta, *, dry_run: bool) -> list[CleanItem]:
         """Remove ledger records older than ``older_than`` that no later plan needs."""
@@ -508,97 +521,3 @@ def _scalar(session: SqlSession, sql: str) -> int:
 def temp_name(role: str, load_id: str) -> str:
     """Return the name of a private relation of a load: short, lower case, unlikely to be taken."""
     return f"_conduit_{role}_{hashlib.sha256(load_id.encode()).hexdigest()[:12]}"
-
-
-def find_load(chain: list[LedgerRecord], record: LedgerRecord) -> LedgerRecord | None:
-    """Return the chain's record of the same load, or of the same request under the same key."""
-    for known in chain:
-        if known.load_id == record.load_id:
-            return known
-        if record.request_key and known.request_key == record.request_key:
-            if known.request == record.request:
-                return known
-            raise StateError(
-                f"request key {record.request_key!r} was used for another request"
-                f" ({known.request}); keys are unique per target",
-                command="conduit runs",
-            )
-    return None
-
-
-def check_requirements(
-    publish: Publish, chain: list[LedgerRecord], existing: tuple[Column, ...] | None
-) -> None:
-    """Check what the plan relied on, under the lock.
-
-    Raises:
-        ConcurrentLoadError: another load was published, or the table was altered, since the plan.
-        StateError: the target belongs to another stream.
-    """
-    last = newest(chain)
-    for requirement in publish.requirements:
-        match requirement:
-            case OwnedBy(pipeline=pipeline, stream=stream):
-                if last is not None and (last.pipeline, last.stream) != (pipeline, stream):
-                    raise owned_by_another(last, f"{publish.target_schema}.{publish.target_table}")
-            case NoNewerRecord(version=version):
-                newer = [r for r in chain if r.version > version and not r.is_given]
-                if newer:
-                    raise _overtaken(newer[-1])
-            case NoOverlappingRecord(version=version, window=text):
-                window = Window.from_json(text)
-                for r in chain:
-                    if r.version > version and touches(r, window):
-                        raise _overtaken(r)
-            case TargetIs(columns=columns):
-                now = None if existing is None else tuple(c.name for c in existing)
-                if now != columns:
-                    raise ConcurrentLoadError(
-                        f"the target changed since the plan: columns were {columns}, are {now}",
-                        command="conduit plan",
-                    )
-
-
-def touches(record: LedgerRecord, window: Window) -> bool:
-    """Say whether a record may share rows with a given window; a watermark's always may."""
-    return not record.is_given or Window.from_json(record.load_window).overlaps(window)
-
-
-def _overtaken(record: LedgerRecord) -> ConcurrentLoadError:
-    return ConcurrentLoadError(
-        f"load {record.load_id} of the same target was published meanwhile (version"
-        f" {record.version}); this load was rolled back",
-        command="conduit run",
-    )
-
-
-def owned_by_another(record: LedgerRecord, target: str) -> StateError:
-    """Return the error for a target whose chain another stream has claimed."""
-    return StateError(
-        f"{target} belongs to stream {record.stream!r} of pipeline {record.pipeline!r}; to take"
-        " it over on purpose: `conduit state adopt`",
-        command="conduit state adopt",
-    )
-
-
-def removable(records: list[LedgerRecord], border: datetime) -> list[LedgerRecord]:
-    """Return the records that may go: old, and neither a chain's newest nor its watermark's.
-
-    Records that remember files (an append of files) and given windows stay: later plans ask them.
-    """
-    newest_of: dict[tuple[str, str], int] = {}
-    mark_of: dict[tuple[str, str], int] = {}
-    for record in records:
-        key = (record.target_schema, record.target_table)
-        newest_of[key] = max(newest_of.get(key, 0), record.version)
-        if not record.is_given:
-            mark_of[key] = max(mark_of.get(key, 0), record.version)
-    return [
-        r
-        for r in records
-        if r.published_at < border
-        and r.version != newest_of[(r.target_schema, r.target_table)]
-        and r.version != mark_of.get((r.target_schema, r.target_table))
-        and not r.is_given
-        and '"files":' not in r.load_window
-    ]

@@ -72,9 +72,9 @@ class LedgerSql:
             f"{q('first_seen_at')} {self.types.timestamptz} NOT NULL",
         )
         return [
-            f"CREATE TABLE IF NOT EXISTS {self.dialect.table(self.table(LEDGER))} ({', '.join(lines)})",
-            f"CREATE TABLE IF NOT EXISTS {self.dialect.table(self.table(SCHEMAS))}"
-            f" ({', '.join(schemas)})",
+            f"CREATE TABLE IF NOT EXISTS {self.dialect.table(self.table(name))}"
+            f" ({', '.join(parts)})"
+            for name, parts in ((LEDGER, tuple(lines)), (SCHEMAS, schemas))
         ]
 
     def select(self, where: tuple[str, ...] = ()) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Quote = Callable[[str], str]
 Param = Callable[[int, "pa.Scalar[pa.DataType]"], str]

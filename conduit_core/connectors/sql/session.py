@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import TypeAlias
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, TypeAlias
 
 from conduit_core.connectors.publish import Column
 from conduit_core.types.dialect import Table
 
-Value: TypeAlias = "str | int | float | bool | datetime | None | pa.Scalar[pa.DataType]"
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Value: TypeAlias = "str | int | float | bool | datetime | pa.Scalar[pa.DataType] | None"
 Row = tuple[object, ...]
 
 
