@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from conduit_core import errors
 from conduit_core.connectors.publish import Publish
-from conduit_core.errors import Retry
+from conduit_core.errors import ConduitError, Retry
 from conduit_core.state.ledger import Counts, LedgerRecord
 
 Guarantee = Literal["exactly-once", "effectively-once (idempotent by key)", "at-least-once"]
@@ -110,6 +111,29 @@ class StreamFailure(_Data):
     exit_code: int
     retry: Retry
     lines: tuple[str, ...]
+    _error: ConduitError | None = PrivateAttr(default=None)
+
+    @classmethod
+    def of(cls, stream: str, error: ConduitError) -> Self:
+        """Describe an error whose place is filled in; the error itself stays in this process."""
+        failure = cls(
+            stream=stream,
+            error=type(error).__name__,
+            exit_code=error.exit_code,
+            retry=error.retry,
+            lines=tuple(error.lines()),
+        )
+        failure._error = error
+        return failure
+
+    def to_error(self) -> ConduitError:
+        """Return the error as it was raised, or rebuilt from its lines in another process."""
+        if self._error is not None:
+            return self._error
+        kind = getattr(errors, self.error, ConduitError)
+        what, state, _, command = self.lines
+        error: ConduitError = kind(what, state=state, retry=self.retry, command=command)
+        return error
 
 
 class RunResult(_Data):

@@ -194,13 +194,7 @@ class _Crew:
             stream=stream.name,
             command=f"conduit plan{file} --stream {stream.name}",
         )
-        self.failures[stream.name] = StreamFailure(
-            stream=stream.name,
-            error=type(error).__name__,
-            exit_code=error.exit_code,
-            retry=error.retry,
-            lines=tuple(error.lines()),
-        )
+        self.failures[stream.name] = StreamFailure.of(stream.name, error)
         self._runtime.emit(
             StreamFailed(
                 pipeline=self._pipeline.name,
@@ -222,13 +216,5 @@ def raise_for_failures(result: RunResult) -> None:
     """
     if result.failures:
         names = ", ".join(f.stream for f in result.failures)
-        errors = tuple(_as_error(f) for f in result.failures)
+        errors = tuple(f.to_error() for f in result.failures)
         raise LoadFailedError(f"failed: {names}", errors=errors)
-
-
-def _as_error(failure: StreamFailure) -> ConduitError:
-    from conduit_core import errors
-
-    kind = getattr(errors, failure.error, ConduitError)
-    what, state, _, command = failure.lines
-    return kind(what, state=state, retry=failure.retry, command=command)
