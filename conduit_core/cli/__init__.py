@@ -1,0 +1,22 @@
+"""The ``conduit`` command. Importing this imports nothing heavy: ``conduit --help`` is quick."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+INTERRUPTED = 130
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        args: what stands behind ``conduit``; default the process's own arguments.
+    """
+    try:
+        from conduit_core.cli.app import dispatch
+
+        return dispatch(list(sys.argv[1:] if args is None else args))
+    except KeyboardInterrupt:  # before a command has begun
+        return INTERRUPTED

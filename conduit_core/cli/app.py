@@ -1,0 +1,192 @@
+"""Parses a command line with typer, runs what it names, and turns its end into output and a code."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import typer
+
+from conduit_core.cli import INTERRUPTED, options
+from conduit_core.cli.commands import commands
+from conduit_core.cli.options import Common, LogFormat
+from conduit_core.cli.screen import Answer, Screen, error_document, print_document
+from conduit_core.cli.session import Session
+from conduit_core.errors import ConduitError, ConfigError
+
+# typer has carried its own copy of click since 0.2x; its public names lead to either one's root.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A parsed command line: what to run once parsing is done, outside of typer's own handling."""
+
+    function: Callable[..., Answer]
+    arguments: dict[str, Any]
+    common: Common
+
+
+def dispatch(args: list[str]) -> int:
+    """Parse and run one command; write its answer and its errors; return the exit code."""
+    session = Session(Common.guess(args))
+    try:
+        parsed = _app()(args=args or ["--help"], prog_name="conduit", standalone_mode=False)
+    except _UsageError as error:
+        with session.stderr():
+            return _failed(session, _usage(error, args))
+    except typer.Abort:
+        return INTERRUPTED
+    if not isinstance(parsed, _Call):  # --help and the like have written their text
+        return parsed if isinstance(parsed, int) else 0
+    session = Session(parsed.common)
+    with session.stderr():
+        try:
+            return _end(session, parsed.function(session, **parsed.arguments))
+        except KeyboardInterrupt:
+            return _end(session, _interrupted())
+        except ConduitError as error:
+            return _failed(session, error)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except Exception as error:  # noqa: BLE001 - the last resort of a command line
+            return _failed(session, _bug(error, args))
+
+
+def _app() -> typer.Typer:
+    # Without rich's markup: help needs no rich then, which would double its time.
+    settings: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False}
+    app = typer.Typer(help="Load tables and files, exactly once.", **settings)
+
+    @app.callback(invoke_without_command=True)
+    def _root(
+        version: bool = typer.Option(False, "--version", help="Print the version."),  # noqa: FBT001, FBT003
+    ) -> None:
+        if version:
+            from conduit_core import __version__
+
+            sys.stdout.write(f"conduit {__version__}\n")
+            raise typer.Exit
+
+    groups = {"": app}
+    for name, function in commands().items():
+        group, _, last = name.rpartition(" ")
+        if group not in groups:
+            groups[group] = typer.Typer(**settings)
+            app.add_typer(groups[group], name=group, help=_GROUPS[group])
+        groups[group].command(last)(_command(function))
+    return app
+
+
+_GROUPS = {
+    "state": "Look at and mend watermarks, in the destination's ledger.",
+    "runs": "What was published, from the destination's ledger.",
+    "schema": "What a stream's columns are, and where they land.",
+}
+
+
+def _command(function: Callable[..., Answer]) -> Callable[..., _Call]:
+    """Return what typer parses for: the function's own options and the common ones."""
+
+    @wraps(function)
+    def parse(
+        *, json: bool, log_format: LogFormat, debug: bool, **arguments: Any  # noqa: ANN401
+    ) -> _Call:
+        return _Call(function, arguments, Common(json, log_format, debug))
+
+    own = inspect.signature(function, eval_str=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    common = [
+        inspect.Parameter("json", kind, default=False, annotation=options.Json),
+        inspect.Parameter(
+            "log_format", kind, default=LogFormat.text, annotation=options.LogFormatOption
+        ),
+        inspect.Parameter("debug", kind, default=False, annotation=options.Debug),
+    ]
+    parameters = [p for p in own.parameters.values() if p.name != "session"] + common
+    parameters = [p.replace(kind=kind) for p in parameters]
+    parse.__dict__["__signature__"] = own.replace(parameters=parameters)
+    parse.__annotations__ = {p.name: p.annotation for p in parameters}
+    del parse.__dict__["__wrapped__"]
+    return parse
+
+
+def _end(session: Session, answer: Answer) -> int:
+    """Write an answer, then its errors, so that these are the last lines of a log."""
+    if session.common.json:
+        document = dict(answer.document)
+        if answer.errors:
+            document["error"] = error_document(answer.errors[0], answer.exit_code)
+        print_document(document, session.redact)
+    else:
+        answer.show(Screen(session.redact))
+    sys.stdout.flush()
+    for error in answer.errors:
+        _tell(session, error)
+    if answer.interrupted:
+        session.tell(answer.interrupted, event="interrupted", facts={"exit_code": INTERRUPTED})
+    return answer.exit_code
+
+
+def _failed(session: Session, error: ConduitError) -> int:
+    if session.common.json:
+        print_document({"error": error_document(error)}, session.redact)
+    sys.stdout.flush()
+    _tell(session, error)
+    return error.exit_code
+
+
+def _tell(session: Session, error: ConduitError) -> None:
+    facts = {k: v for k, v in error_document(error).items() if k not in {"lines", "message"}}
+    facts["error"] = facts.pop("class")
+    lines = error.lines()
+    if session.common.debug:
+        import traceback
+
+        cause: BaseException = (error.__cause__ if isinstance(error, _BugError) else None) or error
+        trace = "".join(traceback.format_exception(cause)).rstrip()
+        session.tell((trace,), event="traceback", facts={})
+    session.tell(tuple(lines), event="failed", facts=facts)
+
+
+class _BugError(ConduitError):
+    """Something that nobody raised on purpose."""
+
+    def lines(self) -> list[str]:
+        """Return the four lines; whether a retry helps isn't known."""
+        what, _, _, command = super().lines()
+        return [
+            what,
+            "what was published before this is in the ledger: `conduit runs` lists it",
+            "this is a bug in Conduit Core: please report it with what --debug shows",
+            command,
+        ]
+
+
+def _bug(error: Exception, args: Sequence[str]) -> _BugError:
+    text = " ".join(str(error).split()) or "no message"
+    command = shlex.join(["conduit", *args, *([] if "--debug" in args else ["--debug"])])
+    bug = _BugError(f"unexpected {type(error).__name__}: {text}", command=command)
+    bug.__cause__ = error
+    return bug
+
+
+def _usage(error: Exception, args: Sequence[str]) -> ConfigError:
+    say = getattr(error, "format_message", None)
+    text = str(say()) if callable(say) else str(error)
+    context = getattr(error, "ctx", None)
+    path = str(context.command_path) if context is not None else "conduit"
+    return ConfigError(f"{path}: {text}", command=f"{path} --help")
+
+
+def _interrupted() -> Answer:
+    text = "interrupted: nothing was changed"
+    return Answer({"interrupted": True, "exit_code": INTERRUPTED}, exit_code=INTERRUPTED,
+                  interrupted=(text,))

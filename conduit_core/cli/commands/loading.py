@@ -1,0 +1,265 @@
+"""``conduit plan`` and ``conduit run``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from conduit_core.cli import options
+from conduit_core.cli.screen import Answer, Screen
+from conduit_core.cli.session import Session
+from conduit_core.observe import words
+
+if TYPE_CHECKING:
+    from conduit_core.cli.planning import Planned
+    from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest, RunResult
+    from conduit_core.engine.pipeline import Pipeline
+
+
+def plan(
+    session: Session,
+    file: options.File = options.DEFAULT_FILE,
+    stream: options.Streams = None,
+    from_: options.From = None,
+    to: options.To = None,
+    full_refresh: options.FullRefresh = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the statements that publish will carry out.")
+    ] = False,
+) -> Answer:
+    """Show what a run would do: windows, rows, DDL, guarantee. Changes nothing."""
+    from conduit_core.engine.model import RunRequest
+
+    pipeline = session.pipeline(file)
+    request = RunRequest(window_from=from_, window_to=to, full_refresh=full_refresh)
+    return _planned(pipeline, stream, request, sql=sql)
+
+
+def run(
+    session: Session,
+    file: options.File = options.DEFAULT_FILE,
+    stream: options.Streams = None,
+    from_: options.From = None,
+    to: options.To = None,
+    full_refresh: options.FullRefresh = False,
+    reload: options.Reload = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Plan only; change nothing.")
+    ] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, max=64, help="How many streams load side by side.")
+    ] = 1,
+    request_key: options.RequestKey = None,
+    allow_empty: options.AllowEmpty = False,
+) -> Answer:
+    """Load the pipeline's streams, each published in one transaction. Run again: only what is new."""
+    from conduit_core.engine.model import RunRequest
+    from conduit_core.engine.run import RunInterrupted
+    from conduit_core.engine.run import run as run_pipeline
+
+    pipeline = session.pipeline(file)
+    request = RunRequest(
+        window_from=from_,
+        window_to=to,
+        full_refresh=full_refresh,
+        reload=reload,
+        request_key=request_key,
+        allow_empty=allow_empty,
+        runner=_runner(),
+    )
+    if dry_run:
+        return _planned(pipeline, stream, request, sql=False)
+    _silence_retries()
+    with session.listeners() as listeners:
+        try:
+            result = run_pipeline(
+                pipeline,
+                tuple(stream) if stream else None,
+                request=request,
+                jobs=jobs,
+                listeners=listeners,
+            )
+        except RunInterrupted as interrupted:
+            result = interrupted.result
+    return _ran(pipeline, result)
+
+
+def _runner() -> str:
+    """Return who runs, for the ledger: no secrets, and nothing that must be there."""
+    import getpass
+    import os
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = str(os.getuid())
+    facts = {"runner": "cli", "host": socket.gethostname(), "pid": os.getpid(), "user": user}
+    return json.dumps(facts)
+
+
+def _silence_retries() -> None:
+    """Keep stamina from logging retries by itself: they are events of ours."""
+    import stamina.instrumentation
+
+    stamina.instrumentation.set_on_retry_hooks([])
+
+
+# --- plan -----------------------------------------------------------------------------------------
+
+
+def _planned(
+    pipeline: Pipeline, streams: list[str] | None, request: RunRequest, *, sql: bool
+) -> Answer:
+    from conduit_core.cli.planning import plan_each
+
+    planned = plan_each(pipeline, tuple(streams) if streams else None, request, sql=sql)
+
+    def show(screen: Screen) -> None:
+        for plan, statements in planned.plans:
+            _show_sql(screen, plan, statements) if sql else _show_plan(screen, plan)
+
+    return Answer(
+        _plan_document(pipeline, planned, sql=sql),
+        show,
+        exit_code=planned.errors[0].exit_code if planned.errors else 0,
+        errors=planned.errors,
+    )
+
+
+def _plan_document(pipeline: Pipeline, planned: Planned, *, sql: bool) -> dict[str, object]:
+    plans = []
+    for plan, statements in planned.plans:
+        item = plan.model_dump(mode="json")
+        if sql:
+            item["sql"] = statements
+        plans.append(item)
+    return {"pipeline": pipeline.name, "plans": plans}
+
+
+def _show_sql(screen: Screen, plan: LoadPlan, statements: list[str]) -> None:
+    screen.line(f"-- {plan.stream} -> {plan.target_schema}.{plan.target_table}")
+    if plan.empty:
+        screen.line("-- nothing to read, nothing to publish")
+    else:
+        for statement in statements:
+            screen.line(statement.rstrip().removesuffix(";") + ";")
+    screen.line()
+
+
+def _show_plan(screen: Screen, plan: LoadPlan) -> None:
+    target = f"{plan.target_schema}.{plan.target_table}".removeprefix(".")
+    screen.line(f"{plan.stream} -> {target}")
+    facts = [("mode", f"{plan.mode}, {plan.guarantee}")]
+    if plan.replayed is not None:
+        facts.append(("loaded", f"before, as version {plan.replayed.version}: nothing to do"))
+    elif plan.empty:
+        facts.append(("window", "nothing to read"))
+    else:
+        facts.append(("window", plan.window_text))
+        if plan.rows_estimate is not None:
+            facts.append(("rows", f"about {words.count(plan.rows_estimate)}"))
+    if plan.watermark_text:
+        facts.append(("watermark", plan.watermark_text + ("" if plan.empty else " afterwards")))
+    if not plan.empty:
+        facts += _ddl(plan)
+    facts += [("note", note) for note in plan.notes]
+    for name, text in facts:
+        screen.line(f"  {name:<10} {text}")
+    screen.line()
+
+
+def _ddl(plan: LoadPlan) -> list[tuple[str, str]]:
+    """Return what publish makes, from its actions."""
+    from conduit_core.connectors.publish import CreateTable, ReplaceWithStaged
+
+    facts = []
+    for action in plan.publish.actions:
+        if isinstance(action, CreateTable):
+            what = "creates"
+        elif isinstance(action, ReplaceWithStaged):
+            what = "swaps" if action.how == "swap" else "rewrites"
+        else:
+            continue
+        columns = ", ".join(
+            f"{c.name} {c.ddl}{'' if c.nullable else ' NOT NULL'}" for c in action.columns
+        )
+        facts.append((what, f"({columns})"))
+    return facts
+
+
+# --- run ------------------------------------------------------------------------------------------
+
+
+def _ran(pipeline: Pipeline, result: RunResult) -> Answer:
+    document = result.model_dump(mode="json")
+    document["exit_code"] = result.exit_code
+    for item, load in zip(document["results"], result.results, strict=True):
+        item["rows_per_second"] = round(load.rows_per_second, 1)
+    return Answer(
+        document,
+        lambda screen: _show_results(screen, result),
+        exit_code=result.exit_code,
+        errors=() if result.interrupted else tuple(f.to_error() for f in result.failures),
+        interrupted=_interrupted(pipeline, result) if result.interrupted else (),
+    )
+
+
+_HEADINGS = (
+    ("stream", "left"),
+    ("outcome", "left"),
+    ("rows", "right"),
+    ("bytes", "right"),
+    ("rows/s", "right"),
+    ("watermark", "left"),
+    ("load id", "left"),
+    ("guarantee", "left"),
+)
+
+
+def _show_results(screen: Screen, result: RunResult) -> None:
+    rows = [_row(load) for load in result.results]
+    rows += [
+        (f.stream, "interrupted" if f.exit_code == 130 else f"failed: {f.error}", *[""] * 6)
+        for f in result.failures
+    ]
+    rows += [(name, "not started", *[""] * 6) for name in result.not_started]
+    screen.table(_HEADINGS, rows)
+
+
+def _row(load: LoadResult) -> tuple[str, ...]:
+    fresh = load.outcome == "published"
+    return (
+        load.stream,
+        {"empty": "nothing new", "replayed": "loaded before"}.get(load.outcome, load.outcome),
+        words.count(load.counts.read),
+        words.size(load.bytes_read) if fresh else "",
+        f"{load.rows_per_second:,.0f}" if fresh else "",
+        load.watermark or "",
+        load.load_id or "",
+        load.guarantee,
+    )
+
+
+def _interrupted(pipeline: Pipeline, result: RunResult) -> tuple[str, ...]:
+    """Return what Ctrl-C left behind: published, rolled back, never begun; how to go on."""
+
+    def listed(names: list[str]) -> str:
+        return ", ".join(names) or "nothing"
+
+    published = [r.stream for r in result.results if r.outcome == "published"]
+    unchanged = [r.stream for r in result.results if r.outcome != "published"]
+    rolled_back = [f.stream for f in result.failures]
+    parts = [f"published: {listed(published)}"]
+    if unchanged:
+        parts.append(f"nothing new: {listed(unchanged)}")
+    if rolled_back or result.not_started:
+        parts.append(f"not published: {listed([*rolled_back, *result.not_started])}")
+    return (
+        f"{pipeline.name}: interrupted",
+        "; ".join(parts),
+        "run it again: it goes on from here",
+        f"conduit run {pipeline.file}".rstrip(),
+    )

@@ -1,0 +1,101 @@
+"""What a command answers: a document for programs, and the same for people, on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from conduit_core.errors import ConduitError
+
+_PIPED_WIDTH = 4000
+"""Columns where no terminal limits them: tables take what they need."""
+
+Column = tuple[str, str]
+"""A heading and ``left`` or ``right``."""
+
+
+@dataclass(slots=True)
+class Screen:
+    """Stdout for people: lines and tables, masked before they are written."""
+
+    redact: Callable[[str], str]
+
+    def line(self, text: str = "") -> None:
+        """Write one line."""
+        sys.stdout.write(self.redact(text) + "\n")
+
+    def table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+        """Write a table; nothing where there are no rows."""
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        if not rows:
+            return
+        console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+        if not console.is_terminal:
+            console.width = _PIPED_WIDTH
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        for heading, side in columns:
+            table.add_column(heading, justify="right" if side == "right" else "left")
+        for row in rows:
+            table.add_row(*(Text(self.redact(cell)) for cell in row))
+        with console.capture() as captured:
+            console.print(table)
+        text = "\n".join(line.rstrip() for line in captured.get().split("\n"))
+        sys.stdout.write(text)
+
+
+def _nothing(screen: Screen) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A command's outcome.
+
+    Args:
+        document: plain JSON data, printed whole with ``--json``.
+        show: writes the same for people.
+        exit_code: the process's.
+        errors: told on stderr after the answer, four lines each.
+        interrupted: Ctrl-C ended it: what was and wasn't published, told on stderr.
+    """
+
+    document: Mapping[str, object]
+    show: Callable[[Screen], None] = _nothing
+    exit_code: int = 0
+    errors: tuple[ConduitError, ...] = field(default=())
+    interrupted: tuple[str, ...] = ()
+
+
+def error_document(error: ConduitError, exit_code: int | None = None) -> dict[str, object]:
+    """Return an error as plain data: class, exit code, where, and its four lines."""
+    return {
+        "class": type(error).__name__,
+        "message": error.message,
+        "exit_code": error.exit_code if exit_code is None else exit_code,
+        "pipeline": error.pipeline,
+        "stream": error.stream,
+        "connector": error.connector,
+        "retry": error.retry,
+        "state": error.lines()[1],
+        "command": error.lines()[3],
+        "lines": error.lines(),
+    }
+
+
+def print_document(document: Mapping[str, object], redact: Callable[[str], str]) -> None:
+    """Write the one JSON document of ``--json`` to stdout."""
+    from conduit_core.observe.jsonlog import redacted
+
+    text = json.dumps(redacted(document, redact), indent=2, ensure_ascii=False, default=str)
+    try:
+        sys.stdout.write(text + "\n")
+    except UnicodeEncodeError:
+        sys.stdout.write(json.dumps(json.loads(text), indent=2) + "\n")

@@ -1,0 +1,127 @@
+"""One command's surroundings: its common options, stderr in the wanted form, and the secrets read."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from conduit_core.cli.options import Common, LogFormat
+from conduit_core.cli.redact import Redactor
+from conduit_core.errors import ConduitError, ConfigError
+
+if TYPE_CHECKING:
+    from conduit_core.engine.pipeline import Pipeline
+    from conduit_core.events import Listener
+    from conduit_core.observe.jsonlog import JsonLog
+
+LISTENERS = "CONDUIT_LISTENERS"
+"""More listeners for ``conduit run``: ``module:factory``, separated by commas."""
+
+
+class Session:
+    """What a command asks for a pipeline and for listeners, and what tells its errors.
+
+    Args:
+        common: the options of every command.
+    """
+
+    def __init__(self, common: Common) -> None:
+        self.common = common
+        self.redact = Redactor()
+        self._log: JsonLog | None = None
+
+    def pipeline(self, file: str) -> Pipeline:
+        """Read a pipeline file, and remember its secrets so that nothing shows them.
+
+        Raises:
+            ConfigError: it is missing or wrong.
+        """
+        from conduit_core.engine.pipeline import Pipeline
+        from conduit_core.spec import FileConnections, resolve_connections
+
+        pipeline = Pipeline.from_file(file)
+        self.redact.learn((pipeline.loaded.spec.source, pipeline.loaded.spec.destination))
+        try:
+            named = resolve_connections(pipeline.loaded, FileConnections())
+        except ConduitError:
+            return pipeline  # whoever opens the pipeline raises it again
+        self.redact.learn((named.spec.source, named.spec.destination))
+        return pipeline
+
+    @contextmanager
+    def stderr(self) -> Iterator[None]:
+        """Write stderr in the wanted form until the block ends."""
+        if self.common.log_format is not LogFormat.json:
+            yield
+            return
+        from conduit_core.observe.jsonlog import JsonLog, route_everything
+
+        self._log = JsonLog(sys.stderr, redact=self.redact, debug=self.common.debug)
+        with route_everything(self._log):
+            yield
+
+    @contextmanager
+    def listeners(self) -> Iterator[tuple[Listener, ...]]:
+        """Open the listeners of a run: one that shows it, and those that the environment names.
+
+        Raises:
+            ConfigError: ``CONDUIT_LISTENERS`` names something that isn't a listener's factory.
+        """
+        named = listeners_from_environment(os.environ.get(LISTENERS, ""))
+        with ExitStack() as stack:
+            if self._log is not None:
+                yield (self._log, *named)
+            elif sys.stderr.isatty():
+                from rich.console import Console
+
+                from conduit_core.observe.progress import LiveProgress
+
+                live = stack.enter_context(LiveProgress(Console(stderr=True)))
+                yield (live, *named)
+            else:
+                from conduit_core.observe.lines import PlainLines
+
+                yield (PlainLines(self._write, debug=self.common.debug), *named)
+
+    def tell(self, lines: tuple[str, ...], *, event: str, facts: dict[str, object]) -> None:
+        """Write lines to stderr: as they are, or as one record of the log."""
+        if self._log is not None:
+            self._log.write("error", event, lines[0], {**facts, "lines": lines})
+            return
+        for line in lines:
+            self._write(line)
+
+    def _write(self, line: str) -> None:
+        sys.stderr.write(self.redact(line) + "\n")
+        sys.stderr.flush()
+
+
+def listeners_from_environment(text: str) -> tuple[Listener, ...]:
+    """Call each ``module:factory`` in a comma list, and return the listeners they make.
+
+    Raises:
+        ConfigError: one can't be imported or called, or makes nothing that can be called.
+    """
+    return tuple(_listener(item.strip()) for item in text.split(",") if item.strip())
+
+
+def _listener(item: str) -> Listener:
+    module, colon, name = item.partition(":")
+    try:
+        if not colon:
+            raise ValueError("write module:factory")
+        listener: Listener = getattr(importlib.import_module(module), name)()
+    except Exception as error:  # whatever a factory raises, the variable is to blame
+        raise ConfigError(
+            f"{LISTENERS}: {item!r} makes no listener: {error}", command="conduit run --help"
+        ) from error
+    if not callable(listener):
+        raise ConfigError(
+            f"{LISTENERS}: {item!r} makes {type(listener).__name__}, which can't be called",
+            command="conduit run --help",
+        )
+    return listener

@@ -1,0 +1,148 @@
+"""Live progress on a terminal: a row per stream with rows, bytes, rows/s and the time left."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn
+from rich.text import Text
+
+from conduit_core.events import (
+    CommitStarted,
+    Event,
+    Notice,
+    PlanReady,
+    Retrying,
+    RunFinished,
+    RunStarted,
+    StreamFailed,
+    StreamFinished,
+    StreamStarted,
+)
+from conduit_core.observe import words
+from conduit_core.observe.tally import StreamTally, Tally
+
+_DONE = {"published": "published", "empty": "nothing new", "replayed": "loaded before"}
+
+
+class LiveProgress:
+    """A listener that draws; use it as a context manager so that the terminal is given back.
+
+    Example::
+
+        with LiveProgress(Console(stderr=True)) as progress:
+            run(pipeline, listeners=(progress,))
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[rows]}", justify="right", markup=False),
+            TextColumn("{task.fields[size]}", justify="right", markup=False),
+            TextColumn("{task.fields[rate]}", justify="right", markup=False),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=console,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._tally = Tally()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Draw what the event changes."""
+        tally = self._tally.add(event)
+        match event:
+            case RunStarted():
+                for name in event.streams:
+                    self._tasks[name] = self._progress.add_task(
+                        name, total=None, start=False, rows="", size="", rate="", note="waiting"
+                    )
+            case StreamStarted():
+                self._note(event.stream, "planning", start=True)
+            case PlanReady():
+                self._note(event.stream, "", total=event.rows_estimate or None)
+            case CommitStarted():
+                self._note(event.stream, "committing")
+            case StreamFinished():
+                self._finished(event, tally)
+            case StreamFailed():
+                self._note(event.stream, f"failed: {event.error}")
+                self._stop(event.stream)
+            case Retrying():
+                self._say(event, words.message(event))
+                self._note(event.stream, f"retry {event.attempt} in {event.wait_seconds:.0f} s")
+            case Notice():
+                self._say(event, event.message)
+            case RunFinished():
+                self._progress.refresh()
+            case _:
+                if tally is not None and event.name == "batch_written":
+                    self._draw(event.stream, tally)
+
+    def _say(self, event: Event, text: str) -> None:
+        self._progress.console.print(Text(f"{event.stream or event.pipeline}: {text}"))
+
+    def _task(self, stream: str) -> Task | None:
+        wanted = self._tasks.get(stream)
+        return next((t for t in self._progress.tasks if t.id == wanted), None)
+
+    def _note(
+        self, stream: str, note: str, *, total: int | None = None, start: bool = False
+    ) -> None:
+        task = self._task(stream)
+        if task is None:
+            return
+        if start:
+            self._progress.start_task(task.id)
+        if total is not None:
+            self._progress.update(task.id, total=total, note=note)
+        else:
+            self._progress.update(task.id, note=note)
+
+    def _stop(self, stream: str) -> None:
+        task = self._task(stream)
+        if task is not None:
+            if task.total is None:
+                self._progress.update(task.id, total=1, completed=0)
+            self._progress.stop_task(task.id)
+
+    def _draw(self, stream: str, tally: StreamTally) -> None:
+        task = self._task(stream)
+        if task is None:
+            return
+        left = tally.seconds_left
+        self._progress.update(
+            task.id,
+            completed=tally.rows,
+            rows=f"{words.count(tally.rows)} rows",
+            size=words.size(tally.bytes),
+            rate=words.rate(tally.rows, tally.seconds),
+            note="" if left is None else f"{words.duration(left)} left",
+        )
+
+    def _finished(self, event: StreamFinished, tally: StreamTally | None) -> None:
+        task = self._task(event.stream)
+        if task is None:
+            return
+        if tally is not None and event.outcome == "published":
+            self._draw(event.stream, tally)
+        done = max(event.rows_read, 1)
+        self._progress.update(
+            task.id, total=done, completed=done, note=_DONE.get(event.outcome, event.outcome)
+        )
+        self._progress.stop_task(task.id)
