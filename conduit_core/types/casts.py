@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from datetime import date, time
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -61,6 +64,7 @@ def _texts(source: pa.DataType, target: pa.DataType) -> bool:
         pa.types.is_boolean,
         pa.types.is_decimal,
         pa.types.is_date,
+        pa.types.is_nested,
     )
     return _any(target, _TEXTS) and _any(source, exact_as_text)
 
@@ -80,7 +84,7 @@ _ALLOWED: tuple[Callable[[pa.DataType, pa.DataType], bool], ...] = (
 def cast_column(
     column: pa.Array[pa.Scalar[pa.DataType]], target: pa.DataType, name: str
 ) -> pa.Array[pa.Scalar[pa.DataType]]:
-    """Cast a column, exactly.
+    """Cast a column, exactly. Lists, structs and maps become JSON where the target is text.
 
     Raises:
         SchemaError: a value doesn't fit; the message names the column and both types.
@@ -88,10 +92,26 @@ def cast_column(
     if column.type == target:
         return column
     try:
+        if pa.types.is_nested(column.type) and _any(target, _TEXTS):
+            rows = cast("pa.Array[Any]", column).to_pylist(maps_as_pydicts="strict")
+            return pa.array([_json(row) for row in rows], target)
         return pc.cast(column, target, safe=True)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (ValueError, KeyError, pa.ArrowNotImplementedError) as error:
         raise SchemaError(
             f"column {name!r}: a value of type {column.type} does not fit the target's {target}:"
             f" {error}",
             command="conduit plan",
         ) from error
+
+
+def _json(value: object) -> str | None:
+    """Return nested data as JSON text; Arrow has no kernel for it, so this is row by row."""
+    if value is None:
+        return None
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_json_scalar)
+
+
+def _json_scalar(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    return value.isoformat() if isinstance(value, date | time) else str(value)
