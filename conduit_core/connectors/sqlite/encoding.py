@@ -58,16 +58,23 @@ def _all(mask: Array) -> bool:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def encode_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
+def encode_batch(batch: pa.RecordBatch, numeric: tuple[bool, ...] = ()) -> pa.RecordBatch:
     """Return the batch in types that the driver binds exactly.
 
+    Args:
+        batch: what the destination asked for by ``landing`` or ``describe``.
+        numeric: for each column, whether the target's affinity makes numbers of text.
+
     Raises:
-        SourceDataError: a value that SQLite can't hold: NaN, a year outside 1 to 9999.
+        SourceDataError: a value that the column can't hold: NaN, a year outside 0 to 9999, digits
+            that would become a float.
     """
-    arrays = [
-        encode(field.name, column)
-        for field, column in zip(batch.schema, batch.columns, strict=True)
-    ]
+    arrays = []
+    for i, (field, column) in enumerate(zip(batch.schema, batch.columns, strict=True)):
+        array = encode(field.name, column)
+        if numeric and numeric[i] and pa.types.is_string(array.type):
+            _refuse_digits(field, array)
+        arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, names=[f"c{i}" for i in range(len(arrays))])
 
 
@@ -105,6 +112,21 @@ def encode(name: str, values: Array) -> Array:
         texts = [None if v is None else json.dumps(v, default=str) for v in values.to_pylist()]
         return pa.array(texts, pa.string())
     return values
+
+
+def _refuse_digits(field: pa.Field[pa.DataType], texts: Array) -> None:
+    """Refuse text that a column of numeric affinity would change (``007``, more than 15 digits)."""
+    digits = pc.replace_substring_regex(texts, r"^[-+]?0*|\.", "")
+    if pa.types.is_decimal(field.type):
+        changed = pc.match_substring_regex(digits, r"^.{16}")
+    else:
+        changed = pc.match_substring_regex(texts, _NUMBER)
+    if pc.any(changed).as_py():
+        raise SourceDataError(
+            f"column {field.name!r} of the target turns digits into numbers and would change a"
+            " value: declare it with TEXT in its type, as in DECIMAL TEXT(20, 5)",
+            command="conduit plan",
+        )
 
 
 def _iso(name: str, values: Array) -> Array:

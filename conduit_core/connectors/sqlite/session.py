@@ -12,7 +12,7 @@ from conduit_core.connectors.publish import Column
 from conduit_core.connectors.sql.session import Row, SqlSession, Value
 from conduit_core.connectors.sqlite.encoding import encode_batch, encoded_schema
 from conduit_core.connectors.sqlite.file import Connection, open_for_reading
-from conduit_core.connectors.sqlite.types import SqliteDialect
+from conduit_core.connectors.sqlite.types import SqliteDialect, is_numeric_affinity
 from conduit_core.errors import PublishError
 from conduit_core.types.dialect import Table
 
@@ -86,14 +86,25 @@ class SqliteSession(SqlSession):
         self, table: Table, columns: tuple[Column, ...], reader: pa.RecordBatchReader
     ) -> int:
         """Insert every row, encoded as the package's table says."""
-        schema = encoded_schema(reader.schema)
+        ddl = {c.name: c.ddl for c in columns}
+        numeric = tuple(is_numeric_affinity(ddl[n]) for n in reader.schema.names)
+        broken: list[BaseException] = []
 
         def encoded() -> Iterator[pa.RecordBatch]:
-            for batch in reader:
-                yield encode_batch(batch)
+            try:
+                for batch in reader:
+                    yield encode_batch(batch, numeric)
+            except Exception as error:
+                broken.append(error)
+                raise
 
-        batches = pa.RecordBatchReader.from_batches(schema, encoded())
-        return self._open.insert(self._insert(table, reader.schema.names), batches)
+        batches = pa.RecordBatchReader.from_batches(encoded_schema(reader.schema), encoded())
+        try:
+            return self._open.insert(self._insert(table, reader.schema.names), batches)
+        except Exception:
+            if broken:  # the driver only knows that its stream broke
+                raise broken[0] from None
+            raise
 
     def _insert(self, table: Table, names: list[str]) -> str:
         marks = ", ".join("?" for _ in names)

@@ -287,9 +287,16 @@ class SqliteDialect(Dialect):
 
 def _keeps(column: SqliteColumn, declared: str) -> bool:
     """Say whether the declared type's affinity leaves values as they are bound."""
+    numeric = is_numeric_affinity(declared)
+    return column.raw != "text" or not numeric or is_temporal(column.field.type)
+
+
+def is_numeric_affinity(declared: str) -> bool:
+    """Say whether SQLite turns text that looks like a number into one in such a column."""
     text = declared.upper()
-    texts = "INT" not in text and any(w in text for w in ("CHAR", "CLOB", "TEXT"))
-    return column.raw != "text" or texts or is_temporal(column.field.type)
+    if "INT" in text:
+        return True
+    return bool(text) and not any(w in text for w in ("CHAR", "CLOB", "TEXT", "BLOB"))
 
 
 def _plain_landing(kind: pa.DataType) -> Landing | None:
@@ -309,6 +316,9 @@ def _plain_landing(kind: pa.DataType) -> Landing | None:
     return _number_landing(kind)
 
 
+_FLOAT_LOSS = "the sign of -0.0; NaN is refused"
+
+
 def _number_landing(kind: pa.DataType) -> Landing | None:
     t = pa.types
     if t.is_uint64(kind):
@@ -316,9 +326,9 @@ def _number_landing(kind: pa.DataType) -> Landing | None:
     if t.is_integer(kind):
         return Landing(_INTEGER_DDL[kind], kind)
     if t.is_float16(kind):
-        return Landing("FLOAT4", pa.float32(), "comes back as float32")
+        return Landing("FLOAT4", pa.float32(), f"comes back as float32; {_FLOAT_LOSS}")
     if t.is_floating(kind):
-        return Landing("FLOAT4" if t.is_float32(kind) else "REAL", kind)
+        return Landing("FLOAT4" if t.is_float32(kind) else "REAL", kind, _FLOAT_LOSS)
     if t.is_decimal(kind):
         scale = max(kind.scale, 0)
         precision = kind.precision - min(kind.scale, 0)
