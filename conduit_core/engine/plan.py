@@ -169,6 +169,8 @@ def _look(pipeline: Pipeline, stream: StreamSpec, ends: Ends, store: StateStore 
         )
     except ConduitError as error:
         raise error.at(state=watermark_state(chain)) from error.__cause__
+    if store is None:  # the ledger is the only state: nothing lags behind it
+        reconciled = Reconciled("equal", reconciled.cursor)
     existing = ends.destination.describe(target)
     if existing is not None and not existing.is_table:
         raise ConfigError(f"{target} is a view, not a table: give the stream another `into`")
