@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import Context, Destination, Source
 from conduit_core.connectors.postgres.options import PostgresOptions
 from conduit_core.connectors.registry import Connector
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 def _source(options: BaseModel, context: Context) -> Source:

@@ -6,8 +6,6 @@ import difflib
 import json
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from conduit_core.connectors.postgres.connection import Connection
 from conduit_core.errors import SchemaError
 from conduit_core.types.dialect import Table
@@ -17,20 +15,22 @@ _COLUMNS = """
 WITH RECURSIVE typed AS (
   SELECT a.attrelid, a.attnum, a.attname, a.atttypid AS type, a.atttypmod AS modifier, a.attnotnull,
          a.atthasdef OR a.attidentity <> '' AS filled, a.attgenerated <> '' AS generated
-  FROM pg_catalog.pg_attribute a
+  FROM pg_attribute a
   WHERE {where} AND a.attnum > 0 AND NOT a.attisdropped
   UNION ALL
   SELECT b.attrelid, b.attnum, b.attname, t.typbasetype,
-         CASE WHEN t.typtypmod = -1 THEN b.modifier ELSE t.typtypmod END, b.attnotnull, b.filled, b.generated
-  FROM typed b JOIN pg_catalog.pg_type t ON t.oid = b.type WHERE t.typtype = 'd'
+         CASE WHEN t.typtypmod = -1 THEN b.modifier ELSE t.typtypmod END,
+         b.attnotnull, b.filled, b.generated
+  FROM typed b JOIN pg_type t ON t.oid = b.type WHERE t.typtype = 'd'
 )
-SELECT c.attrelid::int8, c.attname::text, format_type(c.type, c.modifier), c.attnotnull, c.filled, c.generated
-FROM typed c JOIN pg_catalog.pg_type t ON t.oid = c.type WHERE t.typtype <> 'd'
+SELECT c.attrelid::int8, c.attname::text, format_type(c.type, c.modifier), c.attnotnull,
+       c.filled, c.generated
+FROM typed c JOIN pg_type t ON t.oid = c.type WHERE t.typtype <> 'd'
 ORDER BY c.attrelid, c.attnum
 """
 _RELATIONS = """
 SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.reltuples::float8
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {where}
 ORDER BY n.nspname, c.relname
 """
@@ -41,16 +41,16 @@ AND has_table_privilege(c.oid, 'SELECT')
 """
 _PRIMARY_KEYS = """
 SELECT i.indrelid::int8, a.attname::text
-FROM pg_catalog.pg_index i
+FROM pg_index i
 CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, position)
-JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
 WHERE i.indisprimary AND k.position <= i.indnkeyatts AND {where}
 ORDER BY i.indrelid, k.position
 """
 # The driver tells types of a query by name (or oid, where it has no name) and modifier.
 _QUERY_TYPES = """
 SELECT x.i, format_type(coalesce(x.oid::oid, (
-  SELECT t.oid FROM pg_catalog.pg_type t WHERE t.typname = x.name AND pg_type_is_visible(t.oid) LIMIT 1
+  SELECT t.oid FROM pg_type t WHERE t.typname = x.name AND pg_type_is_visible(t.oid) LIMIT 1
 )), x.modifier)
 FROM json_to_recordset($1::text::json) AS x(i int, name text, oid int8, modifier int)
 ORDER BY x.i
@@ -147,7 +147,7 @@ def columns(connection: Connection, oid: int) -> tuple[PgColumn, ...]:
 def columns_of_all(connection: Connection) -> dict[int, tuple[PgColumn, ...]]:
     """Return the columns of all :func:`relations`, by oid."""
     where = (
-        "a.attrelid IN (SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+        "a.attrelid IN (SELECT c.oid FROM pg_class c JOIN pg_namespace n"
         f" ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {_USERS_OWN})"
     )
     found: dict[int, list[PgColumn]] = {}
@@ -201,11 +201,7 @@ def primary_keys(connection: Connection) -> dict[int, tuple[str, ...]]:
 def estimate(connection: Connection, sql: str) -> int | None:
     """Return how many rows the planner expects a query to give."""
     table = connection.table(f"EXPLAIN (FORMAT JSON) {sql}")
-    column = table.column(0)
-    storage = (
-        column.type.storage_type if isinstance(column.type, pa.BaseExtensionType) else column.type
-    )
-    plan = json.loads(str(column.cast(storage).to_pylist()[0]))
+    plan = json.loads(str(table.column(0)[0].as_py()))
     rows = plan[0]["Plan"].get("Plan Rows")
     return None if rows is None else int(rows)
 

@@ -1,4 +1,4 @@
-"""What ``conduit check`` looks at: reach, version, round trip, and each right with the GRANT that gives it."""
+"""What ``conduit check`` looks at: reach, version, round trip, and rights with their GRANTs."""
 
 from __future__ import annotations
 
@@ -14,32 +14,31 @@ _DIALECT = PostgresDialect()
 OLDEST, NEWEST = 13, 18
 
 
+def _fine(name: str, detail: str) -> CheckItem:
+    return CheckItem(name, ok=True, detail=detail)
+
+
+def _wrong(name: str, detail: str, remedy: str) -> CheckItem:
+    return CheckItem(name, ok=False, detail=detail, remedy=remedy)
+
+
 def _reach(server: Server) -> tuple[list[CheckItem], Connection | None]:
     try:
         connection = server.connect()
     except ConnectionFailedError as error:
-        return [
-            CheckItem("reachable", False, error.message, "check url, network and password")
-        ], None
+        return [_wrong("reachable", error.message, "look at url, network and password")], None
     started = time.perf_counter()
     number, text = connection.rows(
         "SELECT current_setting('server_version_num')::int, current_setting('server_version')"
     )[0]
-    milliseconds = (time.perf_counter() - started) * 1000
+    trip = f"round trip {(time.perf_counter() - started) * 1000:.1f} ms"
     where, database = server.options.place()
-    major = int(str(number)) // 10_000
-    version_ok = OLDEST <= major <= NEWEST
-    items = [
-        CheckItem(
-            "reachable", True, f"{where}, database {database}, round trip {milliseconds:.1f} ms"
-        ),
-        CheckItem(
-            "version",
-            version_ok,
-            f"PostgreSQL {text}",
-            "" if version_ok else f"PostgreSQL {OLDEST} to {NEWEST} are supported",
-        ),
-    ]
+    items = [_fine("reachable", f"{where}, database {database}, {trip}")]
+    if OLDEST <= int(str(number)) // 10_000 <= NEWEST:
+        items.append(_fine("version", f"PostgreSQL {text}"))
+    else:
+        remedy = f"PostgreSQL {OLDEST} to {NEWEST} are supported"
+        items.append(_wrong("version", f"PostgreSQL {text}", remedy))
     return items, connection
 
 
@@ -49,29 +48,39 @@ def check_source(server: Server) -> list[CheckItem]:
     if connection is None:
         return items
     try:
-        role, readable, closed, examples = connection.rows(
-            """
-            SELECT current_user::text,
-                   count(*) FILTER (WHERE has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')),
-                   count(*) FILTER (WHERE NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))),
-                   coalesce(string_agg(DISTINCT quote_ident(n.nspname), ', ')
-                     FILTER (WHERE NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))), '')
-            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-            WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-            """
-        )[0]
-        detail = f"role {role} may read {readable} tables and views"
-        if closed:
-            detail += f", {closed} it may not (in {examples})"
-        remedy = ""
-        ok = bool(readable) or not closed
-        if not ok:
-            first = str(examples).split(", ", maxsplit=1)[0]
-            remedy = f"GRANT USAGE ON SCHEMA {first} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {first} TO {role}"
-        items.append(CheckItem("right to read", ok, detail, remedy))
+        items.append(_may_read(connection))
     finally:
         connection.close()
     return items
+
+
+def _may_read(connection: Connection) -> CheckItem:
+    role, readable, closed, where = connection.rows(
+        """
+        SELECT quote_ident(current_user), count(*) FILTER (WHERE readable),
+               count(*) FILTER (WHERE NOT readable),
+               coalesce(string_agg(DISTINCT schema, ', ') FILTER (WHERE NOT readable), '')
+        FROM (
+          SELECT quote_ident(n.nspname) AS schema, has_schema_privilege(n.oid, 'USAGE')
+                 AND has_table_privilege(c.oid, 'SELECT') AS readable
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_'
+            AND n.nspname <> 'information_schema'
+        ) AS relations
+        """
+    )[0]
+    detail = f"role {role} may read {readable} tables and views"
+    if closed:
+        detail += f", not {closed} others (in {where})"
+    if readable or not closed:
+        return _fine("right to read", detail)
+    first = str(where).split(", ", maxsplit=1)[0]
+    return _wrong(
+        "right to read",
+        detail,
+        f"GRANT USAGE ON SCHEMA {first} TO {role};"
+        f" GRANT SELECT ON ALL TABLES IN SCHEMA {first} TO {role}",
+    )
 
 
 def check_destination(server: Server, schemas: tuple[str, ...], internal: str) -> list[CheckItem]:
@@ -90,62 +99,44 @@ def check_destination(server: Server, schemas: tuple[str, ...], internal: str) -
 
 def _writable(connection: Connection) -> CheckItem:
     standby, read_only, role = connection.rows(
-        "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', quote_ident(current_user)"
+        "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',"
+        " quote_ident(current_user)"
     )[0]
     if standby:
-        return CheckItem(
-            "writable", False, "the server is a read-only standby", "use the primary's address"
-        )
+        return _wrong("writable", "the server is a read-only standby", "use the primary's address")
     if read_only:
-        return CheckItem(
-            "writable",
-            False,
-            f"transactions of role {role} are read-only by default",
-            f"ALTER ROLE {role} SET default_transaction_read_only = off",
-        )
-    return CheckItem("writable", True, "transactions may write")
+        remedy = f"ALTER ROLE {role} SET default_transaction_read_only = off"
+        return _wrong("writable", f"transactions of role {role} are read-only by default", remedy)
+    return _fine("writable", "transactions may write")
 
 
 def _check_schema(connection: Connection, schema: str) -> list[CheckItem]:
     name = _DIALECT.quote(schema)
-    found = connection.rows(
+    role, database, may_make, usage, create = connection.rows(
         """
         SELECT quote_ident(current_user), quote_ident(current_database()),
                has_database_privilege(current_database(), 'CREATE'),
-               (SELECT has_schema_privilege(oid, 'USAGE') FROM pg_catalog.pg_namespace WHERE nspname = $1),
-               (SELECT has_schema_privilege(oid, 'CREATE') FROM pg_catalog.pg_namespace WHERE nspname = $1)
+               (SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = $1),
+               (SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = $1)
         """,
         (schema,),
-    )
-    role, database, may_make, usage, create = found[0]
+    )[0]
     if usage is None:
-        return [
-            CheckItem(
-                f"schema {schema}",
-                bool(may_make),
-                "does not exist; the first load makes it"
-                if may_make
-                else f"does not exist, and role {role} can't make it",
-                ""
-                if may_make
-                else f"CREATE SCHEMA {name} AUTHORIZATION {role} (or: GRANT CREATE ON DATABASE {database} TO {role})",
-            )
-        ]
-    items = [
-        CheckItem(
-            f"schema {schema}: {right}",
-            bool(has),
-            f"role {role} {'may' if has else 'may not'} {verb}",
-            "" if has else f"GRANT {right} ON SCHEMA {name} TO {role}",
-        )
-        for right, has, verb in (
-            ("USAGE", usage, "use it"),
-            ("CREATE", create, "make tables in it"),
-        )
-    ]
-    if usage:
-        items.extend(_check_tables(connection, schema, str(role)))
-    return items
+        if may_make:
+            return [_fine(f"schema {schema}", "does not exist; the first load makes it")]
+        detail = f"does not exist, and role {role} can't make it"
+        remedy = f"CREATE SCHEMA {name} AUTHORIZATION {role}"
+        remedy += f" (or: GRANT CREATE ON DATABASE {database} TO {role})"
+        return [_wrong(f"schema {schema}", detail, remedy)]
+    items = []
+    for right, has, verb in (("USAGE", usage, "use it"), ("CREATE", create, "make tables in it")):
+        item = f"schema {schema}: {right}"
+        if has:
+            items.append(_fine(item, f"role {role} may {verb}"))
+        else:
+            remedy = f"GRANT {right} ON SCHEMA {name} TO {role}"
+            items.append(_wrong(item, f"role {role} may not {verb}", remedy))
+    return [*items, *_check_tables(connection, schema, str(role))] if usage else items
 
 
 def _check_tables(connection: Connection, schema: str, role: str) -> list[CheckItem]:
@@ -157,7 +148,7 @@ def _check_tables(connection: Connection, schema: str, role: str) -> list[CheckI
                  CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
                  CASE WHEN NOT has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
                  CASE WHEN NOT has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END)
-        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition
         ORDER BY 1
         """,
@@ -166,16 +157,11 @@ def _check_tables(connection: Connection, schema: str, role: str) -> list[CheckI
     lacking = [(str(table), str(rights)) for table, rights in rows if rights]
     if not lacking:
         return [
-            CheckItem(
-                f"schema {schema}: tables",
-                True,
-                f"role {role} may read and write its {len(rows)} tables",
-            )
+            _fine(f"schema {schema}: tables", f"role {role} may read and write its {len(rows)}")
         ]
     return [
-        CheckItem(
+        _wrong(
             f"table {schema}.{table}",
-            False,
             f"role {role} lacks {rights}",
             f"GRANT {rights} ON {_DIALECT.table(Table(schema, table))} TO {role}",
         )

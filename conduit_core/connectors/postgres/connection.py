@@ -1,8 +1,8 @@
 """One connection to PostgreSQL over ADBC's low-level API: transactions, queries, COPY in and out.
 
-Only this module calls the driver. The connection stays in autocommit mode and ``begin`` is a statement
-of ours, so that nothing is open between transactions. Settings are local to each transaction, which
-also holds behind a pooler in transaction mode.
+Only this module calls the driver. The connection stays in autocommit mode and ``begin`` is a
+statement of ours, so that nothing is open between transactions. Settings are local to each
+transaction, which also holds behind a pooler in transaction mode.
 """
 
 from __future__ import annotations
@@ -10,20 +10,25 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 
 from conduit_core.connectors.postgres.errors import connection_failed
 from conduit_core.connectors.postgres.options import PostgresOptions
 from conduit_core.connectors.registry import missing_driver
+from conduit_core.connectors.sql.session import Value
 from conduit_core.types.dialect import Table
 
 if TYPE_CHECKING:
-    from adbc_driver_manager import AdbcConnection, AdbcDatabase, AdbcStatement
+    from adbc_driver_manager import (
+        AdbcConnection,
+        AdbcDatabase,
+        AdbcStatement,
+        ArrowArrayStreamHandle,
+    )
 
-Bindable = str | int | float | bool | datetime | None | pa.Scalar
+    from conduit_core.connectors.postgres.reading import Array
 
 _IDLE_MILLISECONDS = 5 * 60 * 1000
 _SETTINGS = {
@@ -40,8 +45,15 @@ _SETTINGS = {
 }
 
 
+def _one(value: Value) -> Array:
+    """Return a bound value as an array of one."""
+    if isinstance(value, pa.Scalar):
+        return cast("Array", pa.repeat(value, 1))  # type: ignore[call-overload] # any scalar
+    return cast("Array", pa.array([value]))
+
+
 class Connection:
-    """An open connection. Not for two threads at once, but :meth:`cancel` may come from anywhere."""
+    """An open connection. Not for two threads at once; :meth:`cancel` may come from anywhere."""
 
     def __init__(self, raw: AdbcConnection) -> None:
         self._raw = raw
@@ -81,40 +93,34 @@ class Connection:
     # --- statements -------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _statement(self, sql: str, values: tuple[Bindable, ...]) -> Iterator[AdbcStatement]:
+    def _statement(self, sql: str, values: tuple[Value, ...]) -> Iterator[AdbcStatement]:
         from adbc_driver_manager import AdbcStatement
 
         statement = AdbcStatement(self._raw)
         try:
             statement.set_sql_query(sql)
             if values:
-                arrays = [v if isinstance(v, pa.Scalar) else pa.scalar(v) for v in values]
-                batch = pa.record_batch(
-                    [
-                        pa.array([a.as_py()], a.type) if a.is_valid else pa.nulls(1, a.type)
-                        for a in arrays
-                    ],
-                    names=[f"p{i}" for i in range(len(arrays))],
-                )
+                columns = [_one(value) for value in values]
+                batch = pa.record_batch(columns, names=[f"p{i}" for i in range(len(columns))])
                 statement.prepare()
                 statement.bind_stream(pa.RecordBatchReader.from_batches(batch.schema, [batch]))
             yield statement
         finally:
             statement.close()
 
-    def execute(self, sql: str, values: tuple[Bindable, ...] = ()) -> int:
+    def execute(self, sql: str, values: tuple[Value, ...] = ()) -> int:
         """Run a statement; return the rows it affected, 0 where the server counts none."""
         with self._statement(sql, values) as statement:
             return max(0, int(statement.execute_update()))
 
-    def table(self, sql: str, values: tuple[Bindable, ...] = ()) -> pa.Table:
+    def table(self, sql: str, values: tuple[Value, ...] = ()) -> pa.Table:
         """Run a query with a small result and return it."""
         with self._statement(sql, values) as statement:
             statement.set_options(**{"adbc.postgresql.use_copy": "false"})
             handle, _ = statement.execute_query()
             return _reader(handle).read_all()
 
-    def rows(self, sql: str, values: tuple[Bindable, ...] = ()) -> list[tuple[object, ...]]:
+    def rows(self, sql: str, values: tuple[Value, ...] = ()) -> list[tuple[object, ...]]:
         """Run a query with a small result and return it as Python rows."""
         table = self.table(sql, values)
         columns = [column.to_pylist() for column in table.columns]
@@ -127,7 +133,7 @@ class Connection:
             return pa.Schema._import_from_c_capsule(handle.__arrow_c_schema__())  # noqa: SLF001
 
     def stream(self, sql: str, batch_bytes: int) -> pa.RecordBatchReader:
-        """Run a query by COPY and return its batches; the connection serves nothing else meanwhile."""
+        """Run a query by COPY and return its batches; the connection does nothing else then."""
         from adbc_driver_manager import AdbcStatement
 
         statement = AdbcStatement(self._raw)
@@ -231,7 +237,7 @@ class Server:
             connection.close()
 
     def close(self) -> None:
-        """Forget the driver's handle; the next call to :meth:`connect` makes another. Idempotent."""
+        """Forget the driver's handle; the next :meth:`connect` makes another. Idempotent."""
         with self._lock:
             database, self._database = self._database, None
         if database is not None:
@@ -239,9 +245,8 @@ class Server:
                 database.close()
 
 
-def _reader(handle: object) -> pa.RecordBatchReader:
-    """Return the driver's batches; unlike pyarrow's own reader this one keeps the SQLSTATE of errors."""
+def _reader(handle: ArrowArrayStreamHandle) -> pa.RecordBatchReader:
+    """Return the driver's batches; unlike pyarrow's reader this one keeps an error's SQLSTATE."""
     from adbc_driver_manager import _reader as adbc_reader
 
-    reader = adbc_reader.AdbcRecordBatchReader._import_from_c(handle.address)  # type: ignore[attr-defined] # noqa: SLF001
-    return reader
+    return adbc_reader.AdbcRecordBatchReader._import_from_c(handle.address)  # noqa: SLF001

@@ -84,7 +84,7 @@ class PostgresDestination(SqlDestination):
         """Forget the driver's handle."""
         self._server.close()
 
-    # --- what the publish walk asks for --------------------------------------------------------------
+    # --- what the publish walk asks for -----------------------------------------------------------
 
     def session(self) -> SqlSession:
         """Open a session."""
@@ -93,10 +93,15 @@ class PostgresDestination(SqlDestination):
     def explain(self, error: Exception, publish: Publish | None) -> ConduitError:
         """Turn a driver's error into ours."""
         relation = f"{publish.target_schema}.{publish.target_table}" if publish else None
-        if sqlstate(error) == "42501":
+        if sqlstate(error) == "42501" and publish is not None:
+            table = Table(publish.target_schema, publish.target_table)
+            grants = (
+                f"GRANT USAGE, CREATE ON SCHEMA {self.dialect.quote(table.schema)},"
+                f" GRANT SELECT, INSERT, DELETE ON {self.dialect.table(table)}"
+            )
             return PublishError(
-                f"the role may not do what the load needs: {primary(error)}; `conduit check` names the"
-                " GRANT that mends it",
+                f"the role may not do what the load needs: {primary(error)}; `conduit check` names"
+                f" what is missing of: {grants}",
                 connector=SYSTEM,
                 command="conduit check",
             )
@@ -105,7 +110,7 @@ class PostgresDestination(SqlDestination):
     def has_ledger(self, session: SqlSession) -> bool:
         """Say whether the internal tables exist."""
         found = session.rows(
-            "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+            "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE n.nspname = $1 AND c.relname IN ($2, $3)",
             (self.ledger.schema, LEDGER, SCHEMAS),
         )
@@ -122,7 +127,7 @@ class PostgresDestination(SqlDestination):
 
     def create_schema(self, session: SqlSession, schema: str) -> list[str]:
         """Return the DDL that makes the schema, if it isn't there."""
-        found = session.rows("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", (schema,))
+        found = session.rows("SELECT 1 FROM pg_namespace WHERE nspname = $1", (schema,))
         return [] if found else [f"CREATE SCHEMA {self.dialect.quote(schema)}"]
 
     def create_temp(self, table: Table, columns: tuple[Column, ...]) -> str:
@@ -140,7 +145,7 @@ class PostgresDestination(SqlDestination):
             )
         return swap_statements(session, found.oid, target, new, columns)
 
-    # --- reading -------------------------------------------------------------------------------------
+    # --- reading ----------------------------------------------------------------------------------
 
     def describe(self, target: Table) -> TargetShape | None:
         """Return the target's columns, and what a swap would break."""
@@ -166,8 +171,8 @@ class PostgresDestination(SqlDestination):
                 is_table=found.kind in ("r", "p"),
             )
 
-    def landing(self, field: pa.Field) -> Landing:
-        """Return where a source column lands; a type of the source's own only if it is here, too."""
+    def landing(self, field: pa.Field[pa.DataType]) -> Landing:
+        """Return where a source column lands; a type of the source's own only if it is here."""
         landing = self.dialect.landing(field)
         native = native_type(field, SYSTEM)
         if native is None or is_builtin(native) or not pa.types.is_string(field.type):
@@ -201,7 +206,8 @@ class PostgresDestination(SqlDestination):
                 read_column(n, self.dialect.quote(n), known[n].ddl, nullable=known[n].nullable)
                 for n in columns or tuple(known)
             ]
-            sql = f"SELECT {', '.join(r.expression for r in reads)} FROM {self.dialect.table(found.table)}"
+            selected = ", ".join(r.expression for r in reads)
+            sql = f"SELECT {selected} FROM {self.dialect.table(found.table)}"
             raw = connection.stream(sql, 4 * 1024 * 1024)
         except Exception as error:
             connection.close()

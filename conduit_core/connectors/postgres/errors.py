@@ -1,4 +1,4 @@
-"""What PostgreSQL and its driver complain of, as our errors. Their texts never carry a secret on."""
+"""What PostgreSQL and its driver complain of, as our errors; no secret comes through."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _LOST = re.compile(
 )
 # Which sentence a refused connection gets, by what libpq or the server says; first match wins.
 _REFUSALS: tuple[tuple[str, str, Retry], ...] = (
-    (r"password authentication failed|no password supplied", "the server refuses the password", "never"),
+    (r"password authentication failed|no password supplied", "it refuses the password", "never"),
     (r'database "(?P<it>.*)" does not exist', "there is no database {it!r}", "never"),
     (r'role "(?P<it>.*)" does not exist', "there is no role {it!r}", "never"),
     (r"no pg_hba\.conf entry", "the server lets nobody in from here (pg_hba.conf)", "never"),
     (r"could not translate host name", "the host name is unknown", "step"),
     (r"Connection refused", "nothing answers there (connection refused)", "step"),
     (r"timeout expired|timed out", f"no answer within {CONNECT_TIMEOUT_SECONDS} s", "step"),
-    (r"too many (?:clients|connections)|connection slots", "the server has no free connection", "step"),
-    (r"starting up|shutting down|recovery mode", "the server is starting up or shutting down", "step"),
+    (r"too many (?:clients|connections)|connection slots", "it has no free connection", "step"),
+    (r"starting up|shutting down|recovery mode", "it is starting up or shutting down", "step"),
     (r"SSL|certificate", "the two sides don't agree on SSL (sslmode)", "never"),
     (r"No such file or directory", "no server listens on that socket", "step"),
     (r"is not permitted to log in", "the role may not log in", "never"),
@@ -43,12 +43,14 @@ def connection_failed(error: Exception, options: PostgresOptions) -> ConnectionF
     """Return the error for a connection that couldn't be opened, with the cause in a sentence."""
     where, database = options.place()
     text = str(error)
-    for pattern, sentence, retry in _REFUSALS:
-        if found := re.search(pattern, text):
-            why = sentence.format(**found.groupdict())
-            break
-    else:
-        why, retry = scrub(_first_line(text), options), "step"
+    why, retry = next(
+        (
+            (sentence.format(**found.groupdict()), retry)
+            for pattern, sentence, retry in _REFUSALS
+            if (found := re.search(pattern, text))
+        ),
+        (scrub(_first_line(text), options), "step"),
+    )
     return ConnectionFailedError(
         f"can't connect to PostgreSQL at {where}, database {database!r}: {why}",
         connector="postgres",
@@ -125,7 +127,8 @@ def explain(error: Exception, *, where: str, relation: str | None = None) -> Con
     if state in _VALUES:
         column = column_of(error)
         return PublishError(
-            f"{f'column {column!r}' if column else 'a value'}{on}: {_VALUES[state]}; the server says: {said}",
+            f"{f'column {column!r}' if column else 'a value'}{on}: {_VALUES[state]};"
+            f" the server says: {said}",
             connector="postgres",
             command="conduit plan",
         )
@@ -161,8 +164,8 @@ _STATES: dict[str, tuple[type[ConduitError], str, Retry, str]] = {
     "42P01": (PublishError, "a table is gone since the plan", "plan", "conduit plan"),
     "3F000": (PublishError, "a schema is gone since the plan", "plan", "conduit plan"),
     "42703": (PublishError, "a column is gone since the plan", "plan", "conduit plan"),
-    "42P07": (ConcurrentLoadError, "the table was made by someone else since the plan", "plan", "conduit plan"),
-    "2BP01": (PublishError, "something came to depend on the table since the plan", "plan", "conduit plan"),
+    "42P07": (ConcurrentLoadError, "someone made the table since the plan", "plan", "conduit plan"),
+    "2BP01": (PublishError, "something new depends on the table", "plan", "conduit plan"),
     "23502": (PublishError, "a column that must not be NULL got one", "never", "conduit plan"),
     "23503": (PublishError, "a foreign key doesn't hold", "never", "conduit plan"),
     "23505": (PublishError, "a unique key occurs twice", "never", "conduit plan"),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from conduit_core.errors import SourceDataError
 
+Array: TypeAlias = "pa.Array[pa.Scalar[pa.DataType]]"
+
 # PostgreSQL's calendar begins in 4713 BC; the driver's numbers below that are infinities, or years
 # past Arrow's last.
 _FIRST_MICROSECOND = -210_866_803_200_000_000
 _FIRST_DAY = -2_440_588
 _MIDNIGHT = 86_400_000_000
+_ODD_TIME = "infinity, or a date beyond Arrow's range"
 
 
 def decoded(
@@ -32,7 +36,7 @@ def decoded(
             )
 
 
-def decode(array: pa.Array, field: pa.Field, relation: str) -> pa.Array:
+def decode(array: Array, field: pa.Field[pa.DataType], relation: str) -> Array:
     """Return one column in its field's type."""
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
@@ -46,25 +50,27 @@ def decode(array: pa.Array, field: pa.Field, relation: str) -> pa.Array:
         raise _not_a_value(array, field, relation, str(error)) from None
 
 
-def _check_time(array: pa.Array, name: str, relation: str) -> None:
+def _check_time(array: Array, name: str, relation: str) -> None:
     kind = array.type
-    if pa.types.is_timestamp(kind):
-        numbers, first = array.view(pa.int64()), _FIRST_MICROSECOND
-    elif pa.types.is_date32(kind):
-        numbers, first = array.view(pa.int32()), _FIRST_DAY
-    elif pa.types.is_time64(kind):
-        highest = pc.max(array.view(pa.int64())).as_py()
-        if highest is not None and highest >= _MIDNIGHT:
+    if isinstance(kind, pa.Time64Type):
+        if _extreme("max", array.view(pa.int64())) >= _MIDNIGHT:
             raise _unsayable(name, relation, "the time 24:00:00")
-        return
-    else:
-        return
-    lowest = pc.min(numbers).as_py()
-    if lowest is not None and lowest < first:
-        raise _unsayable(name, relation, "infinity, or a date beyond Arrow's range")
+    elif isinstance(kind, pa.TimestampType):
+        if _extreme("min", array.view(pa.int64())) < _FIRST_MICROSECOND:
+            raise _unsayable(name, relation, _ODD_TIME)
+    elif kind == pa.date32() and _extreme("min", array.cast(pa.int32())) < _FIRST_DAY:
+        raise _unsayable(name, relation, _ODD_TIME)
 
 
-def _not_a_value(array: pa.Array, field: pa.Field, relation: str, said: str) -> SourceDataError:
+def _extreme(function: str, numbers: pa.Array[Any]) -> int:
+    """Return the smallest or greatest number, 0 if all are NULL."""
+    found: object = pc.call_function(function, [numbers]).as_py()
+    return found if isinstance(found, int) else 0
+
+
+def _not_a_value(
+    array: Array, field: pa.Field[pa.DataType], relation: str, said: str
+) -> SourceDataError:
     if pa.types.is_string(array.type):
         odd = pc.is_in(array, value_set=pa.array(["nan", "inf", "-inf"]))
         if pc.any(odd).as_py():
@@ -78,8 +84,8 @@ def _not_a_value(array: pa.Array, field: pa.Field, relation: str, said: str) -> 
 
 def _unsayable(name: str, relation: str, what: str) -> SourceDataError:
     return SourceDataError(
-        f"column {name!r} of {relation} holds {what}, which the column's Arrow type can't say: select"
-        " it in a query with a CASE, or as text (column::text)",
+        f"column {name!r} of {relation} holds {what}, which the column's Arrow type can't say:"
+        " select it in a query with a CASE, or as text (column::text)",
         connector="postgres",
         command="conduit plan",
     )

@@ -1,4 +1,4 @@
-"""A publish's connection to PostgreSQL: advisory lock, bound statements, COPY with casts on the way."""
+"""A publish's connection to PostgreSQL: advisory lock, bound statements, COPY and casts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from conduit_core.connectors.postgres.connection import Connection
 from conduit_core.connectors.postgres.errors import explain, primary, sqlstate
-from conduit_core.connectors.postgres.types import PostgresDialect, copies
+from conduit_core.connectors.postgres.types import PostgresDialect, copies, hand_over_type
 from conduit_core.connectors.publish import Column
 from conduit_core.connectors.sql.session import Row, SqlSession, Value
 from conduit_core.errors import PublishError
@@ -48,9 +48,9 @@ class PostgresSession(SqlSession):
         found = self.connection.rows(
             """
             SELECT a.pid::text, coalesce(a.application_name, ''), coalesce(a.xact_start::text, '')
-            FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
+            FROM pg_locks l JOIN pg_stat_activity a USING (pid)
             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-              AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+              AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
               AND (l.classid::int8 << 32 | l.objid::int8) = $1
             """,
             (key,),
@@ -71,7 +71,7 @@ class PostgresSession(SqlSession):
     def ingest(
         self, table: Table, columns: tuple[Column, ...], reader: pa.RecordBatchReader
     ) -> int:
-        """COPY into the table; where a column's type isn't COPY's, by way of a temporary text table."""
+        """COPY into the table; columns COPY can't write go through a temporary text table."""
         indirect = _indirect(columns, reader.schema)
         if not indirect:
             return self.connection.copy_in(table, reader)
@@ -95,7 +95,7 @@ class PostgresSession(SqlSession):
         columns: tuple[Column, ...],
         indirect: frozenset[str],
     ) -> Exception:
-        """Find the column whose cast failed by casting each alone; the transaction is lost anyway."""
+        """Find the column whose cast failed, casting each alone; the transaction is lost."""
         if not sqlstate(error).startswith("22"):
             return error
         for column in columns:
@@ -109,22 +109,21 @@ class PostgresSession(SqlSession):
                 )
             except Exception as cause:  # noqa: BLE001 - whatever it is, it names the column
                 return PublishError(
-                    f"column {column.name!r} ({table}): a value isn't a {column.ddl}; the server says:"
-                    f" {primary(cause)}",
+                    f"column {column.name!r} ({table}): a value isn't a {column.ddl};"
+                    f" the server says: {primary(cause)}",
                     connector="postgres",
                     command="conduit plan",
                 )
         return explain(error, where=self._where, relation=str(table))
 
     def ingest_text(self, table: Table, columns: tuple[Column, ...]) -> list[str]:
-        """Return the statements of :meth:`ingest` for columns in the types ``describe`` asks for."""
-        from conduit_core.connectors.postgres.types import hand_over_type
-
+        """Return the statements of :meth:`ingest` for the types ``describe`` asks for."""
         schema = pa.schema([pa.field(c.name, hand_over_type(c.ddl)) for c in columns])
         indirect = _indirect(columns, schema)
         stage = Table("", _STAGE)
         into = stage if indirect else table
-        copy = f"COPY {_DIALECT.table(into)} ({_DIALECT.columns([c.name for c in columns])}) FROM STDIN (FORMAT binary)"
+        names = _DIALECT.columns([c.name for c in columns])
+        copy = f"COPY {_DIALECT.table(into)} ({names}) FROM STDIN (FORMAT binary)"
         if not indirect:
             return [copy]
         create, insert, drop = _by_way_of(stage, table, columns, indirect, schema)
@@ -151,11 +150,6 @@ def lock_key(name: str) -> int:
     )
 
 
-def _stage_ddl(column: Column, arrow: pa.DataType) -> str:
-    """Return the type a column waits in: what COPY makes of the Arrow type."""
-    return _DIALECT.landing(pa.field(column.name, arrow)).ddl
-
-
 def _indirect(columns: tuple[Column, ...], schema: pa.Schema) -> frozenset[str]:
     return frozenset(c.name for c in columns if not copies(c.ddl, schema.field(c.name).type))
 
@@ -171,16 +165,18 @@ def _by_way_of(
     parts, values = [], []
     for column in columns:
         quoted = _DIALECT.quote(column.name)
-        is_text = column.name in indirect
-        parts.append(
-            f"{quoted} {_stage_ddl(column, schema.field(column.name).type) if is_text else column.ddl}"
-        )
-        values.append(f"{quoted}::{column.ddl}" if is_text else quoted)
+        if column.name in indirect:
+            waits_as = _DIALECT.landing(pa.field(column.name, schema.field(column.name).type))
+            parts.append(f"{quoted} {waits_as.ddl}")
+            values.append(f"{quoted}::{column.ddl}")
+        else:
+            parts.append(f"{quoted} {column.ddl}")
+            values.append(quoted)
     names = _DIALECT.columns([c.name for c in columns])
     source = _DIALECT.table(stage)
-    return (
-        f"CREATE TEMPORARY TABLE {source} ({', '.join(parts)}) ON COMMIT DROP",
+    create = f"CREATE TEMPORARY TABLE {source} ({', '.join(parts)}) ON COMMIT DROP"
+    insert = (
         f"INSERT INTO {_DIALECT.table(table)} ({names}) OVERRIDING SYSTEM VALUE"
-        f" SELECT {', '.join(values)} FROM {source}",
-        f"DROP TABLE {source}",
+        f" SELECT {', '.join(values)} FROM {source}"
     )
+    return create, insert, f"DROP TABLE {source}"

@@ -99,7 +99,7 @@ class PostgresSource(Source):
         """Forget the driver's handle."""
         self._server.close()
 
-    # --- what there is ------------------------------------------------------------------------------
+    # --- what there is ----------------------------------------------------------------------------
 
     def discover(self) -> list[Relation]:
         """List the tables and views that the role may read."""
@@ -143,7 +143,8 @@ class PostgresSource(Source):
             names = [c.name for c in columns]
             if twice := sorted({n for n in names if names.count(n) > 1}):
                 raise SchemaError(
-                    f"the query gives several columns of one name: {', '.join(twice)}; name them with AS",
+                    f"the query gives several columns of one name: {', '.join(twice)};"
+                    " name them with AS",
                     connector=SYSTEM,
                     command="conduit plan",
                 )
@@ -155,10 +156,10 @@ class PostgresSource(Source):
         columns = catalog.columns(connection, found.oid)
         return _Stream(str(ref), _DIALECT.table(found.table), columns, found.oid)
 
-    # --- where the cursor stands --------------------------------------------------------------------
+    # --- where the cursor stands ------------------------------------------------------------------
 
     def bounds(self, ref: StreamRef, low: Cursor | None, cap: Cursor | None) -> Bounds:
-        """Return the last row's cursor (at most ``cap``), NULLs counted, rows as the planner sees it."""
+        """Return the last row's cursor (at most ``cap``), NULLs counted, rows estimated."""
         with self._looking(str(ref)) as connection:
             stream = self._stream(connection, ref)
             for name in ref.cursor:
@@ -223,7 +224,7 @@ class PostgresSource(Source):
         }
         texts: dict[str, str] = {}
 
-        def param(position: int, value: pa.Scalar) -> str:
+        def param(position: int, value: pa.Scalar[pa.DataType]) -> str:
             column = owner[id(value)]
             texts[f"conduit.v{position}"] = _text(value)
             return f"current_setting('conduit.v{position}')::{stream.bare_type(column)}"
@@ -233,7 +234,7 @@ class PostgresSource(Source):
             connection.set_local(texts)
         return predicate.sql
 
-    # --- reading ------------------------------------------------------------------------------------
+    # --- reading ----------------------------------------------------------------------------------
 
     def read(self, request: ReadRequest) -> Reading:
         """Open the window; batches come in exactly the request's schema."""
@@ -246,8 +247,8 @@ class PostgresSource(Source):
             for column, field in zip(columns, request.schema, strict=True):
                 if column.field.type != field.type:
                     raise SchemaError(
-                        f"column {field.name!r} of {name} was {field.type} when the load was planned and"
-                        f" is {column.field.type} now",
+                        f"column {field.name!r} of {name} was {field.type} when the load was"
+                        f" planned and is {column.field.type} now",
                         connector=SYSTEM,
                         retry="plan",
                         command="conduit plan",
@@ -286,14 +287,14 @@ def _check_cursor(stream: _Stream, name: str) -> None:
     if not is_ordered(ddl):
         usable = [c.name for c in stream.columns if is_ordered(c.ddl)]
         raise SchemaError(
-            f"cursor column {name!r} of {stream.name} is {ddl}, whose values have no order to load by;"
-            f" columns that have: {', '.join(usable) or 'none'}",
+            f"cursor column {name!r} of {stream.name} is {ddl}, whose values have no order to"
+            f" load by; columns that have: {', '.join(usable) or 'none'}",
             connector=SYSTEM,
             command="conduit plan",
         )
 
 
-def _text(value: pa.Scalar) -> str:
+def _text(value: pa.Scalar[pa.DataType]) -> str:
     """Return a bound value as PostgreSQL reads it."""
     if pa.types.is_binary(value.type):
         return "\\x" + bytes(value.as_py()).hex()

@@ -1,6 +1,6 @@
 """PostgreSQL's types: how each is read as Arrow, how Arrow lands in a new table, what COPY takes.
 
-Types are known by the text that ``format_type`` gives (``character varying(20)``), which is DDL, too.
+Types are known by the text that ``format_type`` gives (``character varying(20)``), which is DDL.
 """
 
 from __future__ import annotations
@@ -85,16 +85,18 @@ class PgType:
         precision, scale = self.modifiers
         if not 0 <= scale <= precision or precision > 76:
             return None
-        return (
-            pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
-        )
+        return _decimal(precision, scale)
+
+
+def _decimal(precision: int, scale: int) -> pa.DataType:
+    return pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadColumn:
     """How a column is read: the field it becomes and the expression that selects it."""
 
-    field: pa.Field
+    field: pa.Field[pa.DataType]
     expression: str
     note: str = ""
 
@@ -167,8 +169,9 @@ def hand_over_type(ddl: str) -> pa.DataType:
     """
     kind = PgType.parse(ddl)
     if kind.base.startswith("timestamp") and kind.modifiers and not kind.is_array:
-        unit = "s" if kind.modifiers[0] == 0 else "ms" if kind.modifiers[0] <= 3 else "us"
-        return pa.timestamp(unit, tz=_DIRECT[kind.base].tz)
+        zone = "UTC" if kind.base == "timestamp with time zone" else None
+        digits = kind.modifiers[0]
+        return pa.timestamp("s" if digits == 0 else "ms" if digits <= 3 else "us", tz=zone)
     return read_type(kind)
 
 
@@ -206,15 +209,15 @@ class PostgresDialect(Dialect):
         """
         if len(identifier.encode()) > MAX_IDENTIFIER_BYTES:
             raise SchemaError(
-                f"{identifier!r} is longer than the {MAX_IDENTIFIER_BYTES} bytes PostgreSQL keeps of a"
-                " name: give it a shorter one",
+                f"{identifier!r} is longer than the {MAX_IDENTIFIER_BYTES} bytes PostgreSQL keeps"
+                " of a name: give it a shorter one",
                 connector=SYSTEM,
                 command="conduit plan",
             )
         return super().quote(identifier)
 
-    def landing(self, field: pa.Field) -> Landing:
-        """Return where the field lands in a new table; types of the server's own are the caller's."""
+    def landing(self, field: pa.Field[pa.DataType]) -> Landing:
+        """Return where the field lands in a new table; a server's own types are the caller's."""
         self.quote(field.name)
         native = native_type(field, SYSTEM)
         if (
@@ -230,9 +233,10 @@ class PostgresDialect(Dialect):
 
 
 _BUILTIN = frozenset(_DIRECT) | {
-    "numeric", "uuid", "jsonb", "oid", "money", "inet", "cidr", "macaddr", "macaddr8", "bit", "bit varying",
-    "time with time zone", "xml", "point", "line", "lseg", "box", "path", "polygon", "circle", "tsvector",
-    "tsquery", "pg_lsn", "int4range", "int8range", "numrange", "daterange", "tsrange", "tstzrange",
+    "numeric", "uuid", "jsonb", "oid", "money", "inet", "cidr", "macaddr", "macaddr8", "bit",
+    "bit varying", "time with time zone", "xml", "point", "line", "lseg", "box", "path", "polygon",
+    "circle", "tsvector", "tsquery", "pg_lsn", "int4range", "int8range", "numrange", "daterange",
+    "tsrange", "tstzrange",
 }  # fmt: skip
 
 
@@ -242,9 +246,12 @@ def is_builtin(ddl: str) -> bool:
 
 
 def _is_string(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+    return kind in (pa.string(), pa.large_string(), pa.string_view())
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    plain = kind in (pa.binary(), pa.large_binary(), pa.binary_view())
+    return plain or pa.types.is_fixed_size_binary(kind)
 
 
 _PLAIN: dict[pa.DataType, tuple[str, pa.DataType]] = {
@@ -272,44 +279,42 @@ def _landing(name: str, kind: pa.DataType) -> Landing:
         return Landing(*_PLAIN[kind])
     if _is_string(kind):
         return Landing("text", pa.string())
-    if (
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_fixed_size_binary(kind)
-    ):
+    if _is_binary(kind):
         return Landing("bytea", pa.binary())
-    if pa.types.is_decimal(kind):
-        return _decimal_landing(kind)
-    if pa.types.is_timestamp(kind):
-        ddl = f"timestamp {'with' if kind.tz else 'without'} time zone"
-        return Landing(ddl, _DIRECT[ddl], _nanoseconds(kind.unit))
-    if pa.types.is_time(kind):
-        return Landing("time without time zone", pa.time64("us"), _nanoseconds(kind.unit))
-    if pa.types.is_duration(kind):
-        return Landing("interval", pa.duration("us"), _nanoseconds(kind.unit))
-    if pa.types.is_dictionary(kind):
+    if isinstance(
+        kind, pa.Decimal32Type | pa.Decimal64Type | pa.Decimal128Type | pa.Decimal256Type
+    ):
+        return _decimal_landing(kind.precision, kind.scale)
+    if pa.types.is_temporal(kind):
+        return _temporal_landing(kind)
+    if isinstance(kind, pa.DictionaryType):
         return _landing(name, kind.value_type)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+    if isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
         inner = _landing(name, kind.value_type)
         if copies(f"{inner.ddl}[]", pa.list_(inner.arrow)):
             return Landing(f"{inner.ddl}[]", pa.list_(inner.arrow), inner.loss)
         return Landing("jsonb", pa.string())
-    if pa.types.is_struct(kind) or pa.types.is_map(kind):
+    if isinstance(kind, pa.StructType | pa.MapType):
         return Landing("jsonb", pa.string())
     raise SchemaError(
-        f"column {name!r}: PostgreSQL has no place for {kind}; cast it in `transform:` or leave it out",
+        f"column {name!r}: PostgreSQL has no place for {kind}; cast it in `transform:`"
+        " or leave it out",
         connector=SYSTEM,
         command="conduit plan",
     )
 
 
-def _decimal_landing(kind: pa.DataType) -> Landing:
-    precision, scale = kind.precision, kind.scale
+def _decimal_landing(precision: int, scale: int) -> Landing:
     if scale < 0:
         precision, scale = precision - scale, 0
-    arrow = pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
-    return Landing(f"numeric({precision},{scale})", arrow)
+    return Landing(f"numeric({precision},{scale})", _decimal(precision, scale))
 
 
-def _nanoseconds(unit: str) -> str | None:
-    return "nanoseconds: PostgreSQL keeps microseconds" if unit == "ns" else None
+def _temporal_landing(kind: pa.DataType) -> Landing:
+    loss = "nanoseconds: PostgreSQL keeps microseconds" if str(kind).find("[ns") > 0 else None
+    if isinstance(kind, pa.TimestampType):
+        ddl = f"timestamp {'with' if kind.tz else 'without'} time zone"
+        return Landing(ddl, _DIRECT[ddl], loss)
+    if isinstance(kind, pa.DurationType):
+        return Landing("interval", pa.duration("us"), loss)
+    return Landing("time without time zone", pa.time64("us"), loss)
