@@ -1,4 +1,4 @@
-"""Parses a command line with typer, runs what it names, and turns its end into output and a code."""
+"""Parses a command line with typer, runs what it names, turns its end into output and a code."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from conduit_core.cli import INTERRUPTED, options
 from conduit_core.cli.commands import commands
@@ -79,10 +80,21 @@ def _app() -> typer.Typer:
     for name, function in commands().items():
         group, _, last = name.rpartition(" ")
         if group not in groups:
-            groups[group] = typer.Typer(**settings)
+            kind = _RunsGroup if group == "runs" else None
+            groups[group] = typer.Typer(cls=kind, **settings)
             app.add_typer(groups[group], name=group, help=_GROUPS[group])
         groups[group].command(last)(_command(function))
     return app
+
+
+class _RunsGroup(TyperGroup):
+    """``conduit runs [PIPELINE_FILE]`` is ``conduit runs list [PIPELINE_FILE]``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put ``list`` where no sub-command stands."""
+        if not args or (args[0] not in self.commands and args[0] != "--help"):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
 
 
 _GROUPS = {
@@ -97,7 +109,11 @@ def _command(function: Callable[..., Answer]) -> Callable[..., _Call]:
 
     @wraps(function)
     def parse(
-        *, json: bool, log_format: LogFormat, debug: bool, **arguments: Any  # noqa: ANN401
+        *,
+        json: bool,
+        log_format: LogFormat,
+        debug: bool,
+        **arguments: Any,
     ) -> _Call:
         return _Call(function, arguments, Common(json, log_format, debug))
 
@@ -188,5 +204,6 @@ def _usage(error: Exception, args: Sequence[str]) -> ConfigError:
 
 def _interrupted() -> Answer:
     text = "interrupted: nothing was changed"
-    return Answer({"interrupted": True, "exit_code": INTERRUPTED}, exit_code=INTERRUPTED,
-                  interrupted=(text,))
+    return Answer(
+        {"interrupted": True, "exit_code": INTERRUPTED}, exit_code=INTERRUPTED, interrupted=(text,)
+    )

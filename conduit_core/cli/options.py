@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -19,7 +20,8 @@ OneStream = Annotated[str, typer.Option("--stream", help="The stream.")]
 ReplaceAfter = Annotated[
     bool,
     typer.Option(
-        "--replace-after", help="Delete the target's rows behind the new watermark in the same step."
+        "--replace-after",
+        help="Delete the target's rows behind the new watermark in the same step.",
     ),
 ]
 From = Annotated[
@@ -64,11 +66,9 @@ class Common:
     def guess(cls, args: Sequence[str]) -> Common:
         """Read the common options from arguments that could not be parsed."""
         own = args[: args.index("--")] if "--" in args else args
-        after = dict(zip(own, own[1:], strict=False)).get("--log-format")
+        after = dict(pairwise(own)).get("--log-format")
         as_json = "--log-format=json" in own or after == "json"
-        return cls(
-            "--json" in own, LogFormat.json if as_json else LogFormat.text, "--debug" in own
-        )
+        return cls("--json" in own, LogFormat.json if as_json else LogFormat.text, "--debug" in own)
 
 
 Json = Annotated[
@@ -77,6 +77,4 @@ Json = Annotated[
 LogFormatOption = Annotated[
     LogFormat, typer.Option("--log-format", help="Lines on stderr: for people, or JSON each.")
 ]
-Debug = Annotated[
-    bool, typer.Option("--debug", help="More on stderr; an error's traceback too.")
-]
+Debug = Annotated[bool, typer.Option("--debug", help="More on stderr; an error's traceback too.")]

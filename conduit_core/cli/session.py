@@ -1,4 +1,4 @@
-"""One command's surroundings: its common options, stderr in the wanted form, and the secrets read."""
+"""One command's surroundings: common options, stderr in the wanted form, the secrets read."""
 
 from __future__ import annotations
 

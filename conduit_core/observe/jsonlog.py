@@ -1,8 +1,8 @@
 """JSON lines on stderr: every event, and every line that a library says, in one published form.
 
-The form is ``log.schema.json`` beside this file (JSON Schema, draft 2020-12). Each line is an object
-with ``at`` (UTC, ISO 8601), ``level``, ``event`` (its name) and ``message`` (one line for people);
-what belongs to a stream also has ``pipeline`` and ``stream``, then the event's own facts.
+The form is ``log.schema.json`` beside this file (JSON Schema, draft 2020-12). Each line is an
+object with ``at`` (UTC, ISO 8601), ``level``, ``event`` (its name) and ``message`` (one line for
+people); what belongs to a stream also has ``pipeline`` and ``stream``, then the event's own facts.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class JsonLog:
         """Write one record."""
         moment = (at or datetime.now(UTC)).astimezone(UTC).isoformat()
         head = {"at": moment, "level": level, "event": event, "message": message}
-        rest = {k: v for k, v in (facts or {}).items() if v is not None and v != ""}  # noqa: PLC1901
+        rest = {k: v for k, v in (facts or {}).items() if v not in (None, "")}
         record = redacted({**head, **rest}, self._redact)
         line = json.dumps(record, ensure_ascii=True, separators=(",", ":"), default=str)
         with self._lock:

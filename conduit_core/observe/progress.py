@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn
 from rich.text import Text
 
 from conduit_core.events import (
+    BatchWritten,
     CommitStarted,
     Event,
     Notice,
@@ -23,6 +23,9 @@ from conduit_core.events import (
 )
 from conduit_core.observe import words
 from conduit_core.observe.tally import StreamTally, Tally
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _DONE = {"published": "published", "empty": "nothing new", "replayed": "loaded before"}
 
@@ -72,30 +75,29 @@ class LiveProgress:
                     self._tasks[name] = self._progress.add_task(
                         name, total=None, start=False, rows="", size="", rate="", note="waiting"
                     )
-            case StreamStarted():
-                self._note(event.stream, "planning", start=True)
-            case PlanReady():
-                self._note(event.stream, "", total=event.rows_estimate or None)
-            case CommitStarted():
-                self._note(event.stream, "committing")
+            case BatchWritten() if tally is not None:
+                self._draw(event.stream, tally)
             case StreamFinished():
                 self._finished(event, tally)
             case StreamFailed():
                 self._note(event.stream, f"failed: {event.error}")
                 self._stop(event.stream)
-            case Retrying():
-                self._say(event, words.message(event))
-                self._note(event.stream, f"retry {event.attempt} in {event.wait_seconds:.0f} s")
-            case Notice():
-                self._say(event, event.message)
+            case Retrying() | Notice():
+                text = Text(f"{event.stream or event.pipeline}: {words.message(event)}")
+                self._progress.console.print(text)
+            case _:
+                self._step(event)
+
+    def _step(self, event: Event) -> None:
+        match event:
+            case StreamStarted():
+                self._note(event.stream, "planning", start=True)
+            case PlanReady():
+                self._note(event.stream, "reading", total=event.rows_estimate or None)
+            case CommitStarted():
+                self._note(event.stream, "committing")
             case RunFinished():
                 self._progress.refresh()
-            case _:
-                if tally is not None and event.name == "batch_written":
-                    self._draw(event.stream, tally)
-
-    def _say(self, event: Event, text: str) -> None:
-        self._progress.console.print(Text(f"{event.stream or event.pipeline}: {text}"))
 
     def _task(self, stream: str) -> Task | None:
         wanted = self._tasks.get(stream)

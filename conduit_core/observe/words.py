@@ -53,7 +53,9 @@ def _plan_ready(e: ev.PlanReady) -> str:
 def _finished(e: ev.StreamFinished) -> str:
     if e.outcome != "published":
         mark = f"; watermark {e.watermark}" if e.watermark else ""
-        return {"empty": "nothing new", "replayed": "loaded before"}.get(e.outcome, e.outcome) + mark
+        return {"empty": "nothing new", "replayed": "loaded before"}.get(
+            e.outcome, e.outcome
+        ) + mark
     parts = [f"published {count(e.rows_read)} rows", size(e.bytes_read), duration(e.seconds)]
     parts.append(rate(e.rows_read, e.seconds))
     mark = f"; watermark {e.watermark}" if e.watermark else ""
@@ -63,7 +65,11 @@ def _finished(e: ev.StreamFinished) -> str:
 def _run_finished(e: ev.RunFinished) -> str:
     told = [
         f"{len(names)} {word}"
-        for names, word in ((e.published, "published"), (e.empty, "unchanged"), (e.failed, "failed"))
+        for names, word in (
+            (e.published, "published"),
+            (e.empty, "unchanged"),
+            (e.failed, "failed"),
+        )
         if names
     ]
     return f"{', '.join(told) or 'nothing done'} in {duration(e.seconds)}"

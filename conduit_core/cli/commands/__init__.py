@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from conduit_core.cli.commands import loading, looking
+from conduit_core.cli.commands import history, loading, looking, making, state
 from conduit_core.cli.screen import Answer
 
 
 def commands() -> dict[str, Callable[..., Answer]]:
     """Return every command by its name, in the order that help lists them."""
     return {
+        "init": making.init,
+        "check": looking.check,
+        "discover": making.discover,
         "plan": loading.plan,
         "run": loading.run,
         "status": looking.status,
+        "state show": state.show,
+        "state set": state.set_,
+        "state reset": state.reset,
+        "state adopt": state.adopt,
+        "runs list": history.list_,
+        "runs show": history.show,
+        "schema infer": looking.schema_infer,
+        "clean": history.clean,
+        "connectors": looking.connectors,
+        "json-schema": looking.json_schema,
     }

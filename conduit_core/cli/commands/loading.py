@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def plan(
     session: Session,
     file: options.File = options.DEFAULT_FILE,
+    *,
     stream: options.Streams = None,
     from_: options.From = None,
     to: options.To = None,
@@ -40,21 +41,20 @@ def plan(
 def run(
     session: Session,
     file: options.File = options.DEFAULT_FILE,
+    *,
     stream: options.Streams = None,
     from_: options.From = None,
     to: options.To = None,
     full_refresh: options.FullRefresh = False,
     reload: options.Reload = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Plan only; change nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan only; change nothing.")] = False,
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, max=64, help="How many streams load side by side.")
     ] = 1,
     request_key: options.RequestKey = None,
     allow_empty: options.AllowEmpty = False,
 ) -> Answer:
-    """Load the pipeline's streams, each published in one transaction. Run again: only what is new."""
+    """Load the pipeline's streams, each in one transaction; run again for what is new."""
     from conduit_core.engine.model import RunRequest
     from conduit_core.engine.run import RunInterrupted
     from conduit_core.engine.run import run as run_pipeline

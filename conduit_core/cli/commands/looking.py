@@ -1,22 +1,134 @@
-"""Commands that only look: ``status``."""
+"""Commands that only look: ``check``, ``status``, ``schema infer``, ``connectors``."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from conduit_core.cli import options
-from conduit_core.cli.screen import Answer, Screen
+from conduit_core.cli.screen import Answer, Screen, error_document
 from conduit_core.cli.session import Session
 from conduit_core.observe import words
 
 if TYPE_CHECKING:
+    from conduit_core.connectors.base import CheckItem
     from conduit_core.engine.admin import StreamStatus
-    from conduit_core.engine.pipeline import Pipeline
+    from conduit_core.engine.pipeline import Ends, Pipeline
+    from conduit_core.errors import ConduitError
+
+
+def check(
+    session: Session,
+    file: options.File = options.DEFAULT_FILE,
+    *,
+    stream: options.Streams = None,
+) -> Answer:
+    """Look whether both ends are reachable, rights suffice, and every stream can be planned."""
+    from conduit_core.cli.planning import Planned, plan_open
+    from conduit_core.engine.model import RunRequest
+
+    pipeline = session.pipeline(file)
+    chosen = pipeline.select(tuple(stream) if stream else None)
+    with pipeline.open() as ends:
+        items = _check_ends(pipeline, ends)
+        errors = [_unfit(pipeline, *item) for item in items if not item[2].ok]
+        planned = Planned([], ())
+        if not errors:
+            names = tuple(s.name for s in chosen)
+            planned = plan_open(pipeline, ends, names, RunRequest())
+    errors += planned.errors
+    streams = [
+        (p.stream, True, f"{p.target_schema}.{p.target_table}, {p.mode}, {p.guarantee}")
+        for p, _ in planned.plans
+    ]
+    streams += [(e.stream or "", False, e.message) for e in planned.errors]
+    failed = {e.stream: error_document(e) for e in planned.errors}
+    document = {
+        "pipeline": pipeline.name,
+        "checks": [
+            {
+                "end": end,
+                "type": system,
+                "name": item.name,
+                "ok": item.ok,
+                "detail": item.detail,
+                "remedy": item.remedy or None,
+            }
+            for end, system, item in items
+        ],
+        "streams": [
+            {"stream": name, "ok": ok, "detail": detail, "error": failed.get(name)}
+            for name, ok, detail in streams
+        ],
+    }
+
+    def show(screen: Screen) -> None:
+        rows = [(_mark(ok=i.ok), f"{end} ({kind})", i.name, i.detail) for end, kind, i in items]
+        rows += [(_mark(ok=ok), "stream", name, detail) for name, ok, detail in streams]
+        headings = ("", "where", "what", "found")
+        screen.table([(h, "left") for h in headings], rows)
+
+    code = errors[0].exit_code if errors else 0
+    return Answer(document, show, exit_code=code, errors=tuple(errors))
+
+
+def _mark(*, ok: bool) -> str:
+    return "ok" if ok else "FAILED"
+
+
+def _check_ends(pipeline: Pipeline, ends: Ends) -> list[tuple[str, str, CheckItem]]:
+    targets = [pipeline.target(s, ends.destination).schema for s in pipeline.streams]
+    schemas = tuple(dict.fromkeys(targets))
+    tried: list[tuple[str, str, Callable[[], list[CheckItem]]]] = [
+        ("source", ends.source.system, ends.source.check),
+        ("destination", ends.destination.system, lambda: ends.destination.check(schemas)),
+    ]
+    return [(end, system, item) for end, system, look in tried for item in _looked(look)]
+
+
+def _looked(look: Callable[[], list[CheckItem]]) -> list[CheckItem]:
+    """Ask an end; an error that it raises is one more thing that isn't fine."""
+    from conduit_core.connectors.base import CheckItem
+    from conduit_core.errors import ConduitError
+
+    try:
+        return look()
+    except ConduitError as error:
+        return [CheckItem("reachable", ok=False, detail=error.message)]
+
+
+def _unfit(pipeline: Pipeline, end: str, system: str, item: CheckItem) -> ConduitError:
+    from conduit_core.errors import ConnectionFailedError
+
+    remedy = f"; {item.remedy}" if item.remedy else ""
+    return ConnectionFailedError(
+        f"{end} ({system}): {item.name}: {item.detail}{remedy}",
+        pipeline=pipeline.name,
+        connector=system,
+        command=f"conduit check {pipeline.file}".rstrip(),
+    )
+
+
+# --- status ---------------------------------------------------------------------------------------
+
+_STATUS = (
+    ("stream", "left"),
+    ("target", "left"),
+    ("watermark", "left"),
+    ("source's newest", "left"),
+    ("lag", "right"),
+    ("freshness", "right"),
+    ("last load", "left"),
+    ("rows", "right"),
+    ("load id", "left"),
+)
 
 
 def status(
     session: Session,
     file: options.File = options.DEFAULT_FILE,
+    *,
     stream: options.Streams = None,
 ) -> Answer:
     """Compare each stream's watermark with its source; exit 5 where one is past its freshness."""
@@ -25,24 +137,9 @@ def status(
     pipeline = session.pipeline(file)
     found = admin.status(pipeline, tuple(stream) if stream else None)
     stale = [s for s in found if s.is_stale]
-    columns = (
-        ("stream", "left"),
-        ("target", "left"),
-        ("watermark", "left"),
-        ("source's newest", "left"),
-        ("lag", "right"),
-        ("freshness", "right"),
-        ("last load", "left"),
-        ("rows", "right"),
-        ("load id", "left"),
-    )
-
-    def show(screen: Screen) -> None:
-        screen.table(columns, [_status_row(s) for s in found])
-
     return Answer(
         {"pipeline": pipeline.name, "streams": [s.model_dump(mode="json") for s in found]},
-        show,
+        lambda screen: screen.table(_STATUS, [_status_row(s) for s in found]),
         exit_code=5 if stale else 0,
         errors=(_stale(pipeline, stale),) if stale else (),
     )
@@ -65,17 +162,113 @@ def _status_row(s: StreamStatus) -> tuple[str, ...]:
     )
 
 
-def _stale(pipeline: Pipeline, stale: list[StreamStatus]) -> Exception:
+def _stale(pipeline: Pipeline, stale: list[StreamStatus]) -> ConduitError:
     from conduit_core.errors import QualityError
 
     told = ", ".join(
         f"{s.stream} ({words.duration(s.lag_seconds)} behind)" if s.lag_seconds else s.stream
         for s in stale
     )
+    marks = "; ".join(f"{s.stream}: watermark {s.watermark or 'none'}" for s in stale)
     return QualityError(
         f"past its freshness: {told}",
         pipeline=pipeline.name,
-        state="; ".join(f"{s.stream}: watermark {s.watermark or 'none'}" for s in stale),
+        state=marks,
         retry="plan",
         command=f"conduit run {pipeline.file}".rstrip(),
     )
+
+
+# --- schema, connectors ---------------------------------------------------------------------------
+
+
+def schema_infer(
+    session: Session,
+    file: options.File = options.DEFAULT_FILE,
+    *,
+    stream: options.Streams = None,
+) -> Answer:
+    """Print each stream's columns as YAML: Arrow type, where it lands, and what that loses."""
+    pipeline = session.pipeline(file)
+    with pipeline.open() as ends:
+        streams = {
+            chosen.name: _columns(pipeline, chosen.name, ends)
+            for chosen in pipeline.select(tuple(stream) if stream else None)
+        }
+
+    def show(screen: Screen) -> None:
+        import yaml
+
+        text = yaml.safe_dump(
+            {"streams": streams}, sort_keys=False, allow_unicode=True, width=10_000
+        )
+        screen.line(text.rstrip())
+
+    return Answer({"pipeline": pipeline.name, "streams": streams}, show)
+
+
+def _columns(pipeline: Pipeline, name: str, ends: Ends) -> list[dict[str, object]]:
+    from conduit_core.engine.pipeline import stream_ref
+    from conduit_core.errors import ConduitError
+    from conduit_core.types.schema import schema_to_json
+
+    (stream,) = pipeline.select((name,))
+    try:
+        schema = ends.source.describe(stream_ref(stream)).schema
+        columns = []
+        for field, item in zip(schema, schema_to_json(schema), strict=True):
+            landing = ends.destination.landing(field)
+            column = {**item, ends.destination.system: landing.ddl}
+            columns.append(column | ({"loses": landing.loss} if landing.loss else {}))
+    except ConduitError as error:
+        file = f" {pipeline.file}" if pipeline.file else ""
+        raise error.at(
+            pipeline=pipeline.name, stream=name, command=f"conduit discover{file}"
+        ) from error.__cause__
+    return columns
+
+
+def connectors(session: Session) -> Answer:
+    """List the connector types, what each can be, and whether its driver is installed."""
+    from conduit_core.cli.drivers import missing_drivers
+    from conduit_core.connectors import registry
+
+    found = []
+    for name in registry.names():
+        connector = registry.get(name)
+        missing = missing_drivers(connector.extra)
+        found.append(
+            {
+                "type": name,
+                "title": connector.title,
+                "source": connector.source is not None,
+                "destination": connector.destination is not None,
+                "installed": not missing,
+                "missing": missing,
+                "install": f"pip install 'conduit-load[{connector.extra}]'" if missing else None,
+            }
+        )
+
+    def show(screen: Screen) -> None:
+        columns = [(h, "left") for h in ("type", "source", "destination", "driver", "title")]
+        rows = [
+            (
+                str(c["type"]),
+                "yes" if c["source"] else "",
+                "yes" if c["destination"] else "",
+                "installed" if c["installed"] else str(c["install"]),
+                str(c["title"]),
+            )
+            for c in found
+        ]
+        screen.table(columns, rows)
+
+    return Answer({"connectors": found}, show)
+
+
+def json_schema(session: Session) -> Answer:
+    """Print the JSON Schema of a pipeline file, for editors."""
+    from conduit_core.spec import json_schema as pipeline_schema
+
+    schema = pipeline_schema()
+    return Answer(schema, lambda screen: screen.line(json.dumps(schema, indent=2)))

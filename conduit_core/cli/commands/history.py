@@ -1,0 +1,155 @@
+"""``conduit runs`` and ``conduit clean``: what the ledger holds, and what has aged in it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from conduit_core.cli import options
+from conduit_core.cli.screen import Answer, Screen
+from conduit_core.cli.session import Session
+from conduit_core.observe import words
+
+if TYPE_CHECKING:
+    from conduit_core.state.ledger import LedgerRecord
+
+_COLUMNS = (
+    ("published", "left"),
+    ("stream", "left"),
+    ("version", "right"),
+    ("mode", "left"),
+    ("window", "left"),
+    ("read", "right"),
+    ("inserted", "right"),
+    ("took", "right"),
+    ("load id", "left"),
+)
+
+
+def list_(
+    session: Session,
+    file: options.File = options.DEFAULT_FILE,
+    *,
+    stream: options.Streams = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
+) -> Answer:
+    """List what was published, newest first."""
+    from conduit_core.engine import admin
+
+    pipeline = session.pipeline(file)
+    records = admin.runs(pipeline, tuple(stream) if stream else None, limit)
+    return Answer(
+        {"pipeline": pipeline.name, "runs": [r.model_dump(mode="json") for r in records]},
+        lambda screen: screen.table(_COLUMNS, [_row(r) for r in records]),
+    )
+
+
+def show(
+    session: Session,
+    file: options.File = options.DEFAULT_FILE,
+    *,
+    load: Annotated[str, typer.Option("--load", help="The load's id, or its beginning.")],
+) -> Answer:
+    """Show one published load: counts, window, watermark, who ran it."""
+    from conduit_core.engine import admin
+    from conduit_core.errors import ConfigError
+
+    pipeline = session.pipeline(file)
+    found = [r for r in admin.runs(pipeline) if r.load_id.startswith(load)]
+    if len(found) != 1:
+        what = "no published load" if not found else f"{len(found)} published loads"
+        raise ConfigError(
+            f"{what} with an id that begins with {load!r}",
+            pipeline=pipeline.name,
+            command=f"conduit runs {pipeline.file}".rstrip(),
+        )
+    record = found[0]
+
+    def write(screen: Screen) -> None:
+        for name, text in _facts(record):
+            screen.line(f"{name:<12} {text}")
+
+    return Answer({"run": record.model_dump(mode="json")}, write)
+
+
+def _row(record: LedgerRecord) -> tuple[str, ...]:
+    from conduit_core.state.window import Window
+
+    return (
+        record.published_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        record.stream,
+        str(record.version),
+        record.mode,
+        Window.from_json(record.load_window).display(),
+        words.count(record.counts.read),
+        words.count(record.counts.inserted),
+        words.duration((record.published_at - record.started_at).total_seconds()),
+        record.load_id,
+    )
+
+
+def _facts(record: LedgerRecord) -> list[tuple[str, str]]:
+    from conduit_core.state.cursor import Cursor
+    from conduit_core.state.window import Window
+
+    counts = record.counts.model_dump()
+    runner = json.loads(record.runner)
+    return [
+        ("load id", record.load_id),
+        ("stream", f"{record.stream} ({record.pipeline})"),
+        ("target", f"{record.target_schema}.{record.target_table} version {record.version}"),
+        ("mode", record.mode),
+        ("window", Window.from_json(record.load_window).display()),
+        ("watermark", Cursor.from_json(record.cursor).display() if record.cursor else "none"),
+        ("rows", ", ".join(f"{words.count(n)} {kind}" for kind, n in counts.items() if n) or "0"),
+        ("request", record.request),
+        ("request key", record.request_key or "none"),
+        ("runner", ", ".join(f"{key} {value}" for key, value in runner.items()) or "unknown"),
+        ("started", record.started_at.isoformat()),
+        ("published", record.published_at.isoformat()),
+    ]
+
+
+def clean(
+    session: Session,
+    file: options.File = options.DEFAULT_FILE,
+    *,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", help="Age: 7d, 12h. Default: the file's `retention`."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
+) -> Answer:
+    """Remove old staging and old ledger records, never a target's newest."""
+    from conduit_core.engine import admin
+    from conduit_core.errors import ConfigError
+    from conduit_core.spec import parse_duration
+
+    pipeline = session.pipeline(file)
+    command = f"conduit clean {pipeline.file} --older-than 7d --dry-run"
+    if older_than is None:
+        age = pipeline.loaded.spec.retention
+        if age is None:
+            raise ConfigError(
+                "how old? give --older-than, or `retention:` in the file",
+                pipeline=pipeline.name,
+                command=command,
+            )
+    else:
+        try:
+            age = parse_duration(older_than)
+        except ValueError as error:
+            raise ConfigError(
+                f"--older-than {error}", pipeline=pipeline.name, command=command
+            ) from None
+    items = admin.clean(pipeline, age, dry_run=dry_run)
+    columns = (("kind", "left"), ("name", "left"), ("why", "left"))
+
+    def write(screen: Screen) -> None:
+        screen.table(columns, [(i.kind, i.name, i.reason) for i in items])
+        screen.line(f"{len(items)} {'would be removed' if dry_run else 'removed'}")
+
+    told = [{"kind": i.kind, "name": i.name, "reason": i.reason} for i in items]
+    return Answer({"pipeline": pipeline.name, "dry_run": dry_run, "items": told}, write)
