@@ -41,10 +41,33 @@ def decode(column: SqliteColumn, values: Array) -> Array:
         if pa.types.is_time(kind):
             moment: Array = _joined("1970-01-01", values, " ")
             return moment.cast(pa.timestamp(kind.unit)).cast(kind)
+        if kind in {pa.timestamp("ns"), pa.timestamp("ns", "UTC")}:
+            return _nanoseconds(values, kind)
         return values.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
         reason = str(error).partition("\n")[0]
         raise SourceDataError(_misfit(field, reason), command="conduit discover") from error
+
+
+def _nanoseconds(values: Array, kind: pa.DataType) -> Array:
+    """Read text as nanoseconds: Arrow's own cast overflows in the type's first second (1677)."""
+    try:
+        return values.cast(kind)
+    except pa.ArrowInvalid:
+        form = r"^(?P<head>.{19})(?:\.(?P<digits>[0-9]{1,9}))?(?P<zone>.*)$"
+        parts = pc.extract_regex(values, form)
+        head, digits, zone = parts.flatten()
+        seconds = _joined(head, zone, "").cast(pa.timestamp("s", _zone(kind))).cast(pa.int64())
+        nanos = pc.utf8_rpad(digits, 9, "0").cast(pa.int64())
+        early = pc.less(seconds, pa.scalar(0, pa.int64())).cast(pa.int64())
+        billion = pa.scalar(10**9, pa.int64())
+        ticks = pc.multiply_checked(pc.add(seconds, early), billion)
+        rest = pc.subtract(nanos, pc.multiply(early, billion))
+        return pc.add_checked(ticks, rest).cast(kind)
+
+
+def _zone(kind: pa.DataType) -> str | None:
+    return kind.tz if pa.types.is_timestamp(kind) else None
 
 
 def _misfit(field: pa.Field[pa.DataType], reason: str) -> str:

@@ -1,0 +1,3 @@
+"""SQLite, on real files."""
+
+from __future__ import annotations
