@@ -1,0 +1,7 @@
+"""The contract of a source."""
+
+from __future__ import annotations
+
+
+class SourceSuite:
+    """Soon."""
