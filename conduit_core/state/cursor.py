@@ -7,8 +7,9 @@ a timestamp is its integer of ticks, a decimal its digits.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Self
 from zoneinfo import ZoneInfo
@@ -18,13 +19,18 @@ import pyarrow as pa
 from conduit_core.errors import ConfigError, StateError
 from conduit_core.types.schema import parse_type
 
+_TICKS = re.compile(r"-?[0-9]{11,}")
+
 
 def _text(value: pa.Scalar[pa.DataType]) -> str:
     kind = value.type
     if pa.types.is_timestamp(kind):
-        # ISO text at the unit's precision; Arrow's own cast keeps every digit.
-        return str(value.cast(pa.timestamp(kind.unit)).cast(pa.string()).as_py()).replace(" ", "T")
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        # ISO text at the unit's precision; Arrow's own cast keeps every digit. Beyond the years
+        # that Arrow reads back, the number of units since 1970.
+        text = str(value.cast(pa.timestamp(kind.unit)).cast(pa.string()).as_py())
+        is_iso = len(text.partition("-")[0]) == 4
+        return text.replace(" ", "T") if is_iso else str(value.cast(pa.int64()).as_py())
+    if _is_bytes(kind):
         return bytes(value.as_py()).hex()
     if pa.types.is_floating(kind):
         return repr(value.as_py())
@@ -33,14 +39,42 @@ def _text(value: pa.Scalar[pa.DataType]) -> str:
 
 def _value(kind: pa.DataType, text: str) -> pa.Scalar[pa.DataType]:
     if pa.types.is_timestamp(kind):
+        if _TICKS.fullmatch(text):
+            return pa.scalar(int(text), pa.int64()).cast(kind)
         return pa.scalar(text).cast(pa.timestamp(kind.unit)).cast(kind)
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+    if _is_bytes(kind):
         return pa.scalar(bytes.fromhex(text), kind)
     if pa.types.is_decimal(kind):
         return pa.scalar(Decimal(text), kind)
     if pa.types.is_time(kind):
-        return pa.scalar(time.fromisoformat(text), kind)
+        # As a moment of the first day: Arrow reads no times, Python no nanoseconds.
+        moment = pa.scalar(f"1970-01-01T{text}").cast(pa.timestamp(kind.unit))
+        return moment.cast(kind)
     return pa.scalar(text).cast(kind)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _family(kind: pa.DataType) -> str:
+    """Name the types whose values compare with one another."""
+    t = pa.types
+    if t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind):
+        return "number"
+    if t.is_timestamp(kind):
+        return "timestamp with time zone" if kind.tz else "timestamp"
+    if t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind):
+        return "text"
+    if _is_bytes(kind):
+        return "binary"
+    if t.is_date(kind):
+        return "date"
+    return "time" if t.is_time(kind) else str(kind)
 
 
 def _key(value: pa.Scalar[pa.DataType]) -> object:
@@ -101,16 +135,15 @@ class Cursor:
                 command="conduit state show",
             )
         for a, b in zip(self.values, other.values, strict=True):
-            x, y = _key(a), _key(b)
-            try:
-                if x < y:  # type: ignore[operator]
-                    return -1
-                if x > y:  # type: ignore[operator]
-                    return 1
-            except TypeError as error:
+            if _family(a.type) != _family(b.type):
                 raise StateError(
                     f"cursor types differ: {a.type} and {b.type}", command="conduit state show"
-                ) from error
+                )
+            x, y = _key(a), _key(b)
+            if x < y:  # type: ignore[operator]
+                return -1
+            if x > y:  # type: ignore[operator]
+                return 1
         return 0
 
     def display(self) -> str:

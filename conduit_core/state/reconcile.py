@@ -8,7 +8,7 @@ from typing import Literal
 from conduit_core.errors import StateDivergedError, StateError
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.ledger import LedgerRecord, newest, watermark_record
-from conduit_core.state.store import StateEntry
+from conduit_core.state.store import POINTER, StateEntry
 
 Decision = Literal["equal", "roll_forward", "rewind"]
 
@@ -52,21 +52,14 @@ def reconcile(
             rewound under ``append``.
     """
     last = newest(chain)
-    base = watermark_record(chain)
-    cursor = _cursor_of(base, columns)
-    if stored is None:
+    entry = None if stored is None else _entry(stored, target_fingerprint)
+    cursor = _cursor_of(watermark_record(chain), columns)
+    if entry is None:
         note = "the state store is empty: it is rolled forward from the ledger" if last else ""
         return Reconciled("roll_forward" if last else "equal", cursor, note)
-    try:
-        entry = StateEntry.from_json(stored)
-    except StateError:
-        if _other_fingerprint(stored, target_fingerprint):
-            raise _other_target() from None
-        raise
-    if entry.target_fingerprint != target_fingerprint:
-        raise _other_target()
     if entry.is_edited:
-        return _edited(entry, cursor, columns, mode)
+        wanted = _wanted(entry, chain, cursor, columns)
+        return _edited(wanted, cursor, mode)
     version = _version(entry)
     known = last.version if last else 0
     if version > known:
@@ -88,6 +81,18 @@ def reconcile(
             command="conduit state reset",
         )
     return Reconciled("equal", cursor)
+
+
+def _entry(stored: str, target_fingerprint: str) -> StateEntry:
+    try:
+        entry = StateEntry.from_json(stored)
+    except StateError:
+        if _other_fingerprint(stored, target_fingerprint):
+            raise _other_target() from None
+        raise
+    if entry.target_fingerprint != target_fingerprint:
+        raise _other_target()
+    return entry
 
 
 def _other_fingerprint(stored: str, fingerprint: str) -> bool:
@@ -125,19 +130,45 @@ def _cursor_of(record: LedgerRecord | None, columns: tuple[str, ...]) -> Cursor 
     return cursor
 
 
-def _edited(
-    entry: StateEntry, cursor: Cursor | None, columns: tuple[str, ...], mode: str
-) -> Reconciled:
+def _wanted(
+    entry: StateEntry, chain: list[LedgerRecord], now: Cursor | None, columns: tuple[str, ...]
+) -> Cursor | None:
+    """Return the cursor that a person's edit asks for; None is the start."""
     if entry.cursor in ("", "initial"):
-        wanted = None
-    else:
-        wanted = Cursor.from_json(entry.cursor)
-        if wanted.columns != columns:
-            raise StateError(
-                f"the edited state entry has columns {list(wanted.columns)}, the stream's cursor"
-                f" is {list(columns)}: {entry.cursor!r}",
-                command="conduit state show",
-            )
+        return None
+    wanted = _pointed(entry.cursor, chain)
+    if wanted is None or wanted.columns != columns:
+        has = list(wanted.columns) if wanted else "no columns"
+        raise StateError(
+            f"the edited state entry has {has}, the stream's cursor is {list(columns)}:"
+            f" {entry.cursor!r}",
+            command="conduit state show",
+        )
+    types, known = ([v.type for v in c.values] if c else [] for c in (wanted, now))
+    if now is not None and types != known:
+        raise StateError(
+            f"the edited state entry is of type {', '.join(map(str, types))}, the watermark of"
+            f" {', '.join(map(str, known))}: {entry.cursor!r}",
+            command="conduit state show",
+        )
+    return wanted
+
+
+def _pointed(text: str, chain: list[LedgerRecord]) -> Cursor | None:
+    """Read a cursor's text, or follow ``ledger:VERSION`` to the record that has it."""
+    if not text.startswith(POINTER):
+        return Cursor.from_json(text)
+    found = [r for r in chain if f"{POINTER}{r.version}" == text]
+    if not found:
+        raise StateError(
+            f"the state entry points at a record that the ledger doesn't have: {text!r}",
+            command="conduit runs",
+        )
+    return Cursor.from_json(found[0].cursor) if found[0].cursor else None
+
+
+def _edited(wanted: Cursor | None, cursor: Cursor | None, mode: str) -> Reconciled:
+    if wanted is not None:
         if cursor is None or wanted.compare(cursor) > 0:
             raise StateError(
                 f"the state entry was moved forward by hand to {wanted.display()}, past the"
@@ -149,12 +180,12 @@ def _edited(
             return Reconciled("roll_forward", cursor, "the edited state entry changes nothing")
     if cursor is None:
         return Reconciled("equal", None)
+    where = wanted.display() if wanted else "the start"
     if mode == "append":
         raise StateError(
-            f"the state entry was rewound to {wanted.display() if wanted else 'the start'}; under"
-            " append the rows after it would be there twice. To delete and load them again:"
-            " `conduit state set --cursor VALUE --replace-after`",
+            f"the state entry was rewound to {where}; under append the rows after it would be there"
+            " twice. To delete and load them again: `conduit state set --cursor VALUE"
+            " --replace-after`",
             command="conduit state set --cursor VALUE --replace-after",
         )
-    where = wanted.display() if wanted else "the start"
     return Reconciled("rewind", wanted, f"rewound by hand from {cursor.display()} to {where}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from typing import Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from conduit_core.errors import StateError
 
 MAX_ENTRY_BYTES = 4096
+POINTER = "ledger:"
+"""Before a version: the cursor is in that ledger record."""
 
 
 class StateEntry(BaseModel):
@@ -30,7 +33,7 @@ class StateEntry(BaseModel):
 
     def digest(self) -> str:
         """Return the seal that fits the entry's other fields."""
-        rest = "\n".join((self.version, self.load_id, self.cursor, self.target_fingerprint))
+        rest = json.dumps([self.version, self.load_id, self.cursor, self.target_fingerprint])
         return hashlib.sha256(rest.encode()).hexdigest()[:16]
 
     def sealed(self) -> Self:
@@ -73,7 +76,7 @@ def make_entry(
         target_fingerprint=target_fingerprint,
     ).sealed()
     if len(entry.to_json().encode()) > MAX_ENTRY_BYTES:
-        entry = entry.model_copy(update={"cursor": f"ledger:{version}"}).sealed()
+        entry = entry.model_copy(update={"cursor": f"{POINTER}{version}"}).sealed()
     return entry
 
 
@@ -103,6 +106,7 @@ class InMemoryStateStore:
 
     def __init__(self) -> None:
         self._entries: dict[str, str] = {}
+        self._lock = threading.Lock()
 
     def get(self, key: str) -> str | None:
         """Return the text under ``key``, or None."""
@@ -110,7 +114,8 @@ class InMemoryStateStore:
 
     def set(self, key: str, entry: str, expect: str | None) -> bool:
         """Write ``entry`` unless the stored text is no longer the one ``expect`` identifies."""
-        if seal_of(self._entries.get(key)) != expect:
-            return False
-        self._entries[key] = entry
-        return True
+        with self._lock:
+            if seal_of(self._entries.get(key)) != expect:
+                return False
+            self._entries[key] = entry
+            return True

@@ -1,7 +1,7 @@
 """Windows: the slice one load covers, with its bounds, frozen at plan.
 
 A watermark window is ``(low, high]`` over the whole cursor; a given one is ``[start, end)`` on the
-cursor's first column. A full window has no bounds, or only an upper one.
+cursor's first column. A full window is not bounded by what was loaded before.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class Window:
     """What one load reads.
 
     Args:
-        kind: ``full`` (everything, at most up to ``high``), ``watermark`` (``(low, high]``) or
-            ``given`` (``[low, high)`` on the first cursor column).
+        kind: ``full`` (everything, or what lies between ``initial:`` and a cap), ``watermark``
+            (``(low, high]``) or ``given`` (``[low, high)`` on the first cursor column).
         low, high: bounds; None is open. A given window's cursors have one column.
         null_cursor: whether rows whose cursor is NULL belong to the window.
-        closed_low: whether ``low`` itself belongs to a watermark window: only so where ``low`` is
-            the stream's ``initial:`` value, which has the first cursor column alone.
+        closed_low: whether ``low`` itself belongs to the window: only so where ``low`` is the
+            stream's ``initial:`` value, which has the first cursor column alone.
     """
 
     kind: WindowKind
@@ -79,7 +79,8 @@ class Window:
             return f"[{low}, {high})"
         if self.kind == "watermark":
             return f"{'[' if self.closed_low else '('}{low}, {high}]"
-        return "everything" if self.high is None else f"everything up to {high}"
+        since = f" from {low}" if self.low else ""
+        return f"everything{since}" + (f" up to {high}" if self.high else "")
 
 
 def _before(low: Cursor | None, high: Cursor | None) -> bool:
