@@ -151,8 +151,11 @@ def to_type(column: Column, kind: pa.DataType) -> Column:
 def _cast(column: Column, kind: pa.DataType) -> Column:
     texts = cast("pa.StringArray", column)
     if pa.types.is_integer(kind):
-        more = pc.greater(pc.binary_length(texts), pa.scalar(1, pa.int32()))
-        codes = pc.or_(pc.and_(pc.starts_with(column, "0"), more), pc.starts_with(column, "-0"))
+        size = pc.binary_length(texts)
+        codes = pc.or_(
+            pc.and_(pc.starts_with(texts, "0"), pc.greater(size, pa.scalar(1))),
+            pc.and_(pc.starts_with(texts, "-0"), pc.greater(size, pa.scalar(2))),
+        )
         if pc.any(codes).as_py():
             row = pc.index(codes, pa.scalar(True)).as_py()  # noqa: FBT003 - Arrow's value
             raise BadValueError(row, str(column[row].as_py()))

@@ -42,7 +42,7 @@ def glob_regex(pattern: str) -> re.Pattern[str]:
     out: list[str] = []
     for i, part in enumerate(parts := pattern.split("/")):
         if part == "**":
-            out.append("(?:.+/)?" if i < len(parts) - 1 else ".+")
+            out.append("(?:(?!\\.)[^/]+/)*" + ("" if i < len(parts) - 1 else "(?!\\.)[^/]+"))
             continue
         out.append(_glob_part(part) + ("/" if i < len(parts) - 1 else ""))
     return re.compile("".join(out), re.DOTALL)
@@ -105,7 +105,7 @@ class Root:
                 system, base = fs.FileSystem.from_uri(self._location)
             else:
                 system, base = fs.LocalFileSystem(), self.identity
-            base = base.rstrip("/") or "/"
+            base = base.rstrip("/") or base[:1]
             info = system.get_file_info(base)
         except (OSError, pa.ArrowException, ValueError) as error:
             raise ConnectionFailedError(f"{self.identity}: can't be opened: {error}") from error
@@ -114,8 +114,8 @@ class Root:
                 f"{self.identity}: no such file or folder", retry="never", command="conduit check"
             )
         if info.type == fs.FileType.File:
-            folder, _, name = base.rpartition("/")
-            return system, folder or "/", name
+            folder, slash, name = base.rpartition("/")
+            return system, folder or slash, name
         return system, base, ""
 
     @property
@@ -196,7 +196,7 @@ class Root:
             infos = self.filesystem.get_file_info(selector)
         except (OSError, pa.ArrowException) as error:
             raise ConnectionFailedError(f"{self.identity}: can't be listed: {error}") from error
-        skip = len(folder.rstrip("/")) + 1
+        skip = len(folder.rstrip("/")) + 1 if folder else 0
         return [_entry(i, prefix + i.path[skip:]) for i in infos if i.type == fs.FileType.File]
 
     def _info(self, full: str) -> fs.FileInfo:

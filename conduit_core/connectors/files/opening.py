@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import IO, cast
 
 import pyarrow as pa
 from pyarrow import fs
@@ -57,7 +57,7 @@ class File:
             if name.endswith(".zip"):
                 with (
                     self.filesystem.open_input_file(self.entry.full) as handle,
-                    zipfile.ZipFile(handle) as archive,
+                    _zip(self, handle) as archive,
                     archive.open(self._member(archive)) as member,
                 ):
                     yield pa.PythonFile(cast("io.IOBase", member), mode="r")
@@ -74,7 +74,7 @@ class File:
         if name.endswith((".gz", ".zst")):
             return None
         if name.endswith(".zip"):
-            with self.raw() as handle, zipfile.ZipFile(handle) as archive:
+            with self.raw() as handle, _zip(self, handle) as archive:
                 return self._member(archive).file_size
         return self.entry.size
 
@@ -110,11 +110,18 @@ def reading(file: File) -> Iterator[None]:
             f"{file}: no right to read it", retry="never", command="conduit check"
         ) from error
     except OSError as error:
-        if "zlib" in str(error).lower() or "zstd" in str(error).lower():
+        if any(word in str(error).lower() for word in ("compress", "zlib", "zstd")):
             raise SourceDataError(f"{file}: broken compression: {error}") from error
         raise ConnectionFailedError(f"{file}: {error}") from error
     except (pa.ArrowException, UnicodeError) as error:
         raise SourceDataError(f"{file}: {error}") from error
+
+
+def _zip(file: File, handle: pa.NativeFile) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(cast("IO[bytes]", handle))
+    except (zipfile.BadZipFile, pa.ArrowInvalid) as error:
+        raise SourceDataError(f"{file}: broken compression: {error}") from error
 
 
 def what_is(head: bytes) -> str | None:
