@@ -1,0 +1,60 @@
+"""The pages, their fenced blocks and their tables, read from Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+)
+_FENCE = re.compile(r"^( *)```(\S*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_MARKER = re.compile(r"<!-- not run: (\S.*?) -->\s*$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block: its language, text, first line, and why it isn't run, if it isn't."""
+
+    language: str
+    text: str
+    line: int
+    reason: str | None
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text(encoding="utf-8")
+    for found in _FENCE.finditer(text):
+        marker = _MARKER.search(text[: found.start()])
+        line = text.count("\n", 0, found.start()) + 2
+        yield Block(found[2], found[3], line, marker[1] if marker else None)
+
+
+def tables(page: Path) -> dict[str, list[list[str]]]:
+    """Return the rows of each table (header aside), by its heading and first header cell."""
+    out: dict[str, list[list[str]]] = {}
+    heading, rows = "", None
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        if not line.startswith("|"):
+            rows = None
+            continue
+        cells = [c.strip() for c in line.strip("|").split("|")]
+        if rows is None:
+            rows = out.setdefault(f"{heading}: {cells[0]}", [])
+        elif not set(line) <= set("|-: "):
+            rows.append(cells)
+    return out
+
+
+def code(cell: str) -> list[str]:
+    """Return what stands in backticks."""
+    return re.findall(r"`([^`]+)`", cell)

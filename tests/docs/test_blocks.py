@@ -1,0 +1,152 @@
+"""Every code block of every page is run, or parsed, or says why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from conduit_core import Pipeline, raise_for_failures, run
+from conduit_core.observe.jsonlog import log_schema
+from conduit_core.spec import json_schema, spec_from_mapping
+from tests.docs.pages import PAGES, ROOT, Block, blocks, name
+
+CONDUIT = Path(sys.executable).with_name("conduit")
+UPDATE = os.environ.get("CONDUIT_UPDATE_DOCS") == "1"
+"""Set to write what the commands of ``console`` blocks say today into the pages."""
+
+HEAD = {"name": "page", "source": "sqlite:///shop.db", "destination": "duckdb:///w.duckdb"}
+ENV = {"SHOP_URL": "postgres://u@h/db", "SHOP_PASSWORD": "secret"}
+
+
+def _ids() -> list[Path]:
+    return [page for page in PAGES if any(True for _ in blocks(page))]
+
+
+@pytest.mark.parametrize("page", _ids(), ids=name)
+def test_blocks_run_as_they_stand(page: Path, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shop)
+    monkeypatch.setenv("HOME", str(shop.parent))
+    for block in blocks(page):
+        if block.reason is not None:
+            continue
+        check = CHECKS.get(block.language)
+        assert check is not None, f"{name(page)}:{block.line}: no check for {block.language!r}"
+        try:
+            check(page, block, shop)
+        except Exception as error:
+            error.add_note(f"in the block at {name(page)}:{block.line}")
+            raise
+
+
+def test_few_blocks_are_left_out() -> None:
+    left_out = [(name(p), b.line) for p in PAGES for b in blocks(p) if b.reason is not None]
+    assert len(left_out) <= 5, left_out
+
+
+def _mapping(page: Path, block: Block, shop: Path) -> None:
+    """A pipeline, or a part of one: what is missing around it is filled in."""
+    data = tomllib.loads(block.text) if block.language == "toml" else yaml.safe_load(block.text)
+    if isinstance(data, list):
+        data = {"streams": data}
+    if "streams" not in data:
+        data["streams"] = [{"path": "a.csv"}] if data["source"]["type"] == "csv" else ["orders"]
+    jsonschema.validate({**HEAD, **data}, json_schema())
+    spec_from_mapping({**HEAD, **data}, shop, env=ENV)
+
+
+def _json(page: Path, block: Block, shop: Path) -> None:
+    item = json.loads(block.text)
+    if "event" in item:
+        jsonschema.validate(item, log_schema())
+
+
+def _python(page: Path, block: Block, shop: Path) -> None:
+    exec(compile(block.text, f"{name(page)}:{block.line}", "exec"), {"__name__": "page"})  # noqa: S102
+
+
+def _sql(page: Path, block: Block, shop: Path) -> None:
+    import duckdb
+
+    raise_for_failures(run(Pipeline.from_file(shop / "pipeline.yml")))
+    with duckdb.connect(shop / "warehouse.duckdb", read_only=True) as connection:
+        assert connection.sql(block.text).fetchall()
+
+
+def _mermaid(page: Path, block: Block, shop: Path) -> None:
+    assert block.text.startswith("flowchart ")
+    for opening, closing in ("[]", "()", "{}"):
+        assert block.text.count(opening) == block.text.count(closing)
+
+
+def _conduit(line: str, shop: Path) -> str:
+    """Run one line, ``conduit ...  # exit 5``, and return what it wrote."""
+    exit_code = int(found[1]) if (found := re.search(r"# exit (\d+)", line)) else 0
+    program, *arguments = shlex.split(line, comments=True)
+    assert program == "conduit", f"only `conduit` is run in blocks, not {program!r}"
+    done = subprocess.run(
+        [CONDUIT, *arguments],
+        cwd=shop,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == exit_code, f"{line}: exit {done.returncode}\n{done.stdout}"
+    return done.stdout.replace(str(shop), "/srv/shop")
+
+
+def _sh(page: Path, block: Block, shop: Path) -> None:
+    for line in block.text.splitlines():
+        if line.split("#")[0].strip():
+            _conduit(line, shop)
+
+
+def _console(page: Path, block: Block, shop: Path) -> None:
+    """Commands behind ``$``, each with what it writes; numbers, times and ids aside."""
+    told: list[str] = []
+    for line in block.text.splitlines():
+        if line.startswith("$ "):
+            told += [line, *_conduit(line[2:], shop).splitlines()]
+    now = "\n".join(line.rstrip() for line in told).rstrip() + "\n"
+    if UPDATE:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace(block.text, now), encoding="utf-8")
+    else:
+        assert _plain(block.text) == _plain(now)
+
+
+def _plain(text: str) -> list[str]:
+    text = re.sub(r"\d{4}-\d\d-\d\d[T ][\d:.]+(Z|\+00:00)?", "TIME", text)
+    text = re.sub(r"\b[0-9a-f]{16,64}\b", "ID", text)
+    text = re.sub(r"[\d,.]+( (ms|s|B|KiB|MiB|rows/s))?", "N", text)
+    return [" ".join(re.sub(r"[─━-]{2,}", "", line).split()) for line in text.splitlines()]
+
+
+CHECKS = {
+    "yaml": _mapping,
+    "toml": _mapping,
+    "json": _json,
+    "python": _python,
+    "sql": _sql,
+    "mermaid": _mermaid,
+    "sh": _sh,
+    "console": _console,
+}
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{name(page)}: {target}"
+    assert (ROOT / "LICENSE").exists()

@@ -1,0 +1,187 @@
+"""What the pages list is what the code has: keys, columns, events, errors, connectors, promises."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conduit_core import errors, events
+from conduit_core.connectors import registry
+from conduit_core.connectors.files.convert import _TYPES
+from conduit_core.connectors.postgres.types import MAX_COLUMNS, MAX_IDENTIFIER_BYTES
+from conduit_core.connectors.sql.ledger import COLUMNS
+from conduit_core.spec import json_schema, parse_duration, reserved
+from conduit_core.spec.model import PipelineSpec
+from tests.docs.pages import PAGES, ROOT, code, name, tables
+
+DOCS = ROOT / "docs"
+
+
+# --- docs/pipeline.md -----------------------------------------------------------------------------
+
+
+def _documented(*headings: str) -> dict[str, list[str]]:
+    found = tables(DOCS / "pipeline.md")
+    return {code(row[0])[0]: row for h in headings for row in found[f"{h}: key"]}
+
+
+def _properties(definition: str | None) -> dict[str, Any]:
+    schema = json_schema()
+    node = schema if definition is None else schema["$defs"][definition]
+    if "properties" not in node:
+        node = next(part for part in node["anyOf"] if "properties" in part)
+    properties: dict[str, Any] = node["properties"]
+    return properties
+
+
+SECTIONS = [
+    ("Pipeline", None),
+    ("Source", "source"),
+    ("Destination", "destination"),
+    ("Streams", "StreamSpec"),
+]
+
+
+@pytest.mark.parametrize(("heading", "definition"), SECTIONS)
+def test_every_key_is_documented_and_no_other(heading: str, definition: str | None) -> None:
+    assert set(_documented(heading)) == set(_properties(definition))
+
+
+@pytest.mark.parametrize(("heading", "definition"), SECTIONS)
+def test_defaults_and_choices_are_the_models(heading: str, definition: str | None) -> None:
+    for key, node in _properties(definition).items():
+        _, kind, default, _ = _documented(heading)[key]
+        if "default" in node:
+            wanted = node["default"]
+            wanted = wanted if isinstance(wanted, list) else [wanted]
+            assert code(default) == wanted, key
+        if "enum" in node:
+            assert code(kind) == node["enum"], key
+        if "pattern" in str(node) and "0-9" in str(node):
+            assert kind == "duration", key
+
+
+def test_default_durations_are_the_models() -> None:
+    for heading, key in (("Pipeline", "resume_within"), ("Source", "lock_wait")):
+        text = code(_documented(heading)[key][2])[0]
+        model: Any = PipelineSpec
+        if heading == "Source":
+            model = PipelineSpec.model_fields["source"].annotation
+        assert parse_duration(text) == model.model_fields[key].default
+
+
+def test_what_comes_later_is_listed() -> None:
+    text = (DOCS / "pipeline.md").read_text().partition("## Not yet")[2]
+    wanted = (
+        reserved.PIPELINE_KEYS | reserved.DESTINATION_KEYS | reserved.STREAM_KEYS | reserved.MODES
+    )
+    assert set(code(text)) == wanted
+
+
+# --- docs/connectors.md, README.md ----------------------------------------------------------------
+
+
+def test_connectors_are_those_installed() -> None:
+    rows = {code(r[0])[0]: r for r in tables(DOCS / "connectors.md")["Connectors: type"]}
+    assert set(rows) == set(registry.names())
+    for kind, (_, source, destination, extra, options) in rows.items():
+        connector = registry.get(kind)
+        assert (source == "yes") == (connector.source is not None), kind
+        assert (destination == "yes") == (connector.destination is not None), kind
+        assert code(extra) == ([connector.extra] if connector.extra else []), kind
+        assert set(code(options)) == set(connector.options.model_fields), kind
+
+
+def test_limits_are_the_codes() -> None:
+    rows = {r[0]: r for r in tables(DOCS / "connectors.md")["What each can do: "]}
+    assert rows["longest name"][1] == f"{MAX_IDENTIFIER_BYTES} bytes"
+    assert rows["most columns"][1] == str(MAX_COLUMNS)
+
+
+def test_names_of_types_are_those_that_are_read() -> None:
+    text = (DOCS / "connectors.md").read_text().partition("Names under `types:`:")[2]
+    listed = code(text.partition("\n\n")[0])
+    assert set(listed) == {*_TYPES, "decimal(p, s)", "json", "uuid"}
+
+
+# --- docs/state.md, docs/events.md, docs/errors.md ------------------------------------------------
+
+
+def test_ledger_columns_are_documented() -> None:
+    rows = tables(DOCS / "state.md")["The ledger: column"]
+    assert [c for row in rows for c in code(row[0])] == list(COLUMNS)
+
+
+def _below(kind: type[Any]) -> Iterator[type[Any]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _below(child)
+
+
+def test_events_and_their_fields_are_documented() -> None:
+    shared = {f.name for f in dataclasses.fields(events.Event)}
+    known = {
+        c.__name__: [f.name for f in dataclasses.fields(c) if f.name not in shared]
+        for c in _below(events.Event)
+        if c.__module__ == events.__name__
+    }
+    rows = tables(DOCS / "events.md")["Events: event"]
+    assert {code(event)[0]: code(fields) for event, fields in rows} == known
+
+
+def test_the_order_of_events_names_real_ones() -> None:
+    text = (DOCS / "events.md").read_text()
+    order = text.partition("```text\n")[2].partition("```")[0]
+    assert all(hasattr(events, word) for word in re.findall(r"\w+", order))
+
+
+def test_errors_are_documented_with_code_and_retry() -> None:
+    rows = {code(r[0])[0]: r for r in tables(DOCS / "errors.md")["The tree: class"]}
+    own = [c for c in _below(errors.ConduitError) if c.__module__ == errors.__name__]
+    assert set(rows) == {"ConduitError"} | {c.__name__ for c in own}
+    for kind in (errors.ConduitError, *own):
+        _, exit_code, retry, _ = rows[kind.__name__]
+        if kind is not errors.LoadFailedError:
+            assert (int(exit_code), retry) == (kind.exit_code, kind.default_retry), kind
+
+
+# --- docs/promises.md -----------------------------------------------------------------------------
+
+PROMISES = {r[0]: r for r in tables(DOCS / "promises.md")["Promises: id"]}
+
+
+@pytest.mark.parametrize("promise", sorted(PROMISES))
+def test_each_promise_has_a_test_with_its_id(promise: str) -> None:
+    pattern = re.compile(rf"def {code(PROMISES[promise][2])[0]}\w+\(")
+    files = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "conduit_core" / "testing").rglob("*.py")]
+    assert any(pattern.search(f.read_text(encoding="utf-8")) for f in files)
+
+
+# --- every page -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_names_in_the_code_exist(page: Path) -> None:
+    for dotted in re.findall(r"`(conduit_core(?:\.\w+)+)`", page.read_text(encoding="utf-8")):
+        _import(dotted)
+
+
+def _import(dotted: str) -> object:
+    try:
+        return importlib.import_module(dotted)
+    except ModuleNotFoundError:
+        home, _, last = dotted.rpartition(".")
+        return getattr(_import(home), last)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_page_names_no_private_place(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"/(root|work|tmp|home)/|pip install conduit", text)
+    assert max(map(len, text.splitlines())) <= 240

