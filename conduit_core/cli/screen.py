@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from conduit_core.errors import ConduitError
 
-_PIPED_WIDTH = 4000
+_ANY_WIDTH = 100_000
 """Columns where no terminal limits them: tables take what they need."""
 
 Column = tuple[str, str]
@@ -32,23 +32,36 @@ class Screen:
         """Write a table; nothing where there are no rows."""
         from rich import box
         from rich.console import Console
+        from rich.measure import Measurement
         from rich.table import Table
         from rich.text import Text
 
         if not rows:
             return
         console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
-        if not console.is_terminal:
-            console.width = _PIPED_WIDTH
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for heading, side in columns:
             table.add_column(heading, justify="right" if side == "right" else "left")
         for row in rows:
             table.add_row(*(Text(self.redact(cell)) for cell in row))
+        needed = Measurement.get(console, console.options.update(max_width=_ANY_WIDTH), table)
+        if not console.is_terminal:
+            console.width = needed.maximum
+        elif needed.maximum > console.width:
+            self._records(columns, rows)
+            return
         with console.capture() as captured:
             console.print(table)
-        text = "\n".join(line.rstrip() for line in captured.get().split("\n"))
-        sys.stdout.write(text)
+        sys.stdout.write("\n".join(line.rstrip() for line in captured.get().split("\n")))
+
+    def _records(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+        """Write a line per cell: for terminals too narrow for the table."""
+        longest = max(len(heading) for heading, _ in columns)
+        for row in rows:
+            for (heading, _), cell in zip(columns, row, strict=True):
+                if cell:
+                    self.line(f"{heading:<{longest}}  {cell}")
+            self.line()
 
 
 def _nothing(screen: Screen) -> None:

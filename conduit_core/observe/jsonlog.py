@@ -32,10 +32,16 @@ def log_schema() -> dict[str, object]:
     return schema
 
 
+def _tells(key: str, value: object) -> bool:
+    return value is not None and not (key in {"pipeline", "stream"} and not value)
+
+
 def redacted(value: object, redact: Callable[[str], str]) -> object:
-    """Return plain data with ``redact`` applied to each text in it."""
+    """Return plain data with ``redact`` applied to each text in it, and seconds without noise."""
     if isinstance(value, str):
         return redact(value)
+    if isinstance(value, float):
+        return round(value, 6)
     if isinstance(value, Mapping):
         return {key: redacted(item, redact) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -99,7 +105,7 @@ class JsonLog:
         """Write one record."""
         moment = (at or datetime.now(UTC)).astimezone(UTC).isoformat()
         head = {"at": moment, "level": level, "event": event, "message": message}
-        rest = {k: v for k, v in (facts or {}).items() if v not in (None, "")}
+        rest = {k: v for k, v in (facts or {}).items() if _tells(k, v)}
         record = redacted({**head, **rest}, self._redact)
         line = json.dumps(record, ensure_ascii=True, separators=(",", ":"), default=str)
         with self._lock:
