@@ -112,6 +112,13 @@ def _rebuild(cls: type[ConduitError], message: str, attributes: dict[str, object
     return error
 
 
+def unexpected(error: BaseException) -> ConduitError:
+    """Return the error for an exception nobody raised on purpose: a bug, named by its class."""
+    bug = ConduitError(f"unexpected {type(error).__name__}: {error}; this is a bug")
+    bug.__cause__ = error
+    return bug
+
+
 class ConfigError(ConduitError):
     """The pipeline file or an argument is wrong; the message names file, line and key."""
 

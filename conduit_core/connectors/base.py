@@ -112,6 +112,10 @@ def file_digest(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
+BATCH_BYTES = 4 * 1024 * 1024
+"""The size of a batch where memory allows."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
     """What to read. ``schema`` is the one ``describe`` gave: read it exactly or fail.
@@ -123,7 +127,7 @@ class ReadRequest:
     ref: StreamRef
     schema: pa.Schema
     window: Window
-    batch_bytes: int = 4 * 1024 * 1024
+    batch_bytes: int = BATCH_BYTES
     known_files: frozenset[str] = frozenset()
     refuse_changed: bool = False
 
@@ -240,10 +244,14 @@ class DestinationCapabilities:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What reader and rules counted, and the digests of files to remember with the record."""
+    """What reader and rules counted, and the digests of files to remember with the record.
+
+    ``complete`` is False where the destination stopped taking batches before the last one.
+    """
 
     counts: Counts
     files: tuple[str, ...] = ()
+    complete: bool = True
 
 
 class StagedRows(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -185,6 +185,7 @@ _BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
+_BOOL: dict[type[ast.boolop], Callable[[Iterable[bool]], bool]] = {ast.And: all, ast.Or: any}
 _COMPARE: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -199,38 +200,47 @@ def check_guard(guard: Guard, counts: Mapping[str, int]) -> None:
     """Evaluate a guard over counts.
 
     Raises:
-        GuardError: it doesn't hold; the message lists the counts it looked at.
+        GuardError: it doesn't hold, or divides by zero; the message lists the counts it looked at.
         ValueError: the expression uses something else than counts, numbers and comparisons.
     """
-    tree = ast.parse(guard.expr, mode="eval").body
-    if _truth(tree, counts):
-        return
-    names = dict.fromkeys(n.id for n in ast.walk(tree) if isinstance(n, ast.Name))
-    facts = ", ".join(f"{name} {counts[name]}" for name in names)
-    raise GuardError(f"{guard.message} ({facts})", command=guard.command)
+    try:
+        tree = ast.parse(guard.expr, mode="eval").body
+    except SyntaxError as error:
+        raise ValueError(f"not an expression: {guard.expr!r}") from error
+    truth = _truth(tree, counts)  # the whole expression is looked at before any of it is evaluated
+    try:
+        holds = truth()
+    except ZeroDivisionError:
+        holds = False
+    if not holds:
+        names = dict.fromkeys(n.id for n in ast.walk(tree) if isinstance(n, ast.Name))
+        facts = ", ".join(f"{name} {counts[name]}" for name in names)
+        raise GuardError(f"{guard.message} ({facts})", command=guard.command)
 
 
-def _number(node: ast.expr, counts: Mapping[str, int]) -> float:
+def _number(node: ast.expr, counts: Mapping[str, int]) -> Callable[[], float]:
     match node:
-        case ast.Constant(value=int() | float() as value):
-            return value
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            return lambda: value
         case ast.Name(id=name) if name in counts:
-            return counts[name]
+            return lambda: counts[name]
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            return _BINARY[type(op)](_number(left, counts), _number(right, counts))
+            apply, a, b = _BINARY[type(op)], _number(left, counts), _number(right, counts)
+            return lambda: apply(a(), b())
         case _:
             raise ValueError(f"not allowed in a guard: {ast.unparse(node)}")
 
 
-def _truth(node: ast.expr, counts: Mapping[str, int]) -> bool:
+def _truth(node: ast.expr, counts: Mapping[str, int]) -> Callable[[], bool]:
     match node:
-        case ast.BoolOp(op=ast.And(), values=values):
-            return all(_truth(v, counts) for v in values)
-        case ast.BoolOp(values=values):
-            return any(_truth(v, counts) for v in values)
+        case ast.BoolOp(op=op, values=values):
+            parts, combine = [_truth(v, counts) for v in values], _BOOL[type(op)]
+            return lambda: combine(part() for part in parts)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return not _truth(operand, counts)
+            inner = _truth(operand, counts)
+            return lambda: not inner()
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
-            return _COMPARE[type(op)](_number(left, counts), _number(right, counts))
+            compare, a, b = _COMPARE[type(op)], _number(left, counts), _number(right, counts)
+            return lambda: compare(a(), b())
         case _:
             raise ValueError(f"not allowed in a guard: {ast.unparse(node)}")

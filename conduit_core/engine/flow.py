@@ -15,7 +15,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from conduit_core.connectors.base import Reading, Tally, file_digest
-from conduit_core.errors import ConduitError, SourceDataError
+from conduit_core.errors import ConduitError, SourceDataError, unexpected
 from conduit_core.events import AuditStarted, BatchRead, BatchWritten, Emit
 from conduit_core.state.ledger import Counts
 from conduit_core.types.casts import cast_column
@@ -128,7 +128,7 @@ class Flow:
         self._slice_bytes = max(queue_bytes // 4, 64 * 1024)
         self._cancel = cancel
         self._remember_files = remember_files
-        self._error: BaseException | None = None
+        self._error: ConduitError | None = None
         self._thread: threading.Thread | None = None
         self._exhausted = False
         self.rows_read = 0
@@ -151,7 +151,7 @@ class Flow:
             raise error
         if not self._exhausted:
             self.close()
-            return Tally(Counts(read=self.rows_read))
+            return Tally(Counts(read=self.rows_read), complete=False)
         self._emit(
             AuditStarted(
                 pipeline=self._pipeline,
@@ -194,11 +194,11 @@ class Flow:
                     raise CancelledError("interrupted while reading")
         except ConduitError as error:
             self._error = error
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             self._error = SourceDataError(f"the source broke while reading: {error}", retry="step")
             self._error.__cause__ = error
         except BaseException as error:  # noqa: BLE001 - carried to the thread that publishes
-            self._error = error
+            self._error = unexpected(error)
         finally:
             self._queue.end()
 

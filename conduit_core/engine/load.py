@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from conduit_core.connectors.base import Commit, ReadRequest
+from conduit_core.connectors.base import BATCH_BYTES, Commit, ReadRequest
 from conduit_core.engine.flow import Flow
 from conduit_core.engine.model import LoadPlan, LoadResult, Outcome, RunRequest
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
 from conduit_core.engine.plan import plan_stream, state_key, watermark_state
-from conduit_core.errors import ConduitError
+from conduit_core.errors import ConduitError, PublishUnknownError, unexpected
 from conduit_core.events import (
     Committed,
     Emit,
@@ -24,8 +24,8 @@ from conduit_core.events import (
 )
 from conduit_core.spec import StreamSpec
 from conduit_core.state.cursor import Cursor
-from conduit_core.state.ledger import Counts, LedgerRecord
-from conduit_core.state.store import StateStore, make_entry, seal_of
+from conduit_core.state.ledger import Counts, LedgerRecord, newest, watermark_record
+from conduit_core.state.store import StateEntry, StateStore, make_entry, seal_of
 from conduit_core.state.window import Window
 from conduit_core.types.dialect import Table
 from conduit_core.types.schema import schema_from_json
@@ -62,11 +62,25 @@ def load_stream(
         ConduitError: the last attempt's failure, with its four lines filled in.
     """
     runtime.emit(StreamStarted(pipeline=pipeline.name, stream=stream.name))
+    unsettled: list[LoadPlan] = []  # attempts whose commit nobody could ask about
 
     def attempt() -> LoadResult:
-        return _attempt(pipeline, stream, ends, request, runtime)
+        for earlier in unsettled:
+            if settled := _settled(earlier, ends, runtime):
+                return settled
+        return _attempt(pipeline, stream, ends, request, runtime, unsettled)
 
     return _retrying(attempt, pipeline, stream, runtime)
+
+
+def _settled(plan: LoadPlan, ends: Ends, runtime: Runtime) -> LoadResult | None:
+    """Return the result of an earlier attempt that was published after all."""
+    chain = ends.destination.records(Table(plan.target_schema, plan.target_table))
+    found = next((r for r in chain if r.load_id == plan.load_id), None)
+    if found is None:
+        return None
+    _mirror(plan, ends, runtime)
+    return _result(plan, found, time.perf_counter(), {}, None)
 
 
 def _retrying(
@@ -108,7 +122,12 @@ def _retrying(
 
 
 def _attempt(
-    pipeline: Pipeline, stream: StreamSpec, ends: Ends, request: RunRequest, runtime: Runtime
+    pipeline: Pipeline,
+    stream: StreamSpec,
+    ends: Ends,
+    request: RunRequest,
+    runtime: Runtime,
+    unsettled: list[LoadPlan],
 ) -> LoadResult:
     started = time.perf_counter()
     plan = plan_stream(pipeline, stream, ends, request, runtime.store)
@@ -130,26 +149,30 @@ def _attempt(
     for note in plan.notes:
         runtime.emit(Notice(pipeline=plan.pipeline, stream=plan.stream, level="info", message=note))
     if plan.empty:
-        _mirror(plan, ends, plan.replayed, runtime)
+        _mirror(plan, ends, runtime)
         return _result(plan, plan.replayed, started, {"plan": planned}, None)
     flow = open_flow(plan, stream, ends, runtime)
     try:
         publishing = time.perf_counter()
         commit = ends.destination.commit(plan.publish, flow, runtime.emit)
         seconds = time.perf_counter() - publishing
-    except ConduitError as error:
+    except Exception as raised:  # noqa: BLE001 - whatever it is, it gets its four lines
+        error = raised if isinstance(raised, ConduitError) else unexpected(raised)
         file = f" {pipeline.file}" if pipeline.file else ""
-        raise error.at(
+        error.at(
             pipeline=plan.pipeline,
             stream=plan.stream,
             state=_state_after_failure(ends, plan),
             command=f"conduit run{file} --stream {plan.stream}",
-        ) from error.__cause__
+        )
+        if isinstance(error, PublishUnknownError):
+            unsettled.append(plan)
+        raise error from error.__cause__
     finally:
         flow.close()
     if commit.record is not None:
         _emit_committed(commit, runtime, seconds)
-    _mirror(plan, ends, commit.record, runtime)
+    _mirror(plan, ends, runtime)
     stages = {"plan": planned, **flow.seconds}
     stages["commit"] = max(seconds - flow.seconds["write"] - flow.waited_seconds, 0.0)
     return _result(plan, commit.record, started, stages, flow, replayed=commit.replayed)
@@ -166,6 +189,7 @@ def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) 
             ref=stream_ref(stream),
             schema=schema_from_json(plan.source_schema),
             window=Window.from_json(plan.window),
+            batch_bytes=min(BATCH_BYTES, runtime.queue_bytes),
             known_files=known,
             refuse_changed=plan.refuse_changed_files,
         )
@@ -199,6 +223,9 @@ def _state_after_failure(ends: Ends, plan: LoadPlan) -> str:
         chain = ends.destination.records(Table(plan.target_schema, plan.target_table))
     except ConduitError:
         return "unknown: the destination can't be asked now; running again is safe"
+    for record in chain:
+        if record.load_id == plan.load_id:
+            return f"published as version {record.version}"
     return watermark_state(chain)
 
 
@@ -222,29 +249,43 @@ def _emit_committed(commit: Commit, runtime: Runtime, seconds: float) -> None:
     )
 
 
-def _mirror(plan: LoadPlan, ends: Ends, record: LedgerRecord | None, runtime: Runtime) -> None:
-    """Write the mirror, unless someone edited it since the plan: then the edit stays."""
+def _mirror(plan: LoadPlan, ends: Ends, runtime: Runtime) -> None:
+    """Write what the ledger says now, unless someone edited the store since the plan.
+
+    The load is committed by then, so a store that fails is a warning, made good by the next run.
+    """
     if runtime.store is None:
         return
     target = Table(plan.target_schema, plan.target_table)
-    if record is None:
-        chain = ends.destination.records(target)
-        if not chain:
-            return
-        record = chain[-1]
-    mark = ends.destination.records(target) if record.is_given else [record]
-    cursor = next((r.cursor for r in reversed(mark) if not r.is_given), None)
-    entry = make_entry(record.version, record.load_id, cursor, plan.target_fingerprint).to_json()
+    chain = ends.destination.records(target)
+    last, base = newest(chain), watermark_record(chain)
+    cursor = base.cursor if base else None
+    if last is None or (plan.empty and _is_rewind(plan.state_text, cursor)):
+        return
+    entry = make_entry(last.version, last.load_id, cursor, plan.target_fingerprint).to_json()
     if entry == plan.state_text:
         return
-    written = runtime.store.set(state_key(target), entry, seal_of(plan.state_text))
+    problem = "was edited during the load: the edit is kept for the next run"
+    try:
+        written = runtime.store.set(state_key(target), entry, seal_of(plan.state_text))
+    except Exception as error:  # noqa: BLE001 - a store may raise whatever its runner does
+        written = False
+        problem = f"could not be written ({type(error).__name__}: {error}): the next run does it"
     if not written:
-        message = "the state store was edited during the load: the edit is kept for the next run"
+        message = f"the state store {problem}"
         runtime.emit(
             Notice(pipeline=plan.pipeline, stream=plan.stream, level="warning", message=message)
         )
         return
-    runtime.emit(StateMirrored(pipeline=plan.pipeline, stream=plan.stream, load_id=record.load_id))
+    runtime.emit(StateMirrored(pipeline=plan.pipeline, stream=plan.stream, load_id=last.load_id))
+
+
+def _is_rewind(stored: str | None, cursor: str | None) -> bool:
+    """Whether the store holds a person's rewind: it waits for the first load that writes."""
+    if stored is None:
+        return False
+    entry = StateEntry.from_json(stored)
+    return entry.is_edited and entry.cursor != (cursor or "")
 
 
 def _result(

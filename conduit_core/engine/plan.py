@@ -114,10 +114,11 @@ def _plan(
         if replayed is not None:
             choice = _replayed_choice(replayed)
         else:
-            _refuse_lost_target(seen, request)
-            choice = choose_window(
-                stream, request, shape, ends.source, ref, seen.chain, seen.reconciled.cursor
-            )
+            lost = _is_lost(seen)
+            if lost and not request.full_refresh and stream.mode != "replace":
+                raise _lost_target(seen)
+            watermark = None if lost else seen.reconciled.cursor
+            choice = choose_window(stream, request, shape, ends.source, ref, seen.chain, watermark)
         rebuilt = request.full_refresh and not (seen.existing and seen.existing.dependants)
         fit_into = None if rebuilt else seen.existing
         staged = stage_columns(
@@ -195,16 +196,24 @@ def _replayed(request: RunRequest, chain: list[LedgerRecord]) -> LedgerRecord | 
 
 
 def _replayed_choice(record: LedgerRecord) -> Choice:
-    effective: Effective = "append" if record.mode == "append" else "replace"
+    effective: Effective = "replace"
+    if record.mode in ("append", "replace_window"):
+        effective = "append" if record.mode == "append" else "replace_window"
     cursor = Cursor.from_json(record.cursor) if record.cursor else None
     return Choice(Window.from_json(record.load_window), effective, cursor, None, 0, empty=True)
 
 
-def _refuse_lost_target(seen: _Seen, request: RunRequest) -> None:
-    """A ledger without its table: an increment alone would look like the whole."""
-    if request.full_refresh or seen.existing is not None or seen.reconciled.cursor is None:
-        return
-    raise StateError(
+def _is_lost(seen: _Seen) -> bool:
+    """Say whether the ledger has loads and the table is gone: an increment would look like all."""
+    return (
+        seen.existing is None
+        and seen.reconciled.cursor is not None
+        and any(not r.mode.startswith("state_") for r in seen.chain)
+    )
+
+
+def _lost_target(seen: _Seen) -> StateError:
+    return StateError(
         f"the ledger is at version {seen.chain[-1].version} but {seen.target} is gone: it was"
         " dropped by hand, and an increment would not bring its rows back",
         command="conduit run --full-refresh",

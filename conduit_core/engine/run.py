@@ -13,7 +13,7 @@ from conduit_core.engine.load import Runtime, load_stream
 from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest, RunResult, StreamFailure
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.plan import plan_stream
-from conduit_core.errors import ConduitError, LoadFailedError
+from conduit_core.errors import ConduitError, LoadFailedError, unexpected
 from conduit_core.events import (
     Emitter,
     Listener,
@@ -168,9 +168,7 @@ class _Crew:
             return
         except Exception as error:  # noqa: BLE001 - a bug in one stream must not end its siblings
             _log.debug("unexpected in stream %s", stream.name, exc_info=True)
-            bug = ConduitError(f"unexpected {type(error).__name__}: {error}; this is a bug")
-            bug.__cause__ = error
-            self._failed(stream, bug)
+            self._failed(stream, unexpected(error))
             return
         self.results[stream.name] = result
         emit(

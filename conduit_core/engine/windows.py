@@ -86,8 +86,10 @@ def choose_window(
     stands = low is not None and (bounds.high is None or bounds.high.compare(low) <= 0)
     nothing = bounds.high is None and not bounds.null_rows
     if whole:
-        window = Window("full", None, bounds.high, null_cursor=include)
-        empty = stands or (nothing and cap is not None)
+        since = _initial(stream, kinds)
+        window = Window("full", since, bounds.high, include, closed_low=since is not None)
+        capped = nothing or _below_initial(window)
+        empty = stands or (capped and cap is not None)
         rows = shape.rows_estimate
         return Choice(window, "replace", bounds.high, rows, bounds.null_rows, empty=empty)
     window = _watermark_window(stream, kinds, low, bounds)
@@ -105,10 +107,12 @@ def _plain(stream: StreamSpec) -> Effective:
 def _watermark_window(
     stream: StreamSpec, kinds: tuple[pa.DataType, ...], low: Cursor | None, bounds: Bounds
 ) -> Window:
-    closed = False
-    if low is None and stream.initial is not None:
-        low, closed = _cursor(stream, stream.initial, kinds), True
-    return Window("watermark", low, bounds.high, closed_low=closed)
+    since = _initial(stream, kinds) if low is None else None
+    return Window("watermark", low or since, bounds.high, closed_low=since is not None)
+
+
+def _initial(stream: StreamSpec, kinds: tuple[pa.DataType, ...]) -> Cursor | None:
+    return _cursor(stream, stream.initial, kinds) if stream.initial is not None else None
 
 
 def _below_initial(window: Window) -> bool:

@@ -501,7 +501,12 @@ def _ingest(
     except Exception:
         rows.finish()  # raises what really broke the stream, if the stream was what broke
         raise
-    return taken, rows.finish()
+    tally = rows.finish()
+    if not tally.complete:
+        raise PublishError(
+            f"the destination took {taken} rows and stopped before the last batch, without an error"
+        )
+    return taken, tally
 
 
 def _with_files(window: str, files: tuple[str, ...]) -> str:
