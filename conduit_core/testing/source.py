@@ -2,6 +2,318 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import pyarrow as pa
+import pytest
+
+from conduit_core.connectors.base import ReadRequest, Source, StreamRef
+from conduit_core.errors import ConduitError, SchemaError
+from conduit_core.state.cursor import Cursor
+from conduit_core.state.window import Window
+from conduit_core.testing.doubles import whole
+from conduit_core.testing.torture import CASES, NAMES, Case, plain
+from conduit_core.types.casts import cast_column
+
+Fill = Callable[[str, pa.Table], StreamRef]
+FULL = Window("full")
+
+
+def read(source: Source, ref: StreamRef, window: Window = FULL) -> pa.Table:
+    """Read a window whole, in the types that ``describe`` says."""
+    reading = source.read(ReadRequest(ref, source.describe(ref).schema, window))
+    try:
+        return reading.reader.read_all()
+    finally:
+        reading.close()
+
+
+def at(*values: int | str, columns: tuple[str, ...] = ("id",)) -> Cursor:
+    """Return a cursor over whole numbers and texts."""
+    kinds = [pa.int64() if isinstance(v, int) else pa.string() for v in values]
+    scalars = tuple(pa.scalar(v, kind) for v, kind in zip(values, kinds, strict=True))
+    return Cursor(columns, scalars)
+
 
 class SourceSuite:
-    """Soon."""
+    """What every source must do. Subclass it and supply fixtures.
+
+    Fixtures:
+        source: a ``Source`` on a place that is empty when the test begins; close it after the test.
+        fill: ``Callable[[str, pa.Table], StreamRef]``: puts a table under a name into that place,
+            by other means than the source's own code, and returns the reference that reads it
+            (table or path; no cursor). Filling a name again replaces it. Column types should be
+            the nearest that the system has.
+
+    Class attributes:
+        unsupported: names of :data:`conduit_core.testing.torture.CASES` that the system has no
+            type for (or whose values it can't hold), so that ``fill`` isn't asked for them.
+        any_name: whether any identifier names a table (not so where tables are files).
+        null_cursors: whether a column can hold NULL among values.
+    """
+
+    unsupported: ClassVar[frozenset[str]] = frozenset()
+    any_name: ClassVar[bool] = True
+    null_cursors: ClassVar[bool] = True
+
+    @pytest.fixture
+    def source(self) -> Iterator[Source]:
+        raise NotImplementedError("the subclass supplies this fixture")
+
+    @pytest.fixture
+    def fill(self) -> Fill:
+        raise NotImplementedError("the subclass supplies this fixture")
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def test_check_finds_nothing_wrong(self, source: Source, fill: Fill) -> None:
+        fill("t", pa.table({"id": [1]}))
+        items = source.check()
+        assert items
+        assert [item for item in items if not item.ok] == []
+        assert all(item.name and item.detail for item in items)
+
+    def test_discover_names_what_a_stream_can_write(self, source: Source, fill: Fill) -> None:
+        fill("one", pa.table({"id": [1, 2], "v": ["a", "b"]}))
+        fill("two", pa.table({"id": [1], "w": [1.5]}))
+        relations = source.discover()
+        tables = "table" in source.capabilities.kinds
+        found = {tuple(relation.schema.names) for relation in relations}
+        assert {("id", "v"), ("id", "w")} <= found
+        for relation in relations:
+            name = relation.name
+            ref = StreamRef(table=name) if tables else StreamRef(path=name)
+            assert source.describe(ref).schema.equals(relation.schema, check_metadata=True)
+
+    def test_describe_says_what_reading_gives(self, source: Source, fill: Fill) -> None:
+        ref = fill("t", pa.table({"id": [1, 2], "v": ["a", None], "w": [1.5, 2.5]}))
+        shape = source.describe(ref)
+        assert shape.schema.names == ["id", "v", "w"]
+        assert shape.rows_estimate is None or shape.rows_estimate >= 0
+        assert read(source, ref).schema.equals(shape.schema, check_metadata=True)
+
+    def test_columns_are_chosen_in_the_order_asked_for(self, source: Source, fill: Fill) -> None:
+        ref = fill("t", pa.table({"id": [1, 2], "v": ["a", "b"], "w": [1.5, 2.5]}))
+        some = replace(ref, columns=("w", "id"))
+        assert read(source, some).to_pydict() == {"w": [1.5, 2.5], "id": [1, 2]}
+
+    def test_a_column_that_does_not_exist_is_named(self, source: Source, fill: Fill) -> None:
+        ref = fill("t", pa.table({"id": [1], "v": ["a"]}))
+        with pytest.raises(SchemaError, match="absent"):
+            source.describe(replace(ref, columns=("id", "absent")))
+        with pytest.raises(SchemaError, match="absent"):
+            source.describe(replace(ref, cursor=("absent",)))
+
+    def test_a_relation_that_does_not_exist_is_named(self, source: Source, fill: Fill) -> None:
+        ref = fill("there", pa.table({"id": [1]}))
+        gone = replace(
+            ref,
+            table=ref.table and ref.table.replace("there", "absent"),
+            path=ref.path and ref.path.replace("there", "absent"),
+        )
+        with pytest.raises(ConduitError, match="absent"):
+            source.describe(gone)
+
+    # --- values ---------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("case", CASES, ids=[c.name for c in CASES])
+    def test_values_are_read_exactly(self, source: Source, fill: Fill, case: Case) -> None:
+        if case.name in self.unsupported:
+            pytest.skip(f"the system has no place for {case.name}")
+        table = case.table()
+        ref = replace(fill("torture", table), cursor=("id",))
+        found = read(source, ref).sort_by("id")
+        assert found.column("id").to_pylist() == table.column("id").to_pylist()
+        kind = case.field.type
+        if pa.types.is_null(kind):
+            assert found.column("value").null_count == len(found)
+            return
+        values = cast_column(whole(found.column("value")), kind, "value")
+        assert plain(pa.chunked_array([values])) == plain(table.column("value"))
+
+    def test_an_empty_relation(self, source: Source, fill: Fill) -> None:
+        table = pa.table({"id": pa.array([], pa.int64()), "v": pa.array([], pa.string())})
+        ref = replace(fill("t", table), cursor=("id",))
+        assert read(source, ref).num_rows == 0
+        assert source.bounds(ref, None, None).high is None
+
+    def test_five_hundred_columns(self, source: Source, fill: Fill) -> None:
+        table = pa.table({"id": [1, 2], **{f"c{i}": [i, -i] for i in range(499)}})
+        ref = fill("t", table)
+        assert read(source, ref).to_pydict() == table.to_pydict()
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_identifiers(self, source: Source, fill: Fill, name: str) -> None:
+        table = pa.table({"id": [1, 2], name: ["a", "b"]})
+        ref = replace(fill(name if self.any_name else "t", table), cursor=("id",))
+        assert read(source, ref).to_pydict() == table.to_pydict()
+        by_name = replace(ref, cursor=(name, "id"))
+        high = source.bounds(by_name, None, None).high
+        assert high is not None
+        assert high.to_json() == at("b", 2, columns=(name, "id")).to_json()
+        low = at("a", 1, columns=(name, "id"))
+        assert read(source, by_name, Window("watermark", low, high)).num_rows == 1
+
+    # --- windows --------------------------------------------------------------------------------
+
+    def test_bounds_are_the_last_row_of_all(self, source: Source, fill: Fill) -> None:
+        ref = fill("t", pa.table({"id": [3, 1, 2], "k": ["a", "b", "c"]}))
+        bounds = source.bounds(replace(ref, cursor=("id",)), None, None)
+        assert bounds.high == at(3)
+        assert bounds.null_rows == 0
+        assert bounds.rows_estimate in (None, 3)
+
+    def test_bounds_compare_column_by_column(self, source: Source, fill: Fill) -> None:
+        ref = fill("t", pa.table({"id": [1, 2, 2, 1], "k": ["z", "a", "b", "y"]}))
+        bounds = source.bounds(replace(ref, cursor=("id", "k")), None, None)
+        assert bounds.high == at(2, "b", columns=("id", "k"))
+
+    def test_bounds_stop_at_a_cap(self, source: Source, fill: Fill) -> None:
+        ref = replace(fill("t", pa.table({"id": [1, 2, 5]})), cursor=("id",))
+        assert source.bounds(ref, None, at(2)).high == at(2)
+        assert source.bounds(ref, None, at(4)).high == at(2)
+        assert source.bounds(ref, None, at(0)).high is None
+
+    def test_a_cap_is_inclusive_for_every_row_of_its_value(
+        self, source: Source, fill: Fill
+    ) -> None:
+        table = pa.table({"id": [1, 2, 2, 3], "k": ["a", "b", "c", "d"]})
+        ref = replace(fill("t", table), cursor=("id", "k"))
+        high = source.bounds(ref, None, at(2)).high
+        assert high == at(2, "c", columns=("id", "k"))
+
+    def test_a_watermark_window_is_open_below_and_closed_above(
+        self, source: Source, fill: Fill
+    ) -> None:
+        ref = replace(fill("t", pa.table({"id": [1, 2, 3, 4, 5]})), cursor=("id",))
+
+        def window(
+            low: Cursor | None, high: Cursor | None, *, closed: bool = False
+        ) -> list[object]:
+            asked = Window("watermark", low, high, closed_low=closed)
+            return sorted(read(source, ref, asked).column("id").to_pylist(), key=str)
+
+        assert window(at(2), at(4)) == [3, 4]
+        assert window(None, at(2)) == [1, 2]
+        assert window(at(4), None) == [5]
+        assert window(at(5), at(5)) == []
+        assert window(at(2), at(3), closed=True) == [2, 3]
+
+    def test_ties_are_neither_lost_nor_doubled(self, source: Source, fill: Fill) -> None:
+        rows = [(a, k) for a in (1, 2, 3) for k in ("a", "b", "c")]
+        table = pa.table({"id": [a for a, _ in rows], "k": [k for _, k in rows]})
+        ref = replace(fill("t", table), cursor=("id", "k"))
+        cuts = [None, at(1, "b", columns=("id", "k")), at(2, "c", columns=("id", "k")), None]
+        seen: list[tuple[object, object]] = []
+        for low, high in pairwise(cuts):
+            part = read(source, ref, Window("watermark", low, high)).to_pylist()
+            seen.extend((row["id"], row["k"]) for row in part)
+        assert sorted(seen) == sorted(rows)
+
+    def test_a_given_window_is_closed_below_and_open_above(
+        self, source: Source, fill: Fill
+    ) -> None:
+        table = pa.table({"id": [1, 2, 2, 3], "k": ["a", "b", "c", "d"]})
+        ref = replace(fill("t", table), cursor=("id", "k"))
+        part = read(source, ref, Window("given", at(2), at(3)))
+        assert sorted(part.column("k").to_pylist(), key=str) == ["b", "c"]
+        assert read(source, ref, Window("given", at(4), at(9))).num_rows == 0
+
+    def test_a_full_window_may_end_at_a_bound(self, source: Source, fill: Fill) -> None:
+        ref = replace(fill("t", pa.table({"id": [1, 2, 3]})), cursor=("id",))
+        assert read(source, ref, Window("full", high=at(2))).num_rows == 2
+        assert read(source, ref).num_rows == 3
+
+    @pytest.mark.parametrize("zone", [None, "UTC"])
+    @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+    def test_time_windows_keep_every_digit(
+        self, source: Source, fill: Fill, unit: Literal["ms", "us", "ns"], zone: str | None
+    ) -> None:
+        case = f"timestamp_{unit}_utc" if zone else f"timestamp_{unit}"
+        if case in self.unsupported:
+            pytest.skip(f"the system has no place for {case}")
+        start = pa.scalar("2024-03-10T01:59:59.999", pa.string()).cast(pa.timestamp("ms"))
+        ticks = start.cast(pa.timestamp(unit)).cast(pa.int64()).as_py()
+        assert ticks is not None
+        numbers = pa.array([ticks, ticks + 1, ticks + 2], pa.int64())
+        moments = numbers.cast(pa.timestamp(unit, tz=zone))
+        table = pa.table({"id": [1, 2, 3], "at": moments})
+        ref = replace(fill("t", table), cursor=("at",))
+        kind = source.describe(ref).cursor_types[0]
+        low, high = (Cursor(("at",), (moments[i].cast(kind),)) for i in (0, 1))
+        assert read(source, ref, Window("watermark", low, high)).column("id").to_pylist() == [2]
+        assert read(source, ref, Window("given", low, high)).column("id").to_pylist() == [1]
+        newest = source.bounds(ref, low, None).high
+        assert newest is not None
+        again = Cursor.from_json(newest.to_json())
+        assert read(source, ref, Window("watermark", again, None)).num_rows == 0
+
+    def test_null_cursors_are_counted_and_read_if_asked_for(
+        self, source: Source, fill: Fill
+    ) -> None:
+        if not self.null_cursors:
+            pytest.skip("the system has no NULL")
+        table = pa.table({"id": [1, 2, None, 3], "k": ["a", None, "c", "d"]})
+        ref = replace(fill("t", table), cursor=("id", "k"))
+        bounds = source.bounds(ref, None, None)
+        assert bounds.null_rows == 2
+        assert bounds.high == at(3, "d", columns=("id", "k"))
+        window = Window("watermark", at(1, "a", columns=("id", "k")), bounds.high)
+        found = read(source, ref, window).column("id").to_pylist()
+        assert 3 in found
+        assert None not in found
+        found = read(source, ref, replace(window, null_cursor=True)).column("id").to_pylist()
+        assert sorted(found, key=str) == [2, 3, None]
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def test_batches_are_bounded(self, source: Source, fill: Fill) -> None:
+        table = pa.table({"id": list(range(200_000)), "v": ["some text of a row"] * 200_000})
+        ref = fill("t", table)
+        request = ReadRequest(ref, source.describe(ref).schema, FULL, batch_bytes=256 * 1024)
+        reading = source.read(request)
+        sizes = [(batch.num_rows, batch.nbytes) for batch in reading.reader]
+        reading.close()
+        assert sum(rows for rows, _ in sizes) == 200_000
+        assert max(size for _, size in sizes) <= 4 * 256 * 1024
+
+    def test_a_read_may_stop_half_way(self, source: Source, fill: Fill) -> None:
+        ref = fill("t", pa.table({"id": list(range(100_000))}))
+        request = ReadRequest(ref, source.describe(ref).schema, FULL, batch_bytes=64 * 1024)
+        reading = source.read(request)
+        assert reading.reader.read_next_batch().num_rows > 0
+        reading.close()
+        reading.close()
+        assert read(source, ref).num_rows == 100_000
+
+    def test_two_reads_at_once(self, source: Source, fill: Fill) -> None:
+        refs = [fill(name, pa.table({"id": list(range(50_000))})) for name in ("one", "two")]
+        found: list[int] = []
+        threads = [
+            threading.Thread(target=lambda r=r: found.append(read(source, r).num_rows))
+            for r in refs
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=60)
+        assert found == [50_000, 50_000]
+
+    def test_a_relation_that_changed_since_the_plan_is_refused(
+        self, source: Source, fill: Fill
+    ) -> None:
+        ref = fill("t", pa.table({"id": [1], "v": ["a"]}))
+        schema = source.describe(ref).schema
+        fill("t", pa.table({"id": [1], "other": ["a"]}))
+        with pytest.raises(ConduitError, match="v"):
+            source.read(ReadRequest(ref, schema, FULL)).reader.read_all()
+
+    def test_closing_twice_and_going_on(self, source: Source, fill: Fill) -> None:
+        ref = fill("t", pa.table({"id": [1]}))
+        source.close()
+        source.close()
+        assert read(source, ref).num_rows == 1

@@ -199,5 +199,6 @@ def plain(column: pa.ChunkedArray[Any]) -> list[object]:
     if pa.types.is_floating(kind):
         return [None if v is None else repr(v) for v in column.to_pylist()]
     if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
-        return list(column.cast(f"int{kind.bit_width}").to_pylist())
+        ticks = pa.int64() if kind.bit_width == 64 else pa.int32()
+        return list(column.cast(ticks).to_pylist())
     return list(column.to_pylist())
