@@ -20,7 +20,13 @@ from conduit_core.connectors.sql.predicate import Predicate
 from conduit_core.connectors.sqlite import catalogue
 from conduit_core.connectors.sqlite.encoding import decode
 from conduit_core.connectors.sqlite.file import Connection, as_int, explain
-from conduit_core.connectors.sqlite.types import SqliteColumn, SqliteDialect, column_of, inferred
+from conduit_core.connectors.sqlite.types import (
+    Raw,
+    SqliteColumn,
+    SqliteDialect,
+    column_of,
+    inferred,
+)
 from conduit_core.errors import SchemaError, SourceDataError
 
 DIALECT = SqliteDialect()
@@ -142,7 +148,8 @@ def select_sql(relation: Selected, selection: Selection) -> str:
     guards = [g for c, q in zip(relation.columns, quoted, strict=True) if (g := c.guard(q))]
     guard = " + ".join(f"coalesce({g}, 0)" for g in guards) or "0"
     where = f" WHERE {selection.where.sql}" if selection.where.sql else ""
-    body = f"SELECT {', '.join(quoted)}, {guard} FROM {relation.source}{where}{selection.tail}"
+    values = ", ".join(c.select(q) for c, q in zip(relation.columns, quoted, strict=True))
+    body = f"SELECT {values}, {guard} FROM {relation.source}{where}{selection.tail}"
     if selection.tail:
         body = f"SELECT * FROM ({body})"
     return f"SELECT {literals}, -1 UNION ALL {body}"
@@ -154,17 +161,36 @@ def read_few(connection: Connection, relation: Selected, selection: Selection) -
         select_sql(relation, selection), selection.where.values, _FEWEST_ROWS
     )
     try:
-        batches = [_decoded(b, relation) for b in _without_literals(stream.reader)]
+        batches = [_decoded(b, relation) for b in _without_literals(stream.reader, relation)]
         return pa.Table.from_batches(batches, relation.schema)
     finally:
         stream.close()
 
 
-def _without_literals(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+_DRIVER_TYPES: dict[Raw, pa.DataType] = {
+    "integer": pa.int64(),
+    "real": pa.float64(),
+    "text": pa.string(),
+    "blob": pa.binary(),
+}
+
+
+def _without_literals(reader: pa.RecordBatchReader, relation: Selected) -> Iterator[pa.RecordBatch]:
+    """Drop the row of literals; fail where the first batch made the driver choose another type."""
+    for column, given in zip(relation.columns, reader.schema.types[:-1], strict=True):
+        if given != _DRIVER_TYPES[column.raw]:
+            raise _other_kind(column.field.name)
     first = True
     for batch in reader:
         yield batch.slice(1) if first else batch
         first = False
+
+
+def _other_kind(name: str) -> SourceDataError:
+    return SourceDataError(
+        f"column {name!r} holds a value of another kind than its declared type",
+        command="conduit discover",
+    )
 
 
 def stream_rows(
@@ -184,7 +210,7 @@ def stream_rows(
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
-            for batch in _without_literals(stream.reader):
+            for batch in _without_literals(stream.reader, relation):
                 yield _decoded(batch, relation)
         except SourceDataError as error:
             raise _with_value(connection, relation, selection, error) from error
@@ -210,12 +236,7 @@ def _mismatch(
     if found is None:
         return explain(error, path)
     name = relation.columns[int(found[1])].field.name
-    return _with_value(
-        connection,
-        relation,
-        selection,
-        SourceDataError(f"column {name!r} holds a value of another kind than its declared type"),
-    )
+    return _with_value(connection, relation, selection, _other_kind(name))
 
 
 def _with_value(

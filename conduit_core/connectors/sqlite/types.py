@@ -58,6 +58,19 @@ class SqliteColumn:
         """
         return _SENTINEL[self.raw]
 
+    @property
+    def _may_be_number(self) -> bool:
+        if self.raw != "text":
+            return False
+        return pa.types.is_decimal(self.field.type) or logical_type(self.field) in {
+            "json",
+            "numeric",
+        }
+
+    def select(self, expr: str) -> str:
+        """Return the SQL that reads the column; the driver itself would round a float in text."""
+        return f"CAST({expr} AS TEXT)" if self._may_be_number else expr
+
     def guard(self, expr: str) -> str | None:
         """Return SQL that is true for a value that would change its meaning unseen, if any could.
 
@@ -65,9 +78,11 @@ class SqliteColumn:
         """
         kind = self.field.type
         if self.raw == "blob":
-            return f"typeof({expr}) = 'text'"
-        if self.raw == "text":
+            return f"typeof({expr}) NOT IN ('blob', 'null')"
+        if self._may_be_number:
             return f"typeof({expr}) = 'blob'"
+        if self.raw == "text":
+            return f"typeof({expr}) NOT IN ('text', 'null')"
         if self.raw == "real" and not native_type(self.field, SYSTEM):
             return f"(typeof({expr}) = 'integer' AND abs({expr}) > 9007199254740992)"
         return f"{expr} NOT IN (0, 1)" if pa.types.is_boolean(kind) else None
@@ -96,7 +111,7 @@ class SqliteColumn:
         if pa.types.is_decimal(kind) or logical_type(self.field) == "numeric":
             text = f"({expr} GLOB '*[^-+0-9.eE]*' OR {expr} NOT GLOB '*[0-9]*')"
             return f"({storage} = 'blob' OR ({storage} = 'text' AND {text}))"
-        return f"{storage} = 'blob'"
+        return f"{storage} = 'blob'" if self._may_be_number else f"{storage} <> 'text'"
 
 
 def is_temporal(kind: pa.DataType) -> bool:
