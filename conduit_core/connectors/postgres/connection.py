@@ -1,8 +1,9 @@
 """One connection to PostgreSQL over ADBC's low-level API: transactions, queries, COPY in and out.
 
-Only this module calls the driver. The connection stays in autocommit mode and ``begin`` is a
-statement of ours, so that nothing is open between transactions. Settings are local to each
-transaction, which also holds behind a pooler in transaction mode.
+Only this module calls the driver. Transactions are begun and ended by the driver alone: left in
+autocommit mode it commits by itself after a statement with a timestamptz among its values, ours
+included. Settings are local to each transaction, which also holds behind a pooler in transaction
+mode.
 """
 
 from __future__ import annotations
@@ -65,9 +66,10 @@ class Connection:
 
     def begin(self, *, read_only: bool = False, lock_timeout_seconds: float = 30.0) -> None:
         """Open a transaction in READ COMMITTED, with our settings for its length."""
-        mode = " READ ONLY" if read_only else ""
-        self.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED{mode}")
+        self._raw.set_autocommit(False)  # the driver sends BEGIN
         self.in_transaction = True
+        mode = ", READ ONLY" if read_only else ""
+        self.execute(f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED{mode}")
         milliseconds = str(max(1, round(lock_timeout_seconds * 1000)))
         self.set_local({**_SETTINGS, "lock_timeout": milliseconds})
 
@@ -80,7 +82,8 @@ class Connection:
     def commit(self) -> None:
         """Commit. After an error the outcome is open."""
         self.in_transaction = False
-        self.execute("COMMIT")
+        self._raw.commit()
+        self._rest()
 
     def rollback(self) -> None:
         """Roll back if a transaction is open and the connection alive; never raises."""
@@ -88,7 +91,13 @@ class Connection:
             self.in_transaction = False
             with contextlib.suppress(Exception):
                 self._finish_statements()
-                self.execute("ROLLBACK")
+                self._raw.rollback()
+            self._rest()
+
+    def _rest(self) -> None:
+        """Leave the empty transaction that the driver opens after each end of one."""
+        with contextlib.suppress(Exception):
+            self._raw.set_autocommit(True)
 
     # --- statements -------------------------------------------------------------------------------
 
