@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -46,9 +47,22 @@ def _points() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
+_added: dict[str, Connector] = {}
+
+
+@contextmanager
+def added(connector: Connector) -> Iterator[None]:
+    """Add a connector without an entry point to this process, inside the ``with`` block."""
+    _added[connector.name] = connector
+    try:
+        yield
+    finally:
+        del _added[connector.name]
+
+
 def names() -> list[str]:
     """Return the types that are installed, sorted."""
-    return sorted(_points())
+    return sorted({*_points(), *_added})
 
 
 def get(name: str) -> Connector:
@@ -57,6 +71,8 @@ def get(name: str) -> Connector:
     Raises:
         ConfigError: no such type is installed; the message names the nearest.
     """
+    if name in _added:
+        return _added[name]
     point = _points().get(name)
     if point is None:
         near = difflib.get_close_matches(name, names(), n=1)

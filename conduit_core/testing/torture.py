@@ -183,9 +183,9 @@ CASES: tuple[Case, ...] = (
 
 NAMES: tuple[str, ...] = (
     "with space", 'quo"te', "quo'te", "select", "table", "UPPER", "MixedCase", "ünïcödé", "日本",
-    "😀", "1digit", "per%cent", "per%%s", "semi;colon", "dash-ed", "dot.ted", "dollar$1", "question?",
-    ":colon", "{brace}", "back\\slash", "`tick`", "[bracket]", "#hash", "--", "tab\tname", " lead",
-    "trail ", "x" * 63,
+    "😀", "1digit", "per%cent", "per%%s", "semi;colon", "dash-ed", "dot.ted", "dollar$1",
+    "question?", ":colon", "{brace}", "back\\slash", "`tick`", "[bracket]", "#hash", "--",
+    "tab\tname", " lead", "trail ", "x" * 63,
 )  # fmt: skip
 """Identifiers that every system of ours takes as they are."""
 
