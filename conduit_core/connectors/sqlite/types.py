@@ -74,7 +74,7 @@ class SqliteColumn:
     def guard(self, expr: str) -> str | None:
         """Return SQL that is true for a value that would change its meaning unseen, if any could.
 
-        The driver itself refuses all others: text where it reads numbers, numbers in a BLOB.
+        Text or fractions where it reads integers it refuses itself.
         """
         kind = self.field.type
         if self.raw == "blob":
