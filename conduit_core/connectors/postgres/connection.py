@@ -9,8 +9,10 @@ mode.
 from __future__ import annotations
 
 import contextlib
+import struct
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from conduit_core.connectors.postgres.reading import Array
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _IDLE_MILLISECONDS = 5 * 60 * 1000
 _SETTINGS = {
     "TimeZone": "UTC",
@@ -47,10 +50,30 @@ _SETTINGS = {
 
 
 def _one(value: Value) -> Array:
-    """Return a bound value as an array of one."""
+    """Return a bound value as an array of one.
+
+    By its bytes: pyarrow imports pandas, where installed, to look at a Python value.
+    """
     if isinstance(value, pa.Scalar):
         return cast("Array", pa.repeat(value, 1))  # type: ignore[call-overload] # any scalar
-    return cast("Array", pa.array([value]))
+    kind: pa.DataType
+    buffers: list[bytes]
+    match value:
+        case None:
+            return pa.nulls(1)
+        case bool():
+            kind, buffers = pa.bool_(), [bytes([value])]
+        case int():
+            kind, buffers = pa.int64(), [struct.pack("=q", value)]
+        case float():
+            kind, buffers = pa.float64(), [struct.pack("=d", value)]
+        case datetime():
+            ticks = (value - _EPOCH) // timedelta(microseconds=1)
+            kind, buffers = pa.timestamp("us", tz="UTC"), [struct.pack("=q", ticks)]
+        case _:
+            text = value.encode()
+            kind, buffers = pa.string(), [struct.pack("=ii", 0, len(text)), text]
+    return pa.Array.from_buffers(kind, 1, [None, *(pa.py_buffer(b) for b in buffers)])
 
 
 class Connection:

@@ -19,6 +19,9 @@ MAX_IDENTIFIER_BYTES = 63
 MAX_COLUMNS = 1600
 _UTC = pa.timestamp("us", tz="UTC")
 
+DURATION = "interval day to second(6)"
+"""What a duration is declared as: an interval without months, told apart from all others."""
+
 # Types whose values ADBC reads by COPY as this Arrow type, and writes by COPY from it.
 _DIRECT: dict[str, pa.DataType] = {
     "boolean": pa.bool_(),
@@ -38,11 +41,12 @@ _DIRECT: dict[str, pa.DataType] = {
     "timestamp without time zone": pa.timestamp("us"),
     "timestamp with time zone": _UTC,
     "interval": pa.month_day_nano_interval(),
+    "duration": pa.duration("us"),
     "json": pa.string(),
 }
 _LOGICAL: dict[str, LogicalType] = {"json": "json", "jsonb": "json", "uuid": "uuid"}
 # Types that order the same here, in Arrow and in Python: what a cursor may have.
-_ORDERED = frozenset(_DIRECT) - {"boolean", "interval", "json"} | {
+_ORDERED = frozenset(_DIRECT) - {"boolean", "interval", "duration", "json"} | {
     "numeric",
     "uuid",
     "oid",
@@ -64,6 +68,8 @@ class PgType:
     @classmethod
     def parse(cls, ddl: str) -> PgType:
         """Read what ``format_type`` wrote."""
+        if ddl.startswith("interval"):
+            return cls("duration" if ddl == DURATION else "interval", (), ddl.endswith("[]"))
         is_array = ddl.endswith("[]")
         text = ddl.removesuffix("[]")
         found = re.search(r"\((-?\d+(?:,-?\d+)?)\)", text)
@@ -135,6 +141,8 @@ def read_column(name: str, quoted: str, ddl: str, *, nullable: bool) -> ReadColu
         value = f"{quoted}::int8"
     elif kind.base == "money":
         value = f"{quoted}::numeric(19,2)"
+    elif kind.base == "duration":
+        value = f"(extract(epoch FROM {quoted}) * 1000000)::int8"
     elif kind.decimal is not None or kind.base in _DIRECT or kind.base == "jsonb":
         value = quoted
     else:
@@ -184,8 +192,6 @@ def copies(ddl: str, arrow: pa.DataType) -> bool:
     if pa.types.is_timestamp(arrow):
         want = _DIRECT.get(kind.base)
         return want is not None and pa.types.is_timestamp(want) and bool(want.tz) == bool(arrow.tz)
-    if kind.base == "interval":
-        return arrow in (pa.month_day_nano_interval(), pa.duration("us"))
     if kind.base == "numeric":
         return pa.types.is_decimal128(arrow) or pa.types.is_decimal256(arrow)
     return _DIRECT.get(kind.base) == arrow
@@ -226,7 +232,7 @@ class PostgresDialect(Dialect):
             and read_type(PgType.parse(native)) == field.type
         ):
             return Landing(native, hand_over_type(native))
-        ddl = {"json": "jsonb", "uuid": "uuid", "numeric": "numeric"}.get(logical_type(field) or "")
+        ddl = {"json": "json", "uuid": "uuid", "numeric": "numeric"}.get(logical_type(field) or "")
         if ddl is not None and _is_string(field.type):
             return Landing(ddl, pa.string())
         return _landing(field.name, field.type)
@@ -293,9 +299,9 @@ def _landing(name: str, kind: pa.DataType) -> Landing:
         inner = _landing(name, kind.value_type)
         if copies(f"{inner.ddl}[]", pa.list_(inner.arrow)):
             return Landing(f"{inner.ddl}[]", pa.list_(inner.arrow), inner.loss)
-        return Landing("jsonb", pa.string())
+        return Landing("json", pa.string(), f"a {kind} is kept as JSON")
     if isinstance(kind, pa.StructType | pa.MapType):
-        return Landing("jsonb", pa.string())
+        return Landing("json", pa.string(), f"a {kind} is kept as JSON")
     raise SchemaError(
         f"column {name!r}: PostgreSQL has no place for {kind}; cast it in `transform:`"
         " or leave it out",
@@ -311,10 +317,9 @@ def _decimal_landing(precision: int, scale: int) -> Landing:
 
 
 def _temporal_landing(kind: pa.DataType) -> Landing:
-    loss = "nanoseconds: PostgreSQL keeps microseconds" if str(kind).find("[ns") > 0 else None
     if isinstance(kind, pa.TimestampType):
         ddl = f"timestamp {'with' if kind.tz else 'without'} time zone"
-        return Landing(ddl, _DIRECT[ddl], loss)
+        return Landing(ddl, _DIRECT[ddl])
     if isinstance(kind, pa.DurationType):
-        return Landing("interval", pa.duration("us"), loss)
-    return Landing("time without time zone", pa.time64("us"), loss)
+        return Landing(DURATION, pa.duration("us"))
+    return Landing("time without time zone", pa.time64("us"))

@@ -13,8 +13,10 @@ from tests.connectors.postgres.support import destination_at
 
 
 class TestPostgresDestination(DestinationSuite):
-    # No NUL characters in PostgreSQL's texts.
-    refused: ClassVar[frozenset[str]] = frozenset({"text_nul"})
+    # Texts have no NUL characters, moments nothing finer than microseconds.
+    refused: ClassVar[frozenset[str]] = frozenset(
+        {"text_nul", "timestamp_ns", "timestamp_ns_utc", "time_ns"}
+    )
 
     @pytest.fixture
     def connect(self, postgres_database: str) -> Callable[[], Destination]:
