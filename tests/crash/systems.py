@@ -1,0 +1,119 @@
+"""The destinations, looked at from outside: own drivers, and copies of files, so that nothing heals."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tests import services
+
+
+class System(ABC):
+    """A destination, empty at first."""
+
+    name: str
+    schema: str
+
+    @abstractmethod
+    def config(self) -> dict[str, str]:
+        """Return what stands under ``destination:``."""
+
+    @abstractmethod
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        """Read, without a trace."""
+
+    @abstractmethod
+    def relations(self) -> set[str]:
+        """List every table and view there is, anyone's and temporary ones included."""
+
+    def place(self, table: str) -> str:
+        """Return a table's name with its schema."""
+        return f'"{self.schema}"."{table}"'
+
+
+class Postgres(System):
+    """A PostgreSQL database of its own."""
+
+    name = "postgres"
+    schema = "raw"
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def config(self) -> dict[str, str]:
+        return {"type": "postgres", "url": self.url, "schema": self.schema}
+
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        return services.sql(self.url, text)
+
+    def relations(self) -> set[str]:
+        rows = self.query(
+            "SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+            " WHERE relkind IN ('r', 'v', 'm', 'p', 'f') AND nspname <> 'information_schema'"
+            " AND nspname NOT IN ('pg_catalog', 'pg_toast')"
+        )
+        return {name for (name,) in rows}
+
+
+class _File(System):
+    """A database in a file. It is read in a copy: opening it would roll a journal back."""
+
+    suffix: str
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"warehouse.{self.suffix}"
+
+    def config(self) -> dict[str, str]:
+        return {"type": self.name, "path": str(self.path), "schema": self.schema}
+
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        if not self.path.exists():
+            return []
+        with tempfile.TemporaryDirectory() as folder:
+            for file in self.path.parent.glob(f"{self.path.name}*"):
+                shutil.copy(file, folder)
+            return self._query(Path(folder) / self.path.name, text)
+
+    @abstractmethod
+    def _query(self, copy: Path, text: str) -> list[tuple[Any, ...]]: ...
+
+
+class DuckDB(_File):
+    """A DuckDB file."""
+
+    name = "duckdb"
+    schema = "raw"
+    suffix = "duckdb"
+
+    def _query(self, copy: Path, text: str) -> list[tuple[Any, ...]]:
+        import duckdb
+
+        with closing(duckdb.connect(str(copy))) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            table = connection.sql(text).to_arrow_table()  # its own rows need pytz for times
+            return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+    def relations(self) -> set[str]:
+        rows = self.query("SELECT table_name FROM information_schema.tables")
+        return {name for (name,) in rows}
+
+
+class SQLite(_File):
+    """A SQLite file."""
+
+    name = "sqlite"
+    schema = "main"
+    suffix = "sqlite"
+
+    def _query(self, copy: Path, text: str) -> list[tuple[Any, ...]]:
+        import sqlite3
+
+        with closing(sqlite3.connect(copy)) as connection:
+            return connection.execute(text).fetchall()
+
+    def relations(self) -> set[str]:
+        return {name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type <> 'index'")}
