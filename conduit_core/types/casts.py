@@ -91,14 +91,18 @@ def cast_column(
     """
     if column.type == target:
         return column
+    source = column.type
     try:
         if pa.types.is_nested(column.type) and _any(target, _TEXTS):
             rows = cast("pa.Array[Any]", column).to_pylist(maps_as_pydicts="strict")
             return pa.array([_json(row) for row in rows], target)
+        if pa.types.is_integer(column.type) and pa.types.is_decimal(target):
+            # Arrow wants room for the widest integer; what counts is whether these values fit.
+            column = pc.cast(column, pa.decimal256(20 + max(target.scale, 0), target.scale))
         return pc.cast(column, target, safe=True)
     except (ValueError, KeyError, pa.ArrowNotImplementedError) as error:
         raise SchemaError(
-            f"column {name!r}: a value of type {column.type} does not fit the target's {target}:"
+            f"column {name!r}: a value of type {source} does not fit the target's {target}:"
             f" {error}",
             command="conduit plan",
         ) from error

@@ -12,6 +12,7 @@ A field says more than its Arrow type in two metadata keys:
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -54,10 +55,17 @@ def native_type(field: pa.Field[pa.DataType], system: str) -> str | None:
 
 
 def schema_to_json(schema: pa.Schema) -> list[dict[str, object]]:
-    """Return the schema as plain JSON: name, type text, nullability and tags of each field."""
+    """Return the schema as plain JSON: name, type text, nullability and tags of each field.
+
+    A type that its text doesn't say wholly (a map, a dictionary, a struct whose field names hold
+    commas) is there as Arrow's own bytes too, under ``arrow``.
+    """
     out: list[dict[str, object]] = []
     for field in schema:
         item: dict[str, object] = {"name": field.name, "type": str(field.type)}
+        if not _says_it(str(field.type), field.type):
+            bare = pa.schema([pa.field("", field.type)])
+            item["arrow"] = base64.b64encode(bare.serialize().to_pybytes()).decode()
         if not field.nullable:
             item["nullable"] = False
         for key, value in (field.metadata or {}).items():
@@ -83,12 +91,30 @@ def schema_from_json(items: Sequence[Mapping[str, object]]) -> pa.Schema:
         fields.append(
             pa.field(
                 str(item["name"]),
-                parse_type(str(item["type"])),
+                _type_of(item),
                 nullable=bool(item.get("nullable", True)),
                 metadata=metadata or None,
             )
         )
     return pa.schema(fields)
+
+
+def _says_it(text: str, kind: pa.DataType) -> bool:
+    try:
+        return parse_type(text) == kind
+    except ValueError:
+        return False
+
+
+def _type_of(item: Mapping[str, object]) -> pa.DataType:
+    if "arrow" not in item:
+        return parse_type(str(item["type"]))
+    try:
+        bare: pa.Schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(str(item["arrow"]))))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"not an Arrow type: {item['type']!r}") from error
+    kind: pa.DataType = bare.field(0).type
+    return kind
 
 
 def fingerprint(schema: pa.Schema) -> str:
@@ -101,11 +127,11 @@ _SIMPLE: dict[str, pa.DataType] = {
     str(t): t
     for t in (
         pa.null(), pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(),
-        pa.uint16(), pa.uint32(), pa.uint64(), pa.float16(), pa.float32(), pa.float64(), pa.string(),
-        pa.large_string(), pa.binary(), pa.large_binary(), pa.date32(),
-        pa.date64(),         pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns"), pa.duration("s"),
-        pa.duration("ms"), pa.duration("us"), pa.duration("ns"), pa.month_day_nano_interval(),
-        pa.string_view(), pa.binary_view(),
+        pa.uint16(), pa.uint32(), pa.uint64(), pa.float16(), pa.float32(), pa.float64(),
+        pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(),
+        pa.binary_view(), pa.date32(), pa.date64(), pa.time32("s"), pa.time32("ms"),
+        pa.time64("us"), pa.time64("ns"), pa.duration("s"), pa.duration("ms"), pa.duration("us"),
+        pa.duration("ns"), pa.month_day_nano_interval(),
     )
 }  # fmt: skip
 _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns)(?:, tz=(.+))?\]")

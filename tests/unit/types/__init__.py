@@ -1,0 +1,3 @@
+"""Unit tests of `conduit_core.types`."""
+
+from __future__ import annotations
