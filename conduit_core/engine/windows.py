@@ -93,8 +93,9 @@ def choose_window(
         rows = shape.rows_estimate
         return Choice(window, "replace", bounds.high, rows, bounds.null_rows, empty=empty)
     window = _watermark_window(stream, kinds, low, bounds)
-    _refuse_overlap(stream, chain, window)
     empty = stands or nothing or _below_initial(window)
+    if not empty:
+        _refuse_overlap(stream, chain, window)
     return Choice(
         window, _plain(stream), bounds.high, bounds.rows_estimate, bounds.null_rows, empty=empty
     )

@@ -1,0 +1,3 @@
+"""Unit tests of `conduit_core.engine`."""
+
+from __future__ import annotations

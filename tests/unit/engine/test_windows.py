@@ -1,0 +1,286 @@
+"""Which window a load gets: from the watermark, from the request, or everything."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from conduit_core.connectors.base import StreamRef
+from conduit_core.engine.model import RunRequest
+from conduit_core.engine.windows import Choice, choose_window
+from conduit_core.errors import ConfigError, SourceDataError, StateError
+from conduit_core.spec import StreamSpec
+from conduit_core.state.cursor import Cursor
+from conduit_core.state.ledger import LedgerRecord
+from conduit_core.state.window import Window
+from conduit_core.testing import FaultySource
+from tests.unit.state.records import at, record
+
+GIVEN = Window("given", at(10), at(20))
+
+
+def choose(
+    ids: list[int | None] | pa.Table,
+    watermark: Cursor | None = None,
+    *,
+    chain: list[LedgerRecord] | None = None,
+    mode: str = "append",
+    cursor: tuple[str, ...] = ("id",),
+    spec: dict[str, Any] | None = None,
+    **request: Any,
+) -> Choice:
+    table = ids if isinstance(ids, pa.Table) else pa.table({"id": pa.array(ids, pa.int64())})
+    source = FaultySource({"orders": table})
+    stream = StreamSpec.model_validate(
+        {"table": "orders", "mode": mode, "cursor": cursor, **(spec or {})}
+    )
+    ref = StreamRef(table="orders", cursor=stream.cursor)
+    if chain is None:
+        chain = [record(1, watermark)] if watermark else []
+    shape = source.describe(ref)
+    return choose_window(stream, RunRequest(**request), shape, source, ref, chain, watermark)
+
+
+def window(choice: Choice) -> str:
+    return choice.window.display()
+
+
+# --- from the watermark -----------------------------------------------------------------------
+
+
+def test_the_first_load_reads_from_the_start_to_the_newest() -> None:
+    got = choose([1, 5, 3])
+    assert (window(got), got.effective, got.watermark, got.empty) == (
+        "(start, 5]", "append", at(5), False,
+    )  # fmt: skip
+
+
+def test_the_next_load_reads_behind_the_watermark() -> None:
+    got = choose([1, 5, 9], at(5))
+    assert (window(got), got.watermark, got.empty) == ("(5, 9]", at(9), False)
+
+
+@pytest.mark.parametrize("ids", [[1, 5], [1, 2], []])
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_nothing_newer_is_an_empty_window(ids: list[int | None], mode: str) -> None:
+    assert choose(ids, at(5), mode=mode).empty
+
+
+def test_an_empty_source_before_the_first_load_is_empty_under_append() -> None:
+    assert choose([]).empty
+
+
+def test_an_empty_source_before_the_first_load_makes_the_table_under_replace() -> None:
+    got = choose([], mode="replace")
+    assert (got.empty, got.watermark, window(got)) == (False, None, "everything")
+
+
+def test_replace_with_a_cursor_reads_everything_up_to_the_newest() -> None:
+    got = choose([1, 5, 9], at(5), mode="replace")
+    assert (window(got), got.effective, got.watermark) == ("everything up to 9", "replace", at(9))
+
+
+def test_a_composite_cursor_bounds_by_all_its_columns() -> None:
+    table = pa.table({"a": [1, 2, 2], "b": [9, 1, 3]})
+    got = choose(table, cursor=("a", "b"))
+    assert window(got) == "(start, 2, 3]"
+
+
+# --- caps and initial values ------------------------------------------------------------------
+
+
+def test_to_alone_caps_and_is_part_of_the_window() -> None:
+    got = choose([1, 5, 7, 9], at(1), window_to="7")
+    assert (window(got), got.watermark, got.empty) == ("(1, 7]", at(7), False)
+
+
+def test_the_watermark_is_the_last_row_below_the_cap_not_the_cap() -> None:
+    assert choose([1, 5, 9], window_to="7").watermark == at(5)
+
+
+@pytest.mark.parametrize("cap", ["5", "4", "0"])
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_a_cap_at_or_below_the_watermark_reads_nothing(cap: str, mode: str) -> None:
+    assert choose([1, 5, 9], at(5), mode=mode, window_to=cap).empty
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_a_cap_below_every_row_reads_nothing(mode: str) -> None:
+    assert choose([5, 9], mode=mode, window_to="1").empty
+
+
+def test_a_cap_without_a_cursor_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cursor"):
+        choose([1], cursor=(), window_to="5")
+
+
+def test_a_cap_that_is_no_value_of_the_cursor_is_refused() -> None:
+    with pytest.raises(ConfigError, match="soon"):
+        choose([1], window_to="soon")
+
+
+def test_the_first_load_starts_at_initial() -> None:
+    assert window(choose([1, 5, 9], spec={"initial": 5})) == "[5, 9]"
+    assert window(choose([1, 5, 9], at(5), spec={"initial": 5})) == "(5, 9]"
+
+
+def test_initial_above_every_row_reads_nothing() -> None:
+    assert choose([1, 5], spec={"initial": 6}).empty
+
+
+@pytest.mark.parametrize(("mode", "full"), [("replace", False), ("append", True)])
+def test_reading_everything_starts_at_initial_too(mode: str, full: bool) -> None:
+    got = choose([1, 5, 9], mode=mode, full_refresh=full, spec={"initial": 5})
+    assert window(got) == "everything from 5 up to 9"
+    assert got.window.closed_low
+
+
+# --- NULL cursors -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_rows_without_a_cursor_fail_with_their_number(mode: str) -> None:
+    with pytest.raises(SourceDataError, match="2 rows have a NULL") as caught:
+        choose([1, None, None], mode=mode)
+    assert "null_cursor" in caught.value.message
+
+
+def test_rows_without_a_cursor_are_included_where_asked_for() -> None:
+    got = choose([1, None], mode="replace", spec={"null_cursor": "include"})
+    assert (got.window.null_cursor, got.null_rows, got.empty) == (True, 1, False)
+
+
+def test_only_rows_without_a_cursor_are_still_a_load() -> None:
+    got = choose([None], mode="replace", spec={"null_cursor": "include"})
+    assert (got.watermark, got.empty) == (None, False)
+
+
+# --- full refresh -----------------------------------------------------------------------------
+
+
+def test_a_full_refresh_reads_everything_and_replaces() -> None:
+    got = choose([1, 5], at(5), full_refresh=True)
+    assert (window(got), got.effective, got.empty) == ("everything up to 5", "replace", False)
+
+
+def test_a_full_refresh_of_a_target_of_slices_is_allowed() -> None:
+    got = choose([1, 5], chain=[record(1, window=GIVEN)], full_refresh=True)
+    assert not got.empty
+
+
+def test_a_full_refresh_without_a_cursor_replaces() -> None:
+    got = choose([1], cursor=(), full_refresh=True)
+    assert (window(got), got.effective, got.watermark) == ("everything", "replace", None)
+
+
+def test_append_without_a_cursor_reads_everything() -> None:
+    got = choose([1], cursor=())
+    assert (window(got), got.effective) == ("everything", "append")
+
+
+# --- given windows ----------------------------------------------------------------------------
+
+
+def test_a_given_window_is_half_open_and_leaves_the_watermark() -> None:
+    got = choose([1, 50], at(5), window_from="10", window_to="20")
+    assert (window(got), got.effective, got.watermark, got.empty) == (
+        "[10, 20)", "replace_window", at(5), False,
+    )  # fmt: skip
+
+
+def test_a_given_window_may_be_open_above() -> None:
+    assert window(choose([1], window_from="10")) == "[10, end)"
+
+
+@pytest.mark.parametrize("to", ["10", "9"])
+def test_a_given_window_without_width_is_refused(to: str) -> None:
+    with pytest.raises(ConfigError, match="empty"):
+        choose([1], window_from="10", window_to=to)
+
+
+def test_a_given_window_needs_a_cursor() -> None:
+    with pytest.raises(ConfigError, match="cursor"):
+        choose([1], cursor=(), window_from="10")
+
+
+def test_a_given_window_does_not_go_with_replace_or_full_refresh() -> None:
+    with pytest.raises(ConfigError, match="replace"):
+        choose([1], mode="replace", window_from="10")
+    with pytest.raises(ConfigError, match="full-refresh"):
+        choose([1], window_from="10", full_refresh=True)
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.date32()], ids=str)
+def test_a_given_window_over_a_column_without_zone_needs_one(kind: pa.DataType) -> None:
+    table = pa.table({"id": pa.array([dt.date(2024, 1, 1)]).cast(kind)})
+    with pytest.raises(ConfigError, match="cursor_timezone"):
+        choose(table, window_from="2024-01-01")
+    got = choose(table, window_from="2024-01-01", spec={"cursor_timezone": "UTC"})
+    assert got.effective == "replace_window"
+
+
+def test_a_given_window_is_in_the_streams_timezone() -> None:
+    table = pa.table({"id": pa.array([dt.datetime(2024, 1, 1)], pa.timestamp("us", "UTC"))})  # noqa: DTZ001
+    got = choose(table, window_from="2024-07-01", spec={"cursor_timezone": "Europe/Oslo"})
+    assert window(got) == "[2024-06-30T22:00:00.000000Z, end)"
+
+
+# --- slices and the watermark -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_a_watermark_run_over_slices_alone_is_refused(mode: str) -> None:
+    with pytest.raises(StateError, match="only records of given windows") as caught:
+        choose([1], chain=[record(1, window=GIVEN)], mode=mode)
+    assert "state set" in (caught.value.command or "")
+
+
+@pytest.mark.parametrize("mark", [None, 0, 9, 15, 19])
+def test_append_over_a_published_slice_is_refused_and_lists_it(mark: int | None) -> None:
+    low = None if mark is None else at(mark)
+    chain = [record(1, low), record(2, low, window=GIVEN)]
+    with pytest.raises(StateError) as caught:
+        choose([1, 30], low, chain=chain)
+    assert "[10, 20)" in caught.value.message
+
+
+def test_append_behind_a_published_slice_goes_on() -> None:
+    chain = [record(1, at(20)), record(2, at(20), window=GIVEN)]
+    assert window(choose([1, 30], at(20), chain=chain)) == "(20, 30]"
+
+
+@pytest.mark.parametrize(("newest", "refused"), [(9, False), (10, True), (11, True)])
+def test_append_up_to_a_published_slice(newest: int, refused: bool) -> None:
+    chain = [record(1, at(5)), record(2, at(5), window=GIVEN)]
+    if refused:
+        with pytest.raises(StateError, match="overlaps"):
+            choose([newest], at(5), chain=chain)
+    else:
+        assert window(choose([newest], at(5), chain=chain)) == "(5, 9]"
+
+
+def test_a_composite_watermark_on_a_slice_s_edge_counts_as_overlap() -> None:
+    both = Cursor(("id", "b"), (pa.scalar(19), pa.scalar(1)))
+    table = pa.table({"id": [19, 30], "b": [2, 2]})
+    chain = [record(1, both), record(2, both, window=GIVEN)]
+    with pytest.raises(StateError, match="overlaps"):
+        choose(table, both, chain=chain, cursor=("id", "b"))
+
+
+def test_nothing_new_beside_slices_is_empty_and_no_error() -> None:
+    chain = [record(1, at(30)), record(2, at(30), window=GIVEN)]
+    assert choose([30], at(30), chain=chain).empty
+
+
+def test_a_watermark_inside_a_slice_with_nothing_new_is_empty_and_no_error() -> None:
+    chain = [record(1, at(15)), record(2, at(15), window=GIVEN)]
+    assert choose([15], at(15), chain=chain).empty
+
+
+def test_a_cursor_whose_type_has_changed_is_named() -> None:
+    table = pa.table({"id": pa.array([dt.date(2024, 1, 1)])})
+    with pytest.raises(StateError, match="types differ"):
+        choose(table, at(5))
