@@ -14,10 +14,7 @@ source: {type: sqlite, path: shop.db}
 destination: {type: duckdb, path: warehouse.duckdb, schema: raw}
 streams:
   - customers
-  - table: orders
-    mode: append
-    cursor: [updated_at, id]
-    freshness: 24h
+  - {table: orders, mode: append, cursor: [updated_at, id], cursor_timezone: UTC, freshness: 24h}
 """
 
 SHOP = """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -16,11 +16,11 @@ import pytest
 import yaml
 
 from conduit_core import Pipeline, raise_for_failures, run
+from conduit_core.cli import main
 from conduit_core.observe.jsonlog import log_schema
 from conduit_core.spec import json_schema, spec_from_mapping
 from tests.docs.pages import PAGES, ROOT, Block, blocks, name
 
-CONDUIT = Path(sys.executable).with_name("conduit")
 UPDATE = os.environ.get("CONDUIT_UPDATE_DOCS") == "1"
 """Set to write what the commands of ``console`` blocks say today into the pages."""
 
@@ -60,7 +60,8 @@ def _mapping(page: Path, block: Block, shop: Path) -> None:
         data = {"streams": data}
     if "streams" not in data:
         data["streams"] = [{"path": "a.csv"}] if data["source"]["type"] == "csv" else ["orders"]
-    jsonschema.validate({**HEAD, **data}, json_schema())
+    as_editors_see_it = json.loads(json.dumps({**HEAD, **data}, default=str))
+    jsonschema.validate(as_editors_see_it, json_schema())
     spec_from_mapping({**HEAD, **data}, shop, env=ENV)
 
 
@@ -93,16 +94,11 @@ def _conduit(line: str, shop: Path) -> str:
     exit_code = int(found[1]) if (found := re.search(r"# exit (\d+)", line)) else 0
     program, *arguments = shlex.split(line, comments=True)
     assert program == "conduit", f"only `conduit` is run in blocks, not {program!r}"
-    done = subprocess.run(
-        [CONDUIT, *arguments],
-        cwd=shop,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == exit_code, f"{line}: exit {done.returncode}\n{done.stdout}"
-    return done.stdout.replace(str(shop), "/srv/shop")
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+        ended = main(arguments)
+    assert ended == exit_code, f"{line}: exit {ended}\n{told.getvalue()}"
+    return told.getvalue().replace(str(shop), "/srv/shop")
 
 
 def _sh(page: Path, block: Block, shop: Path) -> None:
