@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 import pytest
 
 from conduit_core import errors, events
+from conduit_core.cli import main
+from conduit_core.cli.commands import commands
 from conduit_core.connectors import registry
 from conduit_core.connectors.files.convert import _TYPES
 from conduit_core.connectors.postgres.types import MAX_COLUMNS, MAX_IDENTIFIER_BYTES
@@ -149,6 +153,25 @@ def test_errors_are_documented_with_code_and_retry() -> None:
         _, exit_code, retry, _ = rows[kind.__name__]
         if kind is not errors.LoadFailedError:
             assert (int(exit_code), retry) == (kind.exit_code, kind.default_retry), kind
+
+
+# --- docs/cli.md ----------------------------------------------------------------------------------
+
+
+def test_every_command_is_documented() -> None:
+    text = (DOCS / "cli.md").read_text()
+    for command in commands():
+        assert f"conduit {command}" in text, command
+
+
+def test_every_option_of_run_is_documented() -> None:
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        main(["run", "--help"])
+    rows = tables(DOCS / "cli.md")
+    listed = [*rows["run: option"], *rows["The `conduit` command: option"]]
+    documented = {word for row in listed for word in row[0].strip("`").split() if word[:2] == "--"}
+    assert documented == set(re.findall(r"^  (--[a-z-]+)", told.getvalue(), re.M)) - {"--help"}
 
 
 # --- docs/promises.md -----------------------------------------------------------------------------
