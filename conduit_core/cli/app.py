@@ -19,7 +19,7 @@ from conduit_core.cli.commands import commands
 from conduit_core.cli.options import Common, LogFormat
 from conduit_core.cli.screen import Answer, Screen, error_document, print_document
 from conduit_core.cli.session import Session
-from conduit_core.errors import ConduitError, ConfigError
+from conduit_core.errors import ConduitError, ConfigError, unexpected
 
 # typer has carried its own copy of click since 0.2x; its public names lead to either one's root.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -166,32 +166,15 @@ def _tell(session: Session, error: ConduitError) -> None:
     if session.common.debug:
         import traceback
 
-        cause: BaseException = (error.__cause__ if isinstance(error, _BugError) else None) or error
-        trace = "".join(traceback.format_exception(cause)).rstrip()
+        trace = "".join(traceback.format_exception(error)).rstrip()
         session.tell((trace,), event="traceback", facts={})
     session.tell(tuple(lines), event="failed", facts=facts)
 
 
-class _BugError(ConduitError):
-    """Something that nobody raised on purpose."""
-
-    def lines(self) -> list[str]:
-        """Return the four lines; whether a retry helps isn't known."""
-        what, _, _, command = super().lines()
-        return [
-            what,
-            "what was published before this is in the ledger: `conduit runs` lists it",
-            "this is a bug in Conduit Core: please report it with what --debug shows",
-            command,
-        ]
-
-
-def _bug(error: Exception, args: Sequence[str]) -> _BugError:
-    text = " ".join(str(error).split()) or "no message"
+def _bug(error: Exception, args: Sequence[str]) -> ConduitError:
     command = shlex.join(["conduit", *args, *([] if "--debug" in args else ["--debug"])])
-    bug = _BugError(f"unexpected {type(error).__name__}: {text}", command=command)
-    bug.__cause__ = error
-    return bug
+    state = "what was published before this is in the ledger: `conduit runs` lists it"
+    return unexpected(error).at(state=state, command=command)
 
 
 def _usage(error: Exception, args: Sequence[str]) -> ConfigError:
