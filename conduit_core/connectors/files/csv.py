@@ -174,7 +174,7 @@ class CsvFormat(Format):
                             yield last
                     self._lines.refuse_open_quote(file, names[-1], last)
                     return
-                except pa.ArrowInvalid as error:
+                except (pa.ArrowInvalid, UnicodeError) as error:
                     message = str(error)
                     if "Empty CSV file" in message:
                         return

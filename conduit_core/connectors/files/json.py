@@ -6,6 +6,7 @@ The parser gives records, not columns, so this source is bound by the CPU; JSON 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
@@ -26,6 +27,7 @@ from conduit_core.errors import SchemaError, SourceDataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_BOM = b"\xef\xbb\xbf"
 _BUFFER = 64 * 1024
 _MAX_ROWS = 16_384
 _MIN_SAMPLE = 64 * 1024
@@ -122,34 +124,43 @@ def _ijson() -> ModuleType:
 
 
 def _records(file: File, *, digits: bool) -> Iterator[tuple[Record, int]]:
-    """Yield each object and how many bytes were taken; ``digits``: fractions as decimals."""
+    """Yield each object and how many bytes were taken; ``digits``: fractions as decimals.
+
+    Where the parser meets a number that is too large for it, it starts again with digits.
+    """
     ijson = _ijson()
     with file.open() as probe:
         head = head_of(probe, _BUFFER)
     if not head.strip():
         return
     what = what_is(head)
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    start = head.removeprefix(_BOM).lstrip()[:1]
     if what is not None or start not in (b"[", b"{"):
         raise SourceDataError(f"{file}: not JSON; it is {what or 'something else'}")
-    prefix = "item" if start == b"[" else ""
-    with file.open() as stream:
-        counted = _Counted(stream)
-        if head.startswith(b"\xef\xbb\xbf"):
-            counted.read(3)
-        try:
-            items = ijson.items(counted, prefix, use_float=not digits, buf_size=_BUFFER)
-            for number, item in enumerate(items, start=1):
-                if not isinstance(item, dict):
-                    raise SourceDataError(
-                        f"{file}, record {number}: {kind_of(item)} where an object must be"
-                    )
-                yield item, counted.position
-            return
-        except ijson.JSONError as error:
-            message = " ".join(str(error).split("\n")[0].split()).removeprefix("parse error: ")
-            before = counted.before
-    raise SourceDataError(_place(file, before, message))
+    number = 0
+    before, message = 0, ""
+    for exactly in (digits, True):
+        with file.open() as stream:
+            counted = _Counted(stream)
+            if head.startswith(_BOM):
+                counted.read(len(_BOM))
+            prefix = "item" if start == b"[" else ""
+            items = ijson.items(counted, prefix, use_float=not exactly, buf_size=_BUFFER)
+            try:
+                for item in islice(items, number, None):
+                    number += 1
+                    if not isinstance(item, dict):
+                        raise SourceDataError(
+                            f"{file}, record {number}: {kind_of(item)} where an object must be"
+                        )
+                    yield item, counted.position
+                return
+            except ijson.JSONError as error:
+                message = " ".join(str(error).split("\n")[0].split())
+                before = counted.before
+        if "overflow" not in message:
+            break
+    raise SourceDataError(_place(file, before, message.removeprefix("parse error: ")))
 
 
 def _place(file: File, before: int, message: str) -> str:
@@ -162,10 +173,5 @@ def _place(file: File, before: int, message: str) -> str:
                 pass
         except ijson.JSONError:
             pass
-        else:
-            return (
-                f"{file}: {message} after byte {before}: a whole number beyond 64 bits or a number"
-                " beyond a double: give its field a type: types: {field: decimal(38, 0)}"
-            )
     hint = "; several objects, one a line, are type: jsonl" if "trailing garbage" in message else ""
     return f"{file}, line {counted.lines + 1}, byte {counted.position}: not JSON: {message}{hint}"

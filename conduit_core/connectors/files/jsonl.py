@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import IO, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from conduit_core.connectors.files.columns import Column, Field
 from conduit_core.connectors.files.convert import BadValueError, to_type
@@ -22,7 +23,6 @@ from conduit_core.connectors.files.records import (
     FieldTypes,
     Record,
     build,
-    exact,
     kind_of,
     mixed,
     unknown,
@@ -52,7 +52,7 @@ class JsonlFormat(Format):
             taken = 0
             for line, block in _blocks(file, min(_BLOCK, budget)):
                 taken += len(block)
-                for number, record in _records(file, line, block, Decimal):
+                for number, record in _records(file, line, block):
                     types.add(record, f"{file}, line {number}")
                     rows += 1
                 if taken >= budget:
@@ -101,6 +101,8 @@ class JsonlFormat(Format):
                 ),
             )
             columns: list[Column] = [_one(table, f, file, line, block) for f in wanted]
+            if any(pc.any(pc.is_inf(c)).as_py() for c in columns if pa.types.is_floating(c.type)):
+                return self._by_records(file, line, block, wanted, strict=strict)
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             # Python's parser names the line; if it finds nothing wrong, it also gives the batch.
             batch = self._by_records(file, line, block, wanted, strict=strict)
@@ -112,7 +114,7 @@ class JsonlFormat(Format):
     def _by_records(
         self, file: File, line: int, block: bytes, wanted: pa.Schema, *, strict: bool
     ) -> pa.RecordBatch:
-        numbered = list(_records(file, line, block, Decimal if exact(wanted) else float))
+        numbered = list(_records(file, line, block))
         records = [record for _, record in numbered]
         places = [f"line {number}" for number, _ in numbered]
         if strict and (found := unknown(records, frozenset(wanted.names))) is not None:
@@ -131,7 +133,7 @@ def _one(table: pa.Table, f: Field, file: File, line: int, block: bytes) -> Colu
     try:
         return to_type(column, f.type)
     except BadValueError as bad:
-        numbers = [number for number, _ in _records(file, line, block, float)]
+        numbers = [number for number, _ in _records(file, line, block)]
         raise mixed(
             f"{file}, line {numbers[bad.row]}", f.name, repr(bad.value[:80]), str(f.type)
         ) from None
@@ -170,16 +172,14 @@ def _blocks(file: File, size: int) -> Iterator[tuple[int, bytes]]:
             yield line, block
 
 
-def _records(
-    file: File, line: int, block: bytes, number: type[float | Decimal]
-) -> Iterator[tuple[int, Record]]:
+def _records(file: File, line: int, block: bytes) -> Iterator[tuple[int, Record]]:
     """Parse a block line by line with Python, which says exactly where a line is wrong."""
     for offset, raw in enumerate(block.split(b"\n")):
         if not raw.strip():
             continue
         where = f"{file}, line {line + offset}"
         try:
-            record = json.loads(raw, parse_float=number)
+            record = json.loads(raw, parse_float=Decimal)
         except UnicodeDecodeError as error:
             raise SourceDataError(f"{where}: not UTF-8 text: {error.reason}") from None
         except json.JSONDecodeError as error:

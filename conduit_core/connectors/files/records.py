@@ -11,6 +11,7 @@ The type of a field is inferred from a sample of records:
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -176,20 +177,27 @@ def _array(values: list[object], f: Field, *, loose: bool) -> Column:
     kind = f.type
     nested = logical_type(f) == "json"
     allowed = {dict, list, _NULL} if nested else _allowed(kind)
-    strange: set[type] = {type(value) for value in values}
-    strange -= allowed
+    kinds: set[type] = set(map(type, values))
+    strange: set[type] = kinds.difference(allowed)
     if loose and (nested or pa.types.is_string(kind)):
         return pa.array(
-            [v if v is None or (isinstance(v, str) and not nested) else _json(v) for v in values],
+            [
+                v if v is None or (isinstance(v, str) and not nested) else _json(v, row)
+                for row, v in enumerate(values)
+            ],
             pa.string(),
         )
     if strange:
         row = next(i for i, v in enumerate(values) if type(v) in strange)
         raise BadValueError(row, kind_of(values[row]))
     if nested:
-        return pa.array([None if v is None else _json(v) for v in values], pa.string())
+        return pa.array(
+            [None if v is None else _json(v, row) for row, v in enumerate(values)], pa.string()
+        )
     if list in allowed:
         _check_items(values, kind)
+    if not pa.types.is_decimal(kind) and (Decimal in kinds or list in kinds):
+        values = [_floats(value, row) for row, value in enumerate(values)]
     try:
         if str not in allowed:
             return cast("Column", pa.array(values, kind))
@@ -209,6 +217,16 @@ def _check_items(values: Sequence[object], kind: pa.DataType) -> None:
             raise BadValueError(row, f"a list with {kind_of(strange)}")
 
 
+def _floats(value: object, row: int) -> object:
+    """Take a number that was parsed digit by digit as the double that its column holds."""
+    if isinstance(value, Decimal):
+        number = float(value)
+        if math.isinf(number):
+            raise BadValueError(row, f"{value} (beyond a double)")
+        return number
+    return [_floats(item, row) for item in value] if isinstance(value, list) else value
+
+
 def _first_bad(values: Sequence[object], kind: pa.DataType) -> int:
     for row, value in enumerate(values):
         try:
@@ -222,7 +240,7 @@ def _allowed(kind: pa.DataType) -> set[type]:
     if pa.types.is_integer(kind):
         return {int, _NULL}
     if pa.types.is_floating(kind):
-        return {int, float, _NULL}
+        return {int, float, Decimal, _NULL}
     if pa.types.is_decimal(kind):
         return {int, Decimal, _NULL}
     if pa.types.is_boolean(kind):
@@ -232,12 +250,18 @@ def _allowed(kind: pa.DataType) -> set[type]:
     return {str, _NULL}
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=float)
+def _json(value: object, row: int) -> str:
+    try:
+        return json.dumps(
+            value, ensure_ascii=False, separators=(",", ":"), default=float, allow_nan=False
+        )
+    except ValueError:
+        found = "not a JSON number (NaN, Infinity or beyond a double)"
+        raise BadValueError(row, found) from None
 
 
 def _short(value: object) -> str:
-    text = value if isinstance(value, str) else _json(value)
+    text = value if isinstance(value, str) else str(value)
     return repr(text if len(text) <= 80 else text[:80] + "...")
 
 
@@ -249,6 +273,8 @@ def _spell(f: Field) -> str:
         return "a number elsewhere"
     if t.is_boolean(f.type):
         return "a boolean elsewhere"
+    if logical_type(f) == "json":
+        return "an object or a list elsewhere"
     return "a text elsewhere" if t.is_string(f.type) else f"{f.type} elsewhere"
 
 

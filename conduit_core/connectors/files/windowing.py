@@ -133,12 +133,12 @@ class Last:
             after(columns, self._low).true_count if self._low is not None else len(columns[0])
         )
         values: list[Value] = []
-        for position, column in enumerate(columns):
-            value = pc.max(column)
+        for position in range(len(columns)):
+            value = pc.max(columns[position])
             values.append(value)
             if position < len(columns) - 1:
-                equal = pc.equal(column, value)
-                columns = [other.filter(equal) for other in columns]
+                equal = pc.equal(columns[position], value)
+                columns = [column.filter(equal) for column in columns]
         found = Cursor(self._cursor, tuple(values))
         if self.high is None or found.compare(self.high) > 0:
             self.high = found

@@ -188,6 +188,12 @@ def test_another_encoding(tmp_path: Path) -> None:
     assert [r["b"] for r in rows(made, "t.csv")] == ["x", "Zoë"]
 
 
+def test_bytes_that_an_encoding_lacks(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"a,b\n1,x\n2,\x81\n")
+    with pytest.raises(SourceDataError, match=r"t\.csv, line 3: not cp1252 text"):
+        load(source("csv", tmp_path, encoding="cp1252"), "t.csv")
+
+
 @pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16"])
 def test_byte_order_marks(tmp_path: Path, codec: str) -> None:
     (tmp_path / "t.csv").write_bytes("å,b\n1,é\n".encode(codec))

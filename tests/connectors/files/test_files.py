@@ -248,6 +248,7 @@ def many(folder: Path, number: int, odd: str | None = None) -> None:
         write(folder, f"{i:05}.csv", text, T0 + i * SECOND)
 
 
+@pytest.mark.slow
 def test_ten_thousand_files(tmp_path: Path) -> None:
     many(tmp_path, 10_000)
     made = source("csv", tmp_path)
