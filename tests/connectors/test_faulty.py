@@ -7,13 +7,18 @@ from typing import ClassVar
 
 import pyarrow as pa
 import pytest
+import stamina
 
 from conduit_core.connectors import registry
 from conduit_core.connectors.base import Context, ReadRequest, Source, StreamRef
-from conduit_core.errors import ConfigError, ConnectionFailedError
+from conduit_core.engine.pipeline import Pipeline
+from conduit_core.engine.run import run
+from conduit_core.errors import ConfigError, ConnectionFailedError, SourceDataError
+from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 from conduit_core.testing import Faults, FaultySource, SourceSuite, faulty_connector
 from conduit_core.testing.source import Fill, read
+from conduit_core.types.dialect import Table
 
 ORDERS = pa.table({"id": list(range(35))})
 REF = StreamRef(table="orders")
@@ -71,3 +76,58 @@ def test_it_is_a_connector_inside_the_with_block_only() -> None:
         assert connector.source(connector.options(), Context(Path())).check()
     with pytest.raises(ConfigError, match="faulty"):
         registry.get("faulty")
+
+
+def pipeline_on(folder: Path) -> Pipeline:
+    return Pipeline.from_mapping(
+        {
+            "name": "shop",
+            "source": {"type": "faulty"},
+            "destination": {"type": "duckdb", "path": "warehouse.duckdb", "schema": "raw"},
+            "streams": [{"table": "orders", "mode": "append", "cursor": "id"}],
+        },
+        folder,
+    )
+
+
+def loaded_ids(pipeline: Pipeline) -> list[object]:
+    with pipeline.open() as ends:
+        if ends.destination.describe(Table("raw", "orders")) is None:
+            return []
+        rows = ends.destination.scan(Table("raw", "orders")).read_all()
+    return sorted(rows.column("id").to_pylist())
+
+
+def watermarks(pipeline: Pipeline) -> list[object]:
+    with pipeline.open() as ends:
+        cursors = [r.cursor for r in ends.destination.records(None)]
+    return [Cursor.from_json(c).values[0].as_py() for c in cursors if c is not None]
+
+
+def test_p03_a_failed_batch_is_not_skipped(tmp_path: Path) -> None:
+    """A batch fails in the middle: nothing is published; the next run loads every row, once."""
+    tables = {"orders": ORDERS.slice(0, 15)}
+    faults = Faults(fail_at=1, error=SourceDataError("a broken row"))
+    pipeline = pipeline_on(tmp_path)
+    with registry.added(faulty_connector(tables, faults, batch_rows=5)):
+        assert "a broken row" in str(run(pipeline).failures)
+        assert (loaded_ids(pipeline), watermarks(pipeline)) == ([], [])
+        assert run(pipeline).exit_code == 0
+        assert (loaded_ids(pipeline), watermarks(pipeline)) == (list(range(15)), [14])
+        tables["orders"], faults.happened = ORDERS, 0
+        assert run(pipeline).exit_code == SourceDataError.exit_code
+        assert (loaded_ids(pipeline), watermarks(pipeline)) == (list(range(15)), [14])
+        assert run(pipeline).exit_code == 0
+        assert (loaded_ids(pipeline), watermarks(pipeline)) == (list(range(35)), [14, 34])
+
+
+def test_p03_a_failure_that_passes_is_retried_in_the_same_run(tmp_path: Path) -> None:
+    faults = Faults(fail_at=2, times=1)
+    pipeline = pipeline_on(tmp_path)
+    with (
+        registry.added(faulty_connector({"orders": ORDERS}, faults)),
+        stamina.set_testing(True, attempts=2),
+    ):
+        assert run(pipeline).exit_code == 0
+        assert loaded_ids(pipeline) == list(range(35))
+    assert faults.happened == 1

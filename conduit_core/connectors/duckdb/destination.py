@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import (
     CheckItem,
@@ -15,7 +14,7 @@ from conduit_core.connectors.base import (
     TargetShape,
 )
 from conduit_core.connectors.duckdb.file import find_problem, shared_file
-from conduit_core.connectors.duckdb.reading import open_reader, reads_of
+from conduit_core.connectors.duckdb.reading import brief, open_reader, reads_of
 from conduit_core.connectors.duckdb.session import DuckDBSession, bound_as
 from conduit_core.connectors.duckdb.types import SYSTEM, DuckDBDialect
 from conduit_core.connectors.publish import Column, Publish
@@ -30,6 +29,9 @@ from conduit_core.errors import (
     SchemaError,
 )
 from conduit_core.types.dialect import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _DISK_FULL = ("No space left", "File too large", "disk quota", "Disk quota")
 _KEPT_IN_PLACE = ("PRIMARY KEY", "UNIQUE", "CHECK", "FOREIGN KEY")
@@ -250,7 +252,7 @@ class DuckDBDestination(SqlDestination):
             if columns is not None:
                 by_name = {read.field.name: read for read in reads}
                 reads = tuple(by_name[name] for name in columns)
-            return open_reader(session.con, reads, place, "", (), session.close)
+            return open_reader(session.lease, reads, place, "", ())
         except KeyError as error:
             session.close()
             raise SchemaError(f"{target} has no column {error}", connector=SYSTEM) from error
@@ -266,7 +268,7 @@ class DuckDBDestination(SqlDestination):
 
         if isinstance(error, ConduitError):
             return error
-        text = str(error).split("\n\n", 1)[0].strip()
+        text = brief(error)
         where = self.path.name
         if any(sign in text for sign in _DISK_FULL):
             return PublishError(

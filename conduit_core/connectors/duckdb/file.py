@@ -19,28 +19,31 @@ from conduit_core.connectors.registry import missing_driver
 from conduit_core.errors import ConnectionFailedError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
-_MAGIC = b"DUCK"
-_MAGIC_AT = 8
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
+_FOREIGN = ("not a valid DuckDB database file", "sqlite_scanner", "extension")
 _HOLDER = re.compile(r"held in (.+?) \(PID (\d+)\)")
 
 
 class Lease:
-    """A cursor on loan. ``close`` gives it back; idempotent, from any thread."""
+    """A cursor on loan, with its open reader, which alone would keep the file open."""
 
     def __init__(self, con: DuckDBPyConnection, owner: DuckDBFile | None) -> None:
         self.con = con
+        self.reader: pa.RecordBatchReader | None = None
         self._owner = owner
         self._closed = False
 
     def close(self) -> None:
-        """Close the cursor and its open result."""
+        """Give it back; idempotent."""
         if self._closed:
             return
         self._closed = True
+        if self.reader is not None:
+            self.reader.close()
         self.con.close()
         if self._owner is not None:
             self._owner.give_back(self)
@@ -145,10 +148,10 @@ class DuckDBFile:
             text = str(error)
             if "Could not set lock" in text:
                 return text
+            foreign = any(sign in text for sign in _FOREIGN)
+            what = "is not a DuckDB file" if foreign else f"can't be opened: {_first_line(text)}"
             raise ConnectionFailedError(
-                f"{self.path} can't be opened: {text.splitlines()[0]}",
-                connector="duckdb",
-                retry="never",
+                f"{self.path} {what}", connector="duckdb", retry="never"
             ) from error
         self._writable = write
         return None
@@ -180,7 +183,11 @@ class DuckDBFile:
 
 
 def find_problem(path: Path, *, write: bool) -> str | None:
-    """Return why ``path`` can't be opened, or None. Opens no database and creates nothing."""
+    """Return why ``path`` can't be opened, or None.
+
+    It never opens the file: closing it again would drop the lock that DuckDB has on it in this
+    process (POSIX locks go with the first descriptor that is closed).
+    """
     problem: str | None = None
     if path.is_dir():
         problem = f"{path} is a folder, not a DuckDB file"
@@ -193,8 +200,6 @@ def find_problem(path: Path, *, write: bool) -> str | None:
             problem = f"the folder {path.parent} is not writable: {path.name} can't be made in it"
     elif not os.access(path, os.R_OK):
         problem = f"{path} is not readable for this user"
-    elif not _has_magic(path):
-        problem = f"{path} is not a DuckDB file"
     elif write and not _may_write(path):
         problem = f"{path} is read-only for this user: a load can't be written to it"
     return problem
@@ -204,9 +209,8 @@ def _may_write(path: Path) -> bool:
     return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
-def _has_magic(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
+def _first_line(text: str) -> str:
+    return text.split("\n", 1)[0]
 
 
 def _connect(

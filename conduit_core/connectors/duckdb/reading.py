@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from conduit_core.connectors.duckdb.file import Lease
 from conduit_core.connectors.duckdb.types import SYSTEM, DuckDBDialect, Read, read_as
 from conduit_core.errors import SourceDataError
 
@@ -25,21 +26,25 @@ def reads_of(con: DuckDBPyConnection, relation: str) -> tuple[Read, ...]:
     return tuple(read_as(n, k) for n, k in zip(found.columns, found.types, strict=True))
 
 
+def select(reads: tuple[Read, ...], relation: str, where: str) -> str:
+    """Return the query for columns of a relation, each cast as it is to be read."""
+    columns = ", ".join(_expression(read) for read in reads)
+    return f"SELECT {columns} FROM {relation}" + (f" WHERE {where}" if where else "")
+
+
 def open_reader(
-    con: DuckDBPyConnection,
+    lease: Lease,
     reads: tuple[Read, ...],
     relation: str,
     where: str,
     values: tuple[object, ...],
-    close: Callable[[], None],
     batch_bytes: int = BATCH_BYTES,
 ) -> pa.RecordBatchReader:
-    """Read columns of a relation; ``close`` is called after the last batch, or an error."""
-    columns = ", ".join(_expression(read) for read in reads)
-    sql = f"SELECT {columns} FROM {relation}" + (f" WHERE {where}" if where else "")
+    """Read columns of a relation; the cursor is given back after the last batch, or an error."""
     schema = pa.schema([read.field for read in reads])
-    source = con.sql(sql, params=list(values)).to_arrow_reader(_batch_rows(schema, batch_bytes))
-    return pa.RecordBatchReader.from_batches(schema, _batches(source, schema, close))
+    result = lease.con.sql(select(reads, relation, where), params=list(values))
+    lease.reader = result.to_arrow_reader(_batch_rows(schema, batch_bytes))
+    return pa.RecordBatchReader.from_batches(schema, _batches(lease.reader, schema, lease))
 
 
 def _expression(read: Read) -> str:
@@ -48,7 +53,7 @@ def _expression(read: Read) -> str:
 
 
 def _batches(
-    source: pa.RecordBatchReader, schema: pa.Schema, close: Callable[[], None]
+    source: pa.RecordBatchReader, schema: pa.Schema, lease: Lease
 ) -> Iterator[pa.RecordBatch]:
     import duckdb
 
@@ -59,11 +64,14 @@ def _batches(
                 schema=schema,
             )
     except (duckdb.Error, pa.ArrowException) as error:
-        text = str(error).split("\n\n", 1)[0]
-        raise SourceDataError(f"reading stopped: {text}", connector=SYSTEM) from error
+        raise SourceDataError(f"reading stopped: {brief(error)}", connector=SYSTEM) from error
     finally:
-        source.close()
-        close()
+        lease.close()
+
+
+def brief(error: Exception) -> str:
+    """Return a driver's message without the statement that it quotes after a blank line."""
+    return str(error).split("\n\n", 1)[0].strip()
 
 
 def _named(

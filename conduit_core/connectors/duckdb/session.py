@@ -30,7 +30,7 @@ class DuckDBSession(SqlSession):
 
     def __init__(self, lease: Lease, file: DuckDBFile, dialect: Dialect, lock_wait: float) -> None:
         self.con = lease.con
-        self._lease = lease
+        self.lease = lease
         self._file = file
         self._dialect = dialect
         self._lock_wait = lock_wait
@@ -108,7 +108,7 @@ class DuckDBSession(SqlSession):
     def close(self) -> None:
         """Give the cursor back."""
         self._unlock()
-        self._lease.close()
+        self.lease.close()
 
     def _unlock(self) -> None:
         lock, self._lock = self._lock, None

@@ -23,7 +23,7 @@ from conduit_core.connectors.base import (
     StreamRef,
 )
 from conduit_core.connectors.duckdb.file import find_problem, shared_file
-from conduit_core.connectors.duckdb.reading import open_reader, reads_of
+from conduit_core.connectors.duckdb.reading import brief, open_reader, reads_of, select
 from conduit_core.connectors.duckdb.session import DuckDBSession, bound_as, parameter
 from conduit_core.connectors.duckdb.types import SYSTEM, DuckDBDialect, Read, can_order
 from conduit_core.connectors.sql.predicate import window_predicate
@@ -78,24 +78,26 @@ class DuckDBSource(Source):
     @contextmanager
     def _looking(self, ref: StreamRef | None = None) -> Iterator[DuckDBSession]:
         """Lend a session, and turn the driver's errors into ours."""
-        import duckdb
-
         session = self._session()
         try:
-            yield session
-        except ConduitError:
-            raise
-        except (duckdb.CatalogException, duckdb.BinderException, duckdb.ParserException) as error:
-            raise SchemaError(
-                f"{ref or self.path.name}: {str(error).split(chr(10) * 2, 1)[0]}",
-                connector=SYSTEM, command="conduit discover",
-            ) from error  # fmt: skip
-        except duckdb.Error as error:
-            raise SourceDataError(
-                f"{ref or self.path.name}: {str(error).split(chr(10) * 2, 1)[0]}", connector=SYSTEM
-            ) from error
+            with self._explained(ref):
+                yield session
         finally:
             session.close()
+
+    @contextmanager
+    def _explained(self, ref: StreamRef | None) -> Iterator[None]:
+        import duckdb
+
+        what = ref or self.path.name
+        try:
+            yield
+        except (duckdb.CatalogException, duckdb.BinderException, duckdb.ParserException) as error:
+            raise SchemaError(
+                f"{what}: {brief(error)}", connector=SYSTEM, command="conduit discover"
+            ) from error
+        except duckdb.Error as error:
+            raise SourceDataError(f"{what}: {brief(error)}", connector=SYSTEM) from error
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -181,15 +183,7 @@ class DuckDBSource(Source):
     def _reads(self, session: DuckDBSession, ref: StreamRef) -> tuple[Read, ...]:
         if ref.table is not None:
             self._must_exist(session, self._table(ref.table))
-        reads = reads_of(session.con, self._relation_sql(ref))
-        names = [read.field.name.lower() for read in reads]
-        twice = sorted({n for n in names if names.count(n) > 1})
-        if twice:
-            raise SchemaError(
-                f"{ref}: column names are there twice: {', '.join(twice)}; give them aliases",
-                connector=SYSTEM,
-            )
-        return reads
+        return reads_of(session.con, self._relation_sql(ref))
 
     def _must_exist(self, session: DuckDBSession, table: Table) -> None:
         tables = self._tables(session)
@@ -251,11 +245,9 @@ class DuckDBSource(Source):
                 where += f" AND {names[0]} <= {bound_as(self._dialect, cap.values[0])}"
                 values = (cap.values[0],)
             order = ", ".join(f"{n} DESC" for n in names)
-            reader = open_reader(
-                session.con, reads, relation, f"{where} ORDER BY {order} LIMIT 1",
-                tuple(parameter(v) for v in values), lambda: None,
-            )  # fmt: skip
-            high = _cursor(ref, reader.read_all())
+            last = select(reads, relation, f"{where} ORDER BY {order} LIMIT 1")
+            bound = [parameter(v) for v in values]
+            high = _cursor(ref, session.con.sql(last, params=bound).to_arrow_table())
             nulls = session.rows(f"SELECT count(*) FROM {relation} WHERE NOT ({there})")[0][0]
             clock = session.con.sql("SELECT now() AS clock").to_arrow_table().column(0)[0].as_py()
             count = self._count(session, ref, Window("watermark", low, high)) if high else 0
@@ -287,10 +279,15 @@ class DuckDBSource(Source):
         where = window_predicate(request.window, ref.cursor, self._dialect.quote, self._bind)
         session = self._session(long=True)
         try:
-            reader = open_reader(
-                session.con, tuple(reads), self._relation_sql(ref), where.sql,
-                tuple(parameter(v) for v in where.values), session.close, request.batch_bytes,
-            )  # fmt: skip
+            with self._explained(ref):
+                reader = open_reader(
+                    session.lease,
+                    tuple(reads),
+                    self._relation_sql(ref),
+                    where.sql,
+                    tuple(parameter(v) for v in where.values),
+                    request.batch_bytes,
+                )
         except BaseException:
             session.close()
             raise
