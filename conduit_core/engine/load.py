@@ -151,8 +151,9 @@ def _attempt(
     if plan.empty:
         _mirror(plan, ends, runtime)
         return _result(plan, plan.replayed, started, {"plan": planned}, None)
-    flow = open_flow(plan, stream, ends, runtime)
+    flow: Flow | None = None
     try:
+        flow = open_flow(plan, stream, ends, runtime)
         publishing = time.perf_counter()
         commit = ends.destination.commit(plan.publish, flow, runtime.emit)
         seconds = time.perf_counter() - publishing
@@ -169,7 +170,8 @@ def _attempt(
             unsettled.append(plan)
         raise error from error.__cause__
     finally:
-        flow.close()
+        if flow is not None:
+            flow.close()
     if commit.record is not None:
         _emit_committed(commit, runtime, seconds)
     _mirror(plan, ends, runtime)
@@ -309,7 +311,7 @@ def _result(
         target=f"{plan.target_schema}.{plan.target_table}",
         outcome=outcome,
         mode=plan.mode,
-        load_id=record.load_id if record else None,
+        load_id=record.load_id if record else plan.last_load_id,
         version=record.version if record else None,
         window=plan.window_text,
         watermark=watermark,

@@ -47,7 +47,8 @@ class LoadPlan(_Data):
 
     ``window`` and ``cursor`` are their classes' JSON text, schemas the JSON of
     ``types.schema_to_json``. ``empty`` plans read nothing and change nothing; ``replayed`` holds
-    the record of a load that the request key has published before.
+    the record of a load that the request key has published before. ``last_load_id`` is the load
+    that the target stands at when the plan is made.
     """
 
     version: Literal[1] = 1
@@ -56,6 +57,7 @@ class LoadPlan(_Data):
     target_schema: str
     target_table: str
     load_id: str
+    last_load_id: str | None
     request: str
     request_key: str | None
     mode: str
@@ -79,7 +81,10 @@ class LoadPlan(_Data):
 
 
 class LoadResult(_Data):
-    """One stream's end: what became of its rows and where its watermark is."""
+    """One stream's end: what became of its rows and where its watermark is.
+
+    ``load_id`` is the load the target stands at: with nothing new, an earlier one.
+    """
 
     pipeline: str
     stream: str

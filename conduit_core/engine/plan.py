@@ -225,7 +225,7 @@ def _freeze(draft: _Draft) -> LoadPlan:
     record = _record(draft)
     by_file = bool(stream.cursor) and stream.cursor[0].startswith("_file_")
     appends_files = choice.effective == "append" and by_file
-    existing = seen.existing
+    existing, last = seen.existing, newest(seen.chain)
     publish = build_publish(
         LoadFacts(
             effective=choice.effective,
@@ -249,6 +249,7 @@ def _freeze(draft: _Draft) -> LoadPlan:
         stream=stream.name,
         target_schema=seen.target.schema,
         target_table=seen.target.name,
+        last_load_id=last.load_id if last else None,
         load_id=draft.replayed.load_id if draft.replayed else record.load_id,
         request=record.request,
         request_key=record.request_key,

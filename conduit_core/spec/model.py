@@ -84,7 +84,7 @@ class StreamDefaults(BaseModel):
         default=None, description="The time zone of a cursor without one: UTC, Europe/Oslo."
     )
     initial: Annotated[str | None, BeforeValidator(_point)] = Field(
-        default=None, description="The first cursor value: the first load starts above it."
+        default=None, description="The first cursor value: the first load starts at it."
     )
     null_cursor: Literal["fail", "include"] = Field(
         default="fail", description="What happens to rows whose cursor is NULL."

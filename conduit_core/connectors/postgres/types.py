@@ -303,7 +303,7 @@ def _landing(name: str, kind: pa.DataType) -> Landing:
     if isinstance(kind, pa.StructType | pa.MapType):
         return Landing("json", pa.string(), f"a {kind} is kept as JSON")
     raise SchemaError(
-        f"column {name!r}: PostgreSQL has no place for {kind}; cast it in `transform:`"
+        f"column {name!r}: PostgreSQL has no place for {kind}; cast it in a `query:`"
         " or leave it out",
         connector=SYSTEM,
         command="conduit plan",
