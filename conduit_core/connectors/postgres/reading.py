@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from conduit_core.errors import SourceDataError
+
+if TYPE_CHECKING:
+    from conduit_core.connectors.postgres.connection import Connection
 
 Array: TypeAlias = "pa.Array[pa.Scalar[pa.DataType]]"
 
@@ -18,6 +22,46 @@ _FIRST_MICROSECOND = -210_866_803_200_000_000
 _FIRST_DAY = -2_440_588
 _MIDNIGHT = 86_400_000_000
 _ODD_TIME = "infinity, or a date beyond Arrow's range"
+
+
+class OpenStream:
+    """The batches of a COPY, which another thread may close while one of them is being fetched.
+
+    Closing would free what a running fetch reads from; so the fetch is cancelled and awaited.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        raw: pa.RecordBatchReader,
+        batches: Iterator[pa.RecordBatch],
+    ) -> None:
+        self._connection = connection
+        self._raw = raw
+        self._batches = batches
+        self._fetching = threading.Lock()
+        self._closed = False
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Yield batches until the last, or until the stream is closed."""
+        while True:
+            with self._fetching:
+                batch = None if self._closed else next(self._batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def close(self) -> None:
+        """Stop the read and give the connection back. Idempotent."""
+        self._closed = True
+        if not self._fetching.acquire(blocking=False):
+            self._connection.cancel()
+            self._fetching.acquire()
+        try:
+            self._raw.close()
+            self._connection.close()
+        finally:
+            self._fetching.release()
 
 
 def decoded(

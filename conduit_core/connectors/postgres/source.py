@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,7 +26,7 @@ from conduit_core.connectors.postgres.checks import check_source
 from conduit_core.connectors.postgres.connection import Connection, Server
 from conduit_core.connectors.postgres.errors import explain_read
 from conduit_core.connectors.postgres.options import PostgresOptions
-from conduit_core.connectors.postgres.reading import decode, decoded
+from conduit_core.connectors.postgres.reading import OpenStream, decode, decoded
 from conduit_core.connectors.postgres.types import (
     SYSTEM,
     PgType,
@@ -261,15 +261,15 @@ class PostgresSource(Source):
         except Exception as error:
             connection.close()
             raise explain_read(error, where=self.identity, relation=name) from error
-        batches = self._batches(raw, request.schema, name)
-        reader = pa.RecordBatchReader.from_batches(request.schema, batches)
-        return Reading(reader, close=connection.close)
+        opened = OpenStream(connection, raw, decoded(raw, request.schema, name))
+        batches = self._explained(opened, name)
+        return Reading(
+            pa.RecordBatchReader.from_batches(request.schema, batches), close=opened.close
+        )
 
-    def _batches(
-        self, raw: pa.RecordBatchReader, schema: pa.Schema, name: str
-    ) -> Iterator[pa.RecordBatch]:
+    def _explained(self, batches: Iterable[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:
         try:
-            yield from decoded(raw, schema, name)
+            yield from batches
         except Exception as error:
             raise explain_read(error, where=self.identity, relation=name) from error
 
