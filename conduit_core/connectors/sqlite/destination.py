@@ -17,13 +17,13 @@ from conduit_core.connectors.base import (
 from conduit_core.connectors.publish import Column, Publish
 from conduit_core.connectors.sql.destination import SQL_ACTIONS, Sql, SqlDestination
 from conduit_core.connectors.sql.ledger import LEDGER, SCHEMAS, LedgerSql, LedgerTypes
-from conduit_core.connectors.sql.predicate import window_predicate
 from conduit_core.connectors.sql.session import SqlSession
 from conduit_core.connectors.sqlite import catalogue
 from conduit_core.connectors.sqlite.file import Connection, as_int, explain, open_for_reading
+from conduit_core.connectors.sqlite.order import predicate
 from conduit_core.connectors.sqlite.reading import Selection, selected, stream_rows
 from conduit_core.connectors.sqlite.session import SqliteSession
-from conduit_core.connectors.sqlite.types import SYSTEM, SqliteDialect, column_of, order_expr
+from conduit_core.connectors.sqlite.types import SYSTEM, SqliteDialect, column_of
 from conduit_core.errors import ConduitError, ConnectionFailedError, SchemaError
 from conduit_core.state.window import Window
 from conduit_core.types.dialect import Table
@@ -163,12 +163,8 @@ class SqliteDestination(SqlDestination):
         bound = window.low or window.high
         if bound is None:
             return super()._delete_window(target, window)
-        kinds = dict(zip(bound.columns, (v.type for v in bound.values), strict=True))
-        where = window_predicate(
-            window,
-            bound.columns,
-            lambda name: order_expr(kinds[name], self.dialect.quote(name)),
-            self.bind,
+        where = predicate(
+            window, dict(zip(bound.columns, (v.type for v in bound.values), strict=True))
         )
         text = f"DELETE FROM {self.dialect.table(target)} WHERE {where.sql}"
         return Sql(text, where.values, count="removed")

@@ -206,7 +206,7 @@ def _unscaled(values: Array) -> Array:
 
 
 def order_value(value: pa.Scalar[pa.DataType]) -> str | int | float | bytes | bool:
-    """Return a cursor value in the form that :func:`types.order_expr` compares with."""
+    """Return a cursor value in the form that :func:`order.order_expr` compares with."""
     kind = value.type
     if pa.types.is_decimal(kind):
         return float(value.as_py())

@@ -92,9 +92,8 @@ def selected(
         SchemaError: there is no such relation or column; the message lists what there is.
     """
     if table is not None:
-        listed = catalogue.find(connection, table)
-        if listed is None and table.lower().startswith("main."):
-            listed = catalogue.find(connection, table[len("main.") :])
+        schema, name = split_table(table)
+        listed = catalogue.find(connection, name) if schema in {None, "main"} else None
         if listed is None:
             names = ", ".join(r.name for r in catalogue.relations(connection)) or "nothing"
             raise SchemaError(

@@ -17,10 +17,17 @@ from conduit_core.connectors.base import (
     SourceCapabilities,
     StreamRef,
 )
-from conduit_core.connectors.sql.predicate import Predicate, window_predicate
+from conduit_core.connectors.sql.predicate import Predicate
 from conduit_core.connectors.sqlite import catalogue
 from conduit_core.connectors.sqlite.destination import check_file
 from conduit_core.connectors.sqlite.file import Connection, as_int, explain, open_for_reading
+from conduit_core.connectors.sqlite.order import (
+    at_most,
+    can_order,
+    newest_days,
+    order_expr,
+    predicate,
+)
 from conduit_core.connectors.sqlite.reading import (
     DIALECT,
     Selected,
@@ -29,7 +36,7 @@ from conduit_core.connectors.sqlite.reading import (
     selected,
     stream_rows,
 )
-from conduit_core.connectors.sqlite.types import SYSTEM, can_order, order_expr
+from conduit_core.connectors.sqlite.types import SYSTEM
 from conduit_core.errors import ConduitError, SchemaError, SourceDataError
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
@@ -100,7 +107,7 @@ class SqliteSource(Source):
             rows = None
             if high is not None:
                 window = Window("watermark", low, high)
-                rows = _count(connection, found.source, _predicate(window, kinds))
+                rows = _count(connection, found.source, predicate(window, kinds))
             return Bounds(high, nulls, rows or 0, datetime.now(UTC))
         except Exception as error:
             raise explain(error, self._path) from error
@@ -133,12 +140,18 @@ class SqliteSource(Source):
         cap: Cursor | None,
     ) -> Cursor | None:
         names = tuple(kinds)
-        exprs = [order_expr(kind, DIALECT.quote(name)) for name, kind in kinds.items()]
+        first = DIALECT.quote(names[0])
         parts = [f"{DIALECT.quote(n)} IS NOT NULL" for n in names]
         values: tuple[pa.Scalar[pa.DataType], ...] = ()
         if cap is not None:
-            parts.append(f"{exprs[0]} <= ?")
-            values = (cap.values[0],)
+            capped = at_most(cap, kinds)
+            parts.append(f"({capped.sql})")
+            values = capped.values
+        newest = f"SELECT max({first}) FROM {found.source} WHERE {' AND '.join(parts)}"
+        since = newest_days(kinds[names[0]], connection.rows(newest, values)[0][0])
+        if since is not None:
+            parts.append(f"{first} >= '{since}'")
+        exprs = [order_expr(kind, DIALECT.quote(name)) for name, kind in kinds.items()]
         order = ", ".join(f"{e} DESC" for e in exprs)
         only = Selected(found.source, tuple(found.column(n) for n in names), found.all_columns)
         where = Predicate(" AND ".join(parts), values)
@@ -160,7 +173,7 @@ class SqliteSource(Source):
                     command="conduit plan",
                 )
             kinds = {c: _orderable(found, c) for c in request.ref.cursor}
-            where = _predicate(request.window, kinds)
+            where = predicate(request.window, kinds)
         except Exception as error:
             connection.close()
             if isinstance(error, ConduitError):
@@ -178,15 +191,6 @@ def _orderable(found: Selected, name: str) -> pa.DataType:
             command="conduit discover",
         )
     return field.type
-
-
-def _predicate(window: Window, kinds: dict[str, pa.DataType]) -> Predicate:
-    return window_predicate(
-        window,
-        tuple(kinds),
-        lambda name: order_expr(kinds[name], DIALECT.quote(name)),
-        lambda _position, _value: "?",
-    )
 
 
 def _count(connection: Connection, source: str, where: Predicate) -> int:

@@ -107,11 +107,25 @@ class SqliteColumn:
         if self.raw == "blob":
             return f"{storage} <> 'blob'"
         if is_temporal(kind):
-            return f"({storage} <> 'text' OR {order_expr(kind, expr)} IS NULL)"
+            forms = " OR ".join(f.format(c=expr) for f in _forms(kind))
+            return f"({storage} <> 'text' OR NOT ({forms}))"
         if pa.types.is_decimal(kind) or logical_type(self.field) == "numeric":
             text = f"({expr} GLOB '*[^-+0-9.eE]*' OR {expr} NOT GLOB '*[0-9]*')"
             return f"({storage} = 'blob' OR ({storage} = 'text' AND {text}))"
         return f"{storage} = 'blob'" if self._may_be_number else f"{storage} <> 'text'"
+
+
+_DAY = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
+
+
+def _forms(kind: pa.DataType) -> tuple[str, ...]:
+    """Return conditions that a time's text, ``{c}``, meets one of."""
+    if pa.types.is_time(kind):
+        return ("{c} GLOB '[0-9][0-9]:[0-9][0-9]*'",)
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        offset = f"{{c}} GLOB '{_DAY}*[-+][0-9][0-9]:[0-9][0-9]' AND strftime('%s', {{c}}) NOT NULL"
+        return (f"{{c}} GLOB '{_DAY}*Z'", offset)
+    return (f"{{c}} GLOB '{_DAY}{'' if pa.types.is_date(kind) else '*'}'",)
 
 
 def is_temporal(kind: pa.DataType) -> bool:
@@ -213,57 +227,6 @@ def inferred(name: str, classes: frozenset[str]) -> SqliteColumn:
     if "integer" in classes:
         return SqliteColumn(pa.field(name, pa.int64()), "integer")
     return SqliteColumn(pa.field(name, pa.string()), "text")
-
-
-# --- order ----------------------------------------------------------------------------------------
-
-_DAY = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
-
-
-def order_expr(kind: pa.DataType, expr: str) -> str:
-    """Return SQL that orders like the type does and compares with :func:`encoding.order_value`.
-
-    NULL for NULL, and for text that is not of the type's form.
-
-    Raises:
-        SchemaError: SQLite can't order it (a decimal of more than 15 digits).
-    """
-    if pa.types.is_timestamp(kind) and kind.tz is not None:
-        rest = f"substr({expr}, 20)"
-        offset = f"ltrim({rest}, '.0123456789')"
-        fraction = f"substr({rest}, 1, length({rest}) - length({offset}))"
-        seconds = f"strftime('%Y-%m-%d %H:%M:%S', substr({expr}, 1, 19) || nullif({offset}, ''))"
-        zeros = f"substr('.000000000', length({fraction}) + 1)"
-        return f"({seconds} || substr({fraction} || {zeros}, 1, 10))"
-    if pa.types.is_timestamp(kind):
-        padded = (
-            f"substr(replace({expr}, 'T', ' ') ||"
-            f" substr('0001-01-01 00:00:00.000000000', length({expr}) + 1), 1, 29)"
-        )
-        return f"CASE WHEN {expr} GLOB '{_DAY}*' THEN {padded} END"
-    if pa.types.is_date(kind):
-        return f"CASE WHEN {expr} GLOB '{_DAY}' THEN {expr} END"
-    if pa.types.is_time(kind):
-        padded = f"substr({expr} || substr('00:00:00.000000000', length({expr}) + 1), 1, 18)"
-        return f"CASE WHEN {expr} GLOB '[0-9][0-9]:[0-9][0-9]*' THEN {padded} END"
-    if pa.types.is_decimal(kind):
-        if kind.precision > 15:
-            raise SchemaError(
-                f"SQLite can't order {expr}, a decimal of {kind.precision} digits kept as text;"
-                " 15 digits at most"
-            )
-        return f"CAST({expr} AS REAL)"
-    if pa.types.is_string(kind):
-        return f"{expr} COLLATE BINARY"
-    return expr
-
-
-def can_order(field: pa.Field[pa.DataType]) -> bool:
-    """Say whether SQLite can order the column as its type does."""
-    kind = field.type
-    if pa.types.is_decimal(kind):
-        return bool(kind.precision <= 15)
-    return logical_type(field) not in {"json", "numeric"}
 
 
 # --- writing --------------------------------------------------------------------------------------

@@ -303,6 +303,44 @@ def test_composite_cursors_break_ties(source: Source, path: Path) -> None:
     assert read(source, ref, given).num_rows == 4
 
 
+def test_a_null_behind_a_time_on_the_bound_is_in_no_window(source: Source, path: Path) -> None:
+    sqlite(
+        path,
+        "CREATE TABLE t (at DATETIME, id INTEGER); INSERT INTO t VALUES"
+        " ('2013-07-01', 1), ('2013-07-01', 2), ('2013-07-01', NULL), (NULL, 3)",
+    )
+    ref = StreamRef(table="t", cursor=("at", "id"))
+    moment = pa.scalar(datetime(2013, 7, 1), pa.timestamp("us"))  # noqa: DTZ001
+    low = Cursor(("at", "id"), (moment, pa.scalar(1, pa.int64())))
+    found = source.bounds(ref, low, None)
+    assert (found.null_rows, found.rows_estimate) == (2, 1)
+    window = Window("watermark", low, found.high)
+    assert read(source, ref, window).column("id").to_pylist() == [2]
+    with_nulls = Window("watermark", low, found.high, null_cursor=True)
+    assert read(source, ref, with_nulls).num_rows == 3
+
+
+@pytest.mark.parametrize("bad", ["2013-99-01 00:00:00Z", "2013-07-45T00:00:00+02:00", "2013-07-01"])
+def test_an_instant_that_is_none_is_an_error(source: Source, path: Path, bad: str) -> None:
+    sqlite(path, f"CREATE TABLE t (at TIMESTAMPTZ); INSERT INTO t VALUES ('{bad}')")
+    with pytest.raises(SourceDataError, match="'at'"):
+        source.bounds(StreamRef(table="t", cursor=("at",)), None, None)
+
+
+def test_times_at_the_ends_of_the_calendar(source: Source, path: Path) -> None:
+    sqlite(
+        path,
+        "CREATE TABLE t (at TIMESTAMPTZ); INSERT INTO t VALUES"
+        " ('0001-01-01 00:00:00Z'), ('9999-12-31 23:59:59.999999Z')",
+    )
+    ref = StreamRef(table="t", cursor=("at",))
+    last = source.bounds(ref, None, None).high
+    assert last is not None
+    assert last.display() == "9999-12-31T23:59:59.999999Z"
+    assert read(source, ref, Window("watermark", last, None)).num_rows == 0
+    assert read(source, ref, Window("watermark", None, last)).num_rows == 2
+
+
 def test_decimals_as_cursors_are_ordered_as_numbers_up_to_15_digits(
     source: Source, path: Path
 ) -> None:
