@@ -181,23 +181,46 @@ def _refuse_slices(stream: StreamSpec, chain: list[LedgerRecord]) -> None:
 
 def _refuse_overlap(stream: StreamSpec, chain: list[LedgerRecord], window: Window) -> None:
     """Refuse an append over published slices: their rows would be there twice."""
-    first = _first_column(window)
-    slices = [
-        w
-        for w in (Window.from_json(r.load_window) for r in chain if r.is_given)
-        if w.overlaps(first) or (first.high is not None and w.low == first.high)
-    ]
-    if slices:
-        listed = ", ".join(w.display() for w in slices[:10])
-        raise StateError(
-            f"the window {window.display()} overlaps slices that were published on their own"
-            f" ({listed}): appending would double their rows. Set the watermark behind them",
-            command=f"conduit state set --stream {stream.name} --cursor VALUE --skip",
-        )
-
-
-def _first_column(window: Window) -> Window:
-    low, high = (
-        Cursor(b.columns[:1], b.values[:1]) if b else None for b in (window.low, window.high)
+    slices = [Window.from_json(r.load_window) for r in chain if r.is_given]
+    hit = [w for w in slices if _shares_rows(window, w)]
+    if not hit:
+        return
+    listed = ", ".join(w.display() for w in hit[:10])
+    raise StateError(
+        f"the window {window.display()} overlaps slices that were published on their own"
+        f" ({listed}): appending would double their rows. Load what lies before the first slice"
+        " with --to, then set the watermark to the last value in it, and so on",
+        command=_way_round(stream, window, hit),
     )
-    return Window("given", low, high)
+
+
+def _shares_rows(window: Window, part: Window) -> bool:
+    """Say whether a row may lie both in ``(low, high]`` and in a slice ``[start, end)``."""
+    low, high = _first_column(window.low), _first_column(window.high)
+    if part.low is not None and high is not None and part.low.compare(high) > 0:
+        return False
+    if part.high is None or low is None or window.low is None:
+        return True
+    last = part.high.before()
+    if last is None or window.closed_low or len(window.low.columns) > 1:
+        return low.compare(part.high) < 0
+    return low.compare(last) < 0
+
+
+def _way_round(stream: StreamSpec, window: Window, slices: list[Window]) -> str:
+    """Return the step past the first slice: load what lies before it, set the watermark over it."""
+    first = slices[0]
+    for other in slices[1:]:
+        if other.low is None or (first.low is not None and other.low.compare(first.low) < 0):
+            first = other
+    last = first.high.before() if first.high and len(stream.cursor) == 1 else None
+    value = last.display() if last else "VALUE"
+    step = f"conduit state set --stream {stream.name} --cursor '{value}' --skip"
+    before, low = first.low.before() if first.low else None, _first_column(window.low)
+    if before is not None and (low is None or before.compare(low) >= (not window.closed_low)):
+        return f"conduit run --stream {stream.name} --to '{before.display()}' && {step}"
+    return step
+
+
+def _first_column(bound: Cursor | None) -> Cursor | None:
+    return Cursor(bound.columns[:1], bound.values[:1]) if bound is not None else None

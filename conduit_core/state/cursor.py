@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Self
 from zoneinfo import ZoneInfo
 
@@ -145,6 +145,27 @@ class Cursor:
             if x > y:  # type: ignore[operator]
                 return 1
         return 0
+
+    def before(self) -> Cursor | None:
+        """Return the value just below, for one column of a type that has one (not text, floats)."""
+        (value,) = self.values
+        t, kind = pa.types, value.type
+        lower: pa.Scalar[pa.DataType] | None = None
+        try:
+            if t.is_integer(kind):
+                lower = pa.scalar(value.as_py() - 1, kind)
+            elif t.is_decimal(kind):
+                with localcontext(prec=100):
+                    lower = pa.scalar(value.as_py() - Decimal(1).scaleb(-kind.scale), kind)
+            elif t.is_timestamp(kind):
+                ticks = value.cast(pa.int64()).as_py()
+                lower = pa.scalar(ticks - 1, pa.int64()).cast(kind)
+            elif t.is_date(kind):
+                days = value.cast(pa.date32()).cast(pa.int32()).as_py()
+                lower = pa.scalar(days - 1, pa.int32()).cast(pa.date32()).cast(kind)
+        except (OverflowError, ValueError):
+            return None
+        return Cursor(self.columns, (lower,)) if lower is not None else None
 
     def display(self) -> str:
         """Return the values for people: ISO text with Z for times in UTC."""

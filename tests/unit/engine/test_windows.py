@@ -238,18 +238,36 @@ def test_a_watermark_run_over_slices_alone_is_refused(mode: str) -> None:
     assert "state set" in (caught.value.command or "")
 
 
-@pytest.mark.parametrize("mark", [None, 0, 9, 15, 19])
-def test_append_over_a_published_slice_is_refused_and_lists_it(mark: int | None) -> None:
+SET = "conduit state set --stream orders --cursor '19' --skip"
+FIRST = "conduit run --stream orders --to '9' && "
+
+
+@pytest.mark.parametrize(
+    ("mark", "command"),
+    [(None, FIRST + SET), (0, FIRST + SET), (8, FIRST + SET), (9, SET), (15, SET), (18, SET)],
+)
+def test_append_over_a_published_slice_is_refused_with_the_way_round(
+    mark: int | None, command: str
+) -> None:
     low = None if mark is None else at(mark)
     chain = [record(1, low), record(2, low, window=GIVEN)]
     with pytest.raises(StateError) as caught:
         choose([1, 30], low, chain=chain)
     assert "[10, 20)" in caught.value.message
+    assert caught.value.command == command
 
 
-def test_append_behind_a_published_slice_goes_on() -> None:
-    chain = [record(1, at(20)), record(2, at(20), window=GIVEN)]
-    assert window(choose([1, 30], at(20), chain=chain)) == "(20, 30]"
+@pytest.mark.parametrize("mark", [19, 20, 25])
+def test_append_behind_a_published_slice_goes_on(mark: int) -> None:
+    chain = [record(1, at(mark)), record(2, at(mark), window=GIVEN)]
+    assert window(choose([1, 30], at(mark), chain=chain)) == f"({mark}, 30]"
+
+
+def test_a_text_cursor_has_no_value_just_below() -> None:
+    bounds = [at(t, pa.string()) for t in ("b", "d")]
+    chain = [record(1, bounds[0], window=Window("given", *bounds)), record(2, at("c", pa.string()))]
+    with pytest.raises(StateError, match="overlaps"):
+        choose(pa.table({"id": ["e"]}), at("c", pa.string()), chain=chain)
 
 
 @pytest.mark.parametrize(("newest", "refused"), [(9, False), (10, True), (11, True)])

@@ -143,6 +143,36 @@ def test_times_are_shown_with_their_zone() -> None:
     assert cursor(ticks(0, pa.timestamp("ms"))).display() == "1970-01-01T00:00:00.000"
 
 
+@given(scalars())
+def test_the_value_just_below_is_the_greatest_below(value: pa.Scalar[Any]) -> None:
+    whole = cursor(value)
+    below = whole.before()
+    if below is None:
+        return  # text, floats, the least value of a type
+    assert below.values[0].type == value.type
+    assert below.compare(whole) == -1
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (pa.scalar(5), "4"),
+        (pa.scalar(Decimal("1.20")), "1.19"),
+        (pa.scalar(dt.date(2024, 3, 1)), "2024-02-29"),
+        (ticks(0, pa.timestamp("ms", "UTC")), "1969-12-31T23:59:59.999Z"),
+    ],
+)
+def test_the_value_just_below_is_one_step_away(value: pa.Scalar[Any], shown: str) -> None:
+    below = cursor(value).before()
+    assert below is not None
+    assert below.display() == shown
+
+
+def test_text_floats_and_the_least_value_have_nothing_just_below() -> None:
+    for value in (pa.scalar("a"), pa.scalar(1.5), pa.scalar(-128, pa.int8()), pa.scalar(b"a")):
+        assert cursor(value).before() is None
+
+
 def test_a_cursor_survives_pickling() -> None:
     whole = Cursor(("a", "b"), (pa.scalar("x"), ticks(5, pa.timestamp("ns", "UTC"))))
     assert pickle.loads(pickle.dumps(whole)) == whole  # noqa: S301 - our own bytes
