@@ -68,3 +68,14 @@ def crash_engine() -> Callable[[Event], None]:
 def not_a_listener() -> int:
     """Make something that can't be called."""
     return 42
+
+
+def crash_plan() -> Callable[[Event], None]:
+    """Break planning at its first step, with a secret in the message."""
+    from conduit_core.engine import plan
+
+    def explode(*_: object) -> None:
+        raise LookupError(f"no key for {os.environ['CANARY']}")
+
+    plan._refuse_unsupported = explode  # type: ignore[assignment]
+    return lambda _: None

@@ -28,6 +28,7 @@ from conduit_core.connectors.sqlite.types import (
     inferred,
 )
 from conduit_core.errors import SchemaError, SourceDataError
+from conduit_core.spec.names import split_table
 
 DIALECT = SqliteDialect()
 _VIEW = "_conduit_query"
@@ -92,8 +93,10 @@ def selected(
         SchemaError: there is no such relation or column; the message lists what there is.
     """
     if table is not None:
-        schema, name = split_table(table)
-        listed = catalogue.find(connection, name) if schema in {None, "main"} else None
+        listed = catalogue.find(connection, table)
+        if listed is None:  # written as a stream writes it: main.orders, "a.b"
+            schema, bare = split_table(table)
+            listed = catalogue.find(connection, bare) if schema in {None, "main"} else None
         if listed is None:
             names = ", ".join(r.name for r in catalogue.relations(connection)) or "nothing"
             raise SchemaError(

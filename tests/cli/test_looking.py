@@ -1,0 +1,154 @@
+"""Commands that look at state, history, schema and connectors, for people and as documents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tests.cli.conftest import SHOP, Conduit, fill
+from tests.services import PostgresServer
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_check_names_reach_version_rights_and_streams(here: Any, shop: Conduit) -> None:
+    document = here("check", "--json").document
+    assert {c["end"] for c in document["checks"]} == {"source", "destination"}
+    assert all(c["ok"] for c in document["checks"])
+    names = {(c["end"], c["name"]) for c in document["checks"]}
+    assert {("source", "version"), ("destination", "version")} <= names
+    assert [s["stream"] for s in document["streams"]] == ["customers", "orders"]
+    assert "append, exactly-once" in here("check").out
+
+
+def test_check_plans_every_stream(here: Any, shop: Conduit) -> None:
+    shop.write(SHOP.replace("[updated_at, id]", "[updatd_at]"))
+    ended = here("check", "--json")
+    assert ended.code == 4
+    customers, orders = ended.document["streams"]
+    assert (customers["ok"], orders["ok"]) == (True, False)
+    assert orders["error"]["exit_code"] == 4
+    assert "updatd_at" in ended.err
+
+
+def test_check_names_each_missing_right(
+    here: Any, shop: Conduit, postgres_server: PostgresServer, postgres_database: str
+) -> None:
+    role = postgres_server.role(postgres_database)
+    shop.write(
+        "name: shop\nsource: sqlite:///shop.db\n"
+        "destination: {type: postgres, url: '${WAREHOUSE}', schema: raw}\nstreams: [customers]\n"
+    )
+    ended = here("check", WAREHOUSE=role.url)
+    assert ended.code == 3
+    assert "CREATE" in ended.err
+    assert here("check", WAREHOUSE=postgres_database).code == 0
+
+
+def test_state_set_rewinds_and_skips(here: Any, shop: Conduit) -> None:
+    assert here("run").code == 0
+    one = ("--stream", "orders")
+    assert here("state", "set", *one, "--cursor", "2024-01-02,2").code == 6  # rows would double
+    back = here("state", "set", *one, "--cursor", "2024-01-02,2", "--replace-after")
+    assert (back.code, "watermark 2024-01-02" in back.out) == (0, True)
+    assert shop.query("SELECT max(id) FROM raw.orders") == [(2,)]
+    assert here("run", *one).code == 0
+    assert shop.query("SELECT count(*), max(id) FROM raw.orders") == [(5, 5)]
+
+    ahead = ("state", "set", *one, "--cursor", "2024-02-01,9")
+    assert here(*ahead).code == 6
+    assert here(*ahead, "--skip").code == 0
+    fill(shop.folder / "shop.db", "INSERT INTO orders VALUES (6, '2024-01-20 00:00:00', 1)")
+    assert here("run", *one, "--json").document["results"][0]["outcome"] == "empty"
+    (view,) = here("state", "show", *one, "--json").document["streams"]
+    assert view["watermark"].startswith("2024-02-01")
+    assert view["owner"] == "shop/orders"
+
+
+def test_state_reset_reads_from_the_start(here: Any, shop: Conduit) -> None:
+    assert here("run").code == 0
+    one = ("--stream", "orders")
+    assert here("state", "reset", *one).code == 6
+    assert here("state", "reset", *one, "--replace-after").code == 0
+    (load,) = here("run", *one, "--json").document["results"]
+    assert load["counts"]["read"] == 5
+    assert shop.query("SELECT count(*) FROM raw.orders") == [(5,)]
+
+
+def test_state_before_the_first_load(here: Any, shop: Conduit) -> None:
+    ended = here("state", "show")
+    assert ended.code == 0
+    assert ended.out.count("never") == 2
+    assert here("runs").out == ""
+    assert here("status").code == 0
+    assert not (shop.folder / "warehouse.duckdb").exists()
+
+
+def test_runs_lists_newest_first_and_shows_one(here: Any, shop: Conduit) -> None:
+    assert here("run").code == 0
+    assert here("run").code == 0
+    document = here("runs", "--json").document
+    assert [(r["stream"], r["version"]) for r in document["runs"]] == [
+        ("customers", 2),
+        ("orders", 1),
+        ("customers", 1),
+    ]
+    assert len(here("runs", "list", "--limit", "1", "--json").document["runs"]) == 1
+    only = here("runs", "pipeline.yml", "--stream", "orders", "--json").document["runs"]
+    load_id = only[0]["load_id"]
+    assert load_id in here("runs").out
+    shown = here("runs", "show", "--load", load_id[:8])
+    assert "5 read, 5 inserted" in shown.out
+    assert here("runs", "show", "--load", load_id, "--json").document["run"] == only[0]
+
+
+def test_clean_never_takes_the_newest(here: Any, shop: Conduit) -> None:
+    for _ in range(3):
+        assert here("run", "--stream", "customers").code == 0
+    dry = here("clean", "--older-than", "0s", "--dry-run", "--json").document
+    assert [i["kind"] for i in dry["items"]] == ["record"] * len(dry["items"])
+    assert len(here("runs", "--json").document["runs"]) == 3
+    done = here("clean", "--older-than", "0s", "--json").document
+    assert [i["name"] for i in done["items"]] == [i["name"] for i in dry["items"]]
+    assert here("runs", "--json").document["runs"][0]["version"] == 3
+    shop.write("retention: 90d\n" + SHOP)
+    assert here("clean").out.endswith("0 removed\n")
+
+
+def test_schema_infer_names_types_and_places(here: Any, shop: Conduit) -> None:
+    told = yaml.safe_load(here("schema", "infer", "--stream", "orders").out)["streams"]["orders"]
+    assert [(c["name"], c["type"], c["duckdb"]) for c in told] == [
+        ("id", "int64", "BIGINT"),
+        ("updated_at", "timestamp[us]", "TIMESTAMP"),
+        ("total", "double", "DOUBLE"),
+    ]
+    assert here("schema", "infer", "--json").document["streams"]["orders"] == told
+
+
+def test_connectors_lists_ours(here: Any) -> None:
+    found = {c["type"]: c for c in here("connectors", "--json").document["connectors"]}
+    assert {"postgres", "duckdb", "sqlite", "csv", "json", "jsonl", "parquet"} <= set(found)
+    assert found["sqlite"]["destination"]
+    assert not found["csv"]["destination"]
+    assert all(c["installed"] for c in found.values())
+    assert "sqlite" in here("connectors").out
+
+
+def test_a_missing_driver_is_named_with_its_extra(
+    here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from conduit_core.cli import drivers
+
+    monkeypatch.setattr(drivers, "_installed", lambda name: "postgresql" not in name)
+    found = {c["type"]: c for c in here("connectors", "--json").document["connectors"]}
+    assert found["postgres"]["missing"] == ["adbc-driver-postgresql"]
+    assert found["postgres"]["install"] == "pip install 'conduit-load[postgres]'"
+    assert found["duckdb"]["installed"]
+
+
+def test_json_schema_is_the_pipeline_files(here: Any) -> None:
+    from conduit_core.spec import json_schema
+
+    assert here("json-schema").document == here("json-schema", "--json").document == json_schema()
