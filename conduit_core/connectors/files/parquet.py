@@ -104,7 +104,7 @@ def _open(file: File, handle: pa.NativeFile) -> pq.ParquetFile:
             if file.entry.size
             else f"{file}: not a Parquet file; it is empty"
         )
-    reader = pq.ParquetFile(handle, buffer_size=_COLUMN_BUFFER)
+    reader = pq.ParquetFile(handle, buffer_size=_COLUMN_BUFFER, pre_buffer=False)
     names = reader.schema_arrow.names
     if len(set(names)) < len(names):
         raise SchemaError(f"{file}: a column's name is there twice: {', '.join(sorted(names))}")
