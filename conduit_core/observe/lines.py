@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC
 
 from conduit_core.events import Event
-from conduit_core.observe import words
+from conduit_core.observe import figures, words
 from conduit_core.observe.tally import StreamTally, Tally
 
 PROGRESS_SECONDS = 10.0
@@ -38,11 +38,11 @@ class Pace:
 
 def progress_text(tally: StreamTally) -> str:
     """Return one line of progress: rows, bytes, speed, time left."""
-    of = f" of about {words.count(tally.rows_estimate)}" if tally.rows_estimate else ""
-    parts = [f"{words.count(tally.rows)}{of} rows", words.size(tally.bytes)]
-    parts.append(words.rate(tally.rows, tally.seconds))
+    of = f" of about {figures.count(tally.rows_estimate)}" if tally.rows_estimate else ""
+    parts = [f"{figures.count(tally.rows)}{of} rows", figures.size(tally.bytes)]
+    parts.append(figures.rate(tally.rows, tally.seconds))
     if tally.seconds_left is not None:
-        parts.append(f"{words.duration(tally.seconds_left)} left")
+        parts.append(f"{figures.duration(tally.seconds_left)} left")
     return ", ".join(p for p in parts if p)
 
 

@@ -21,7 +21,7 @@ from conduit_core.events import (
     StreamFinished,
     StreamStarted,
 )
-from conduit_core.observe import words
+from conduit_core.observe import figures, words
 from conduit_core.observe.tally import StreamTally, Tally
 
 if TYPE_CHECKING:
@@ -131,10 +131,10 @@ class LiveProgress:
         self._progress.update(
             task.id,
             completed=tally.rows,
-            rows=f"{words.count(tally.rows)} rows",
-            size=words.size(tally.bytes),
-            rate=words.rate(tally.rows, tally.seconds),
-            note="" if left is None else f"{words.duration(left)} left",
+            rows=f"{figures.count(tally.rows)} rows",
+            size=figures.size(tally.bytes),
+            rate=figures.rate(tally.rows, tally.seconds),
+            note="" if left is None else f"{figures.duration(left)} left",
         )
 
     def _finished(self, event: StreamFinished, tally: StreamTally | None) -> None:

@@ -1,4 +1,4 @@
-"""How events and numbers are told to people: one line each, the same in every listener."""
+"""How events are told to people: one line each, the same in every listener."""
 
 from __future__ import annotations
 
@@ -6,47 +6,15 @@ from collections.abc import Callable
 from typing import Literal
 
 from conduit_core import events as ev
+from conduit_core.observe import figures
 
 Level = Literal["debug", "info", "warning", "error"]
-
-
-def count(rows: int) -> str:
-    """Return a number of rows with thousands apart: ``336,776``."""
-    return f"{rows:,}"
-
-
-def size(amount: float) -> str:
-    """Return bytes in the largest unit that fits: ``41.2 MiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as people read them: ``0.42 s``, ``3m 05s``, ``2h 03m``, ``5d 01h``."""
-    if seconds < 60:
-        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}m {rest:02d}s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours}h {minutes:02d}m"
-    days, hours = divmod(hours, 24)
-    return f"{days}d {hours:02d}h"
-
-
-def rate(rows: int, seconds: float) -> str:
-    """Return rows per second, or an empty text where there is nothing to divide."""
-    return f"{rows / seconds:,.0f} rows/s" if rows and seconds > 0 else ""
 
 
 def _plan_ready(e: ev.PlanReady) -> str:
     if e.empty:
         return f"nothing to read for {e.target} ({e.mode})"
-    about = f", about {count(e.rows_estimate)} rows" if e.rows_estimate is not None else ""
+    about = f", about {figures.count(e.rows_estimate)} rows" if e.rows_estimate is not None else ""
     return f"planned {e.window} into {e.target} ({e.mode}, {e.guarantee}){about}"
 
 
@@ -56,8 +24,12 @@ def _finished(e: ev.StreamFinished) -> str:
         return {"empty": "nothing new", "replayed": "loaded before"}.get(
             e.outcome, e.outcome
         ) + mark
-    parts = [f"published {count(e.rows_read)} rows", size(e.bytes_read), duration(e.seconds)]
-    parts.append(rate(e.rows_read, e.seconds))
+    parts = [
+        f"published {figures.count(e.rows_read)} rows",
+        figures.size(e.bytes_read),
+        figures.duration(e.seconds),
+    ]
+    parts.append(figures.rate(e.rows_read, e.seconds))
     mark = f"; watermark {e.watermark}" if e.watermark else ""
     return ", ".join(p for p in parts if p) + mark
 
@@ -72,7 +44,7 @@ def _run_finished(e: ev.RunFinished) -> str:
         )
         if names
     ]
-    return f"{', '.join(told) or 'nothing done'} in {duration(e.seconds)}"
+    return f"{', '.join(told) or 'nothing done'} in {figures.duration(e.seconds)}"
 
 
 _MESSAGES: dict[type[ev.Event], Callable[..., str]] = {
@@ -80,12 +52,12 @@ _MESSAGES: dict[type[ev.Event], Callable[..., str]] = {
     ev.StreamStarted: lambda e: "started",
     ev.PlanReady: _plan_ready,
     ev.Retrying: lambda e: (
-        f"attempt {e.attempt} failed: {e.error}; trying again in {duration(e.wait_seconds)}"
+        f"attempt {e.attempt} failed: {e.error}; trying again in {figures.duration(e.wait_seconds)}"
     ),
     ev.PublishStarted: lambda e: "publishing",
-    ev.BatchRead: lambda e: f"read {count(e.rows)} rows, {size(e.bytes)}",
-    ev.BatchWritten: lambda e: f"wrote {count(e.rows)} rows, {size(e.bytes)}",
-    ev.AuditStarted: lambda e: f"read all of {count(e.rows_read)} rows",
+    ev.BatchRead: lambda e: f"read {figures.count(e.rows)} rows, {figures.size(e.bytes)}",
+    ev.BatchWritten: lambda e: f"wrote {figures.count(e.rows)} rows, {figures.size(e.bytes)}",
+    ev.AuditStarted: lambda e: f"read all of {figures.count(e.rows_read)} rows",
     ev.CommitStarted: lambda e: "committing",
     ev.Committed: lambda e: f"committed version {e.version}",
     ev.StateMirrored: lambda e: "state mirrored",

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 from conduit_core import events as ev
-from conduit_core.observe import words
+from conduit_core.observe import figures, words
 from conduit_core.observe.jsonlog import JsonLog
 from conduit_core.observe.lines import PlainLines
 from conduit_core.observe.tally import Tally
@@ -122,16 +122,16 @@ def test_every_event_has_words() -> None:
 
 
 def test_words() -> None:
-    assert words.count(336776) == "336,776"
-    assert [words.size(n) for n in (0, 1023, 1536, 5 * 2**30)] == [
+    assert figures.count(336776) == "336,776"
+    assert [figures.size(n) for n in (0, 1023, 1536, 5 * 2**30)] == [
         "0 B",
         "1023 B",
         "1.5 KiB",
         "5.0 GiB",
     ]
     spans = [0.421, 59, 65, 2 * 3600 + 65, timedelta(days=5, hours=1).total_seconds()]
-    assert [words.duration(s) for s in spans] == ["0.42 s", "59 s", "1m 05s", "2h 01m", "5d 01h"]
-    assert words.rate(0, 1.0) == ""
+    assert [figures.duration(s) for s in spans] == ["0.42 s", "59 s", "1m 05s", "2h 01m", "5d 01h"]
+    assert figures.rate(0, 1.0) == ""
 
 
 def test_a_line_starts_with_its_time_in_utc() -> None:

@@ -10,7 +10,7 @@ import typer
 from conduit_core.cli import options
 from conduit_core.cli.screen import Answer, Screen
 from conduit_core.cli.session import Session
-from conduit_core.observe import words
+from conduit_core.observe import figures
 
 if TYPE_CHECKING:
     from conduit_core.state.ledger import LedgerRecord
@@ -83,9 +83,9 @@ def _row(record: LedgerRecord) -> tuple[str, ...]:
         str(record.version),
         record.mode,
         Window.from_json(record.load_window).display(),
-        words.count(record.counts.read),
-        words.count(record.counts.inserted),
-        words.duration((record.published_at - record.started_at).total_seconds()),
+        figures.count(record.counts.read),
+        figures.count(record.counts.inserted),
+        figures.duration((record.published_at - record.started_at).total_seconds()),
         record.load_id,
     )
 
@@ -103,7 +103,7 @@ def _facts(record: LedgerRecord) -> list[tuple[str, str]]:
         ("mode", record.mode),
         ("window", Window.from_json(record.load_window).display()),
         ("watermark", Cursor.from_json(record.cursor).display() if record.cursor else "none"),
-        ("rows", ", ".join(f"{words.count(n)} {kind}" for kind, n in counts.items() if n) or "0"),
+        ("rows", ", ".join(f"{figures.count(n)} {kind}" for kind, n in counts.items() if n) or "0"),
         ("request", record.request),
         ("request key", record.request_key or "none"),
         ("runner", ", ".join(f"{key} {value}" for key, value in runner.items()) or "unknown"),

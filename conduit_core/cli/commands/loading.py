@@ -10,7 +10,7 @@ import typer
 from conduit_core.cli import options
 from conduit_core.cli.screen import Answer, Screen
 from conduit_core.cli.session import Session
-from conduit_core.observe import words
+from conduit_core.observe import figures
 
 if TYPE_CHECKING:
     from conduit_core.cli.planning import Planned
@@ -160,7 +160,7 @@ def _show_plan(screen: Screen, plan: LoadPlan) -> None:
     else:
         facts.append(("window", plan.window_text))
         if plan.rows_estimate is not None:
-            facts.append(("rows", f"about {words.count(plan.rows_estimate)}"))
+            facts.append(("rows", f"about {figures.count(plan.rows_estimate)}"))
     if plan.watermark_text:
         facts.append(("watermark", plan.watermark_text + ("" if plan.empty else " afterwards")))
     if not plan.empty:
@@ -234,8 +234,8 @@ def _row(load: LoadResult) -> tuple[str, ...]:
     return (
         load.stream,
         {"empty": "nothing new", "replayed": "loaded before"}.get(load.outcome, load.outcome),
-        words.count(load.counts.read),
-        words.size(load.bytes_read) if fresh else "",
+        figures.count(load.counts.read),
+        figures.size(load.bytes_read) if fresh else "",
         f"{load.rows_per_second:,.0f}" if fresh else "",
         load.watermark or "",
         load.load_id or "",

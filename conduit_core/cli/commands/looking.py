@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from conduit_core.cli import options
 from conduit_core.cli.screen import Answer, Screen, error_document
 from conduit_core.cli.session import Session
-from conduit_core.observe import words
+from conduit_core.observe import figures
 
 if TYPE_CHECKING:
     from conduit_core.connectors.base import CheckItem
@@ -146,7 +146,7 @@ def status(
 
 
 def _status_row(s: StreamStatus) -> tuple[str, ...]:
-    lag = words.duration(s.lag_seconds) if s.lag_seconds is not None else ""
+    lag = figures.duration(s.lag_seconds) if s.lag_seconds is not None else ""
     if s.is_behind and not s.lag_seconds:
         lag = "behind"
     return (
@@ -155,9 +155,9 @@ def _status_row(s: StreamStatus) -> tuple[str, ...]:
         s.watermark or "",
         s.source_newest or "",
         lag,
-        words.duration(s.freshness_seconds) if s.freshness_seconds is not None else "",
+        figures.duration(s.freshness_seconds) if s.freshness_seconds is not None else "",
         s.last_published_at.strftime("%Y-%m-%dT%H:%M:%SZ") if s.last_published_at else "never",
-        words.count(s.last_rows_read) if s.last_rows_read is not None else "",
+        figures.count(s.last_rows_read) if s.last_rows_read is not None else "",
         s.last_load_id or "",
     )
 
@@ -166,7 +166,7 @@ def _stale(pipeline: Pipeline, stale: list[StreamStatus]) -> ConduitError:
     from conduit_core.errors import QualityError
 
     told = ", ".join(
-        f"{s.stream} ({words.duration(s.lag_seconds)} behind)" if s.lag_seconds else s.stream
+        f"{s.stream} ({figures.duration(s.lag_seconds)} behind)" if s.lag_seconds else s.stream
         for s in stale
     )
     marks = "; ".join(f"{s.stream}: watermark {s.watermark or 'none'}" for s in stale)

@@ -11,7 +11,7 @@ import typer
 from conduit_core.cli import options
 from conduit_core.cli.screen import Answer, Screen
 from conduit_core.cli.session import Session
-from conduit_core.observe import words
+from conduit_core.observe import figures
 
 if TYPE_CHECKING:
     from conduit_core.connectors.base import Relation
@@ -117,7 +117,7 @@ def _row(relation: Relation, in_file: bool) -> tuple[str, ...]:  # noqa: FBT001 
     rows = relation.rows_estimate
     return (
         relation.name,
-        words.count(rows) if rows is not None else "",
+        figures.count(rows) if rows is not None else "",
         str(len(relation.schema)),
         ", ".join(relation.primary_key),
         "yes" if in_file else "no",
