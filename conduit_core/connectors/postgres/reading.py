@@ -116,7 +116,7 @@ def _not_a_value(
     array: Array, field: pa.Field[pa.DataType], relation: str, said: str
 ) -> SourceDataError:
     if pa.types.is_string(array.type):
-        odd = pc.is_in(array, value_set=pa.array(["nan", "inf", "-inf"]))
+        odd = pc.is_in(array, value_set=pa.array(["NaN", "Infinity", "-Infinity"]))
         if pc.any(odd).as_py():
             return _unsayable(field.name, relation, "NaN or infinity as a numeric")
     return SourceDataError(
