@@ -132,7 +132,7 @@ def what_is(head: bytes) -> str | None:
     start = head[:256].lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "HTML or XML (an error page, perhaps)"
-    if b"\0" in head:
+    if b"\0" in head[:1024].partition(b"\n")[0]:
         return "binary, not text"
     return None
 

@@ -169,7 +169,7 @@ def test_an_unclosed_quote(tmp_path: Path) -> None:
         (b"PAR1\x15\x04", "a Parquet file"),
         (b"\x1f\x8b\x08\x00", "gzip"),
         (b"PK\x03\x04abc", "zip"),
-        (b"a,b\n\x00\x01\x02", "binary"),
+        (b"a\x00\x01,b\n\x02", "binary"),
         (b'[{"a": 1}]', "JSON"),
         (b"<!DOCTYPE html><p>404</p>", "HTML"),
     ],
