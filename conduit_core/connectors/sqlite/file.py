@@ -223,9 +223,16 @@ def short(error: Exception) -> str:
 
 
 def explain(error: Exception, path: Path, *, publishing: bool = False) -> ConduitError:
-    """Turn a driver's error into ours: which file, why, and whether a retry helps."""
+    """Turn a driver's error into ours: which file, why, and whether a retry helps.
+
+    What isn't the driver's (a bug of ours) is raised as it is.
+    """
+    import adbc_driver_manager as adbc
+
     if isinstance(error, ConduitError):
         return error
+    if not isinstance(error, (adbc.Error, OSError, ValueError, pa.ArrowException)):
+        raise error
     text = short(error)
     kind = PublishError if publishing else ConnectionFailedError
     for sign, cause, helps in _CAUSES:

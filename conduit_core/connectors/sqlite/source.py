@@ -38,6 +38,7 @@ from conduit_core.connectors.sqlite.reading import (
 )
 from conduit_core.connectors.sqlite.types import SYSTEM
 from conduit_core.errors import ConduitError, SchemaError, SourceDataError
+from conduit_core.spec.names import quote_name
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 
@@ -76,7 +77,7 @@ class SqliteSource(Source):
     def _relation(self, connection: Connection, listed: catalogue.Listed) -> Relation:
         found = selected(connection, listed.name, None, None)
         rows = _count(connection, found.source, Predicate("", ())) if listed.is_table else None
-        return Relation(listed.name, found.schema, rows, found.primary_key)
+        return Relation(quote_name(listed.name), found.schema, rows, found.primary_key)
 
     def describe(self, ref: StreamRef) -> Shape:
         """Return the schema by declared types; columns without one are scanned."""
