@@ -213,8 +213,8 @@ def check_guard(guard: Guard, counts: Mapping[str, int]) -> None:
     except ZeroDivisionError:
         holds = False
     if not holds:
-        names = dict.fromkeys(n.id for n in ast.walk(tree) if isinstance(n, ast.Name))
-        facts = ", ".join(f"{name} {counts[name]}" for name in names)
+        used = sorted((n.col_offset, n.id) for n in ast.walk(tree) if isinstance(n, ast.Name))
+        facts = ", ".join(f"{name} {counts[name]}" for name in dict.fromkeys(n for _, n in used))
         raise GuardError(f"{guard.message} ({facts})", command=guard.command)
 
 
