@@ -18,9 +18,15 @@ from conduit_core.state.window import Window
 
 
 def find_load(chain: list[LedgerRecord], record: LedgerRecord) -> LedgerRecord | None:
-    """Return the chain's record of the same load, or of the same request under the same key."""
+    """Return the chain's record of the same load, or of the same request under the same key.
+
+    A load id says what was asked for, not by whom, nor how far the source had come: the record of
+    another stream, or one with another watermark, isn't this load. The requirements refuse it.
+    """
     for known in chain:
-        if known.load_id == record.load_id:
+        if (known.pipeline, known.stream) != (record.pipeline, record.stream):
+            continue
+        if known.load_id == record.load_id and known.cursor == record.cursor:
             return known
         if record.request_key and known.request_key == record.request_key:
             if known.request == record.request:

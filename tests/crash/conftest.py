@@ -90,7 +90,7 @@ Unharmed = Callable[[str, str], tuple[Loaded, Loaded]]
 def unharmed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Unharmed]:
-    """Loads that never failed, by system and mode: content after the first one and after the second.
+    """Loads that never failed, by system and mode: content after the first and after the second.
 
     Made when first asked for, by the same command, and kept for the session.
     """

@@ -10,6 +10,8 @@ import json
 import sys
 from pathlib import Path
 
+import stamina.instrumentation
+
 from conduit_core import Pipeline, RunRequest, run
 from conduit_core.events import Event, Notice
 from conduit_core.state.store import seal_of
@@ -48,6 +50,7 @@ def main() -> int:
     parser.add_argument("--attempts", type=int, default=3)
     parser.add_argument("--to")
     args = parser.parse_args()
+    stamina.instrumentation.set_on_retry_hooks([])  # it would write its retries to stdout
     notices: list[str] = []
 
     def hear(event: Event) -> None:

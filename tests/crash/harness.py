@@ -1,4 +1,4 @@
-"""The real command in a process of its own: run, killed at a fault point, frozen, woken, run again."""
+"""The real command in a process of its own: run, killed at a fault point, frozen, woken."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.crash.systems import System
 
 KILLED = -signal.SIGKILL
@@ -65,6 +63,10 @@ class Running:
         """Wake it."""
         self.process.send_signal(signal.SIGCONT)
         return self
+
+    def wait(self) -> None:
+        """Wait for its end; its output must fit a pipe."""
+        self.process.wait(TIMEOUT_SECONDS)
 
     def end(self) -> Ended:
         """Wait for its end."""
@@ -122,7 +124,11 @@ class Worker:
 
     def drive(self, pipeline: Path, *args: str, fault: str | None = None) -> Ended:
         """Run ``driver.py``, which has what the command has no option for."""
-        return self.launch([sys.executable, str(DRIVER), str(pipeline), *args], fault=fault).end()
+        return self.launch([*self.driver(pipeline), *args], fault=fault).end()
+
+    def driver(self, pipeline: Path) -> list[str]:
+        """Return the command line of ``driver.py``."""
+        return [sys.executable, str(DRIVER), str(pipeline)]
 
     def fresh(self) -> Worker:
         """Return another machine, with an empty disk."""
@@ -177,17 +183,13 @@ def loaded(system: System, table: str = "items") -> Loaded:
         assert chain == []
         return Loaded([], [])
     rows = system.query(
-        f'SELECT _conduit_load_id, id, "at", amount, note FROM {system.place(table)} ORDER BY id, note'
+        'SELECT _conduit_load_id, id, "at", amount, note'
+        f" FROM {system.place(table)} ORDER BY id, note"
     )
-    told = [(version_of[load_id], *rest) for load_id, *rest in rows]  # a row no record tells of: KeyError
+    # A KeyError is a row that no record tells of.
+    told = [(version_of[load_id], *rest) for load_id, *rest in rows]
     for record in chain:
         mine = sum(1 for version, *_ in told if version == record["version"])
         replaced = record["mode"] == "replace" and record["version"] != len(chain)
         assert mine == (0 if replaced else record["rows_inserted"])
     return Loaded(told, chain)
-
-
-def each(running: list[Running]) -> Iterator[Ended]:
-    """Wait for all of them."""
-    for one in running:
-        yield one.end()

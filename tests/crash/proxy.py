@@ -117,7 +117,9 @@ class Proxy:
         source, sink = (pair.client, pair.server) if from_client else (pair.server, pair.client)
         try:
             data = source.recv(_CHUNK)
-            if not data or (self.cuts == 0 and self._cuts_here(pair, data, from_client=from_client)):
+            if not data or (
+                self.cuts == 0 and self._cuts_here(pair, data, from_client=from_client)
+            ):
                 return False
             sink.sendall(data)
         except OSError:

@@ -1,4 +1,4 @@
-"""The destinations, looked at from outside: own drivers, and copies of files, so that nothing heals."""
+"""The destinations from outside: by other drivers, files in copies, so that looking mends nothing."""
 
 from __future__ import annotations
 
@@ -116,4 +116,6 @@ class SQLite(_File):
             return connection.execute(text).fetchall()
 
     def relations(self) -> set[str]:
-        return {name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type <> 'index'")}
+        return {
+            name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type <> 'index'")
+        }

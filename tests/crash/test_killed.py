@@ -59,7 +59,9 @@ def test_p13_replace_killed_anywhere_shows_the_old_rows_or_the_new(
 
 
 @pytest.mark.parametrize("point", ["mid_stage:2", "audit", "before_commit", "after_commit"])
-@pytest.mark.parametrize("system", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
+@pytest.mark.parametrize(
+    "system", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
 def test_p13_replace_in_place_killed_anywhere_shows_the_old_rows_or_the_new(
     scene: Scene, unharmed: Unharmed, point: str
 ) -> None:
@@ -95,9 +97,7 @@ def test_a_run_leaves_nothing_on_the_disk_it_runs_on(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("point", ["mid_stage:2", "after_commit"])
-def test_a_request_key_makes_an_append_without_a_cursor_load_once(
-    scene: Scene, point: str
-) -> None:
+def test_a_request_key_makes_an_append_without_a_cursor_load_once(scene: Scene, point: str) -> None:
     file = scene.pipeline("append_all")
     options = key("append_all", "monday")
     scene.worker.run(file, *options, fault=point).killed()

@@ -37,7 +37,8 @@ class PostgresSession(SqlSession):
             if sqlstate(error) != "55P03":
                 raise
             raise PublishError(
-                f"another session holds the lock of {lock!r} for more than {self._lock_wait:g} s (lock_wait)"
+                f"another session holds the lock of {lock!r} for more than {self._lock_wait:g} s"
+                " (lock_wait)"
                 f"{self._holder(lock_key(lock))}",
                 connector="postgres",
                 retry="step",
