@@ -308,3 +308,11 @@ def test_a_scan_of_a_missing_column_is_named(destination: Destination) -> None:
     with pytest.raises(SchemaError, match="nope"):
         destination.scan(Table("main", "t"), ("nope",))
     assert scan(destination, "main", "t").num_rows == 1
+
+
+def test_rows_wider_than_a_row_group_can_be(destination: Destination) -> None:
+    """200 MiB of wide text under a limit of 128 MiB: DuckDB keeps unfinished row groups."""
+    text = pa.array([f"{n:0262144}" for n in range(200)]).dictionary_encode()
+    row = pa.table({"id": list(range(800)), "v": pa.concat_arrays([text.dictionary] * 4)})
+    load(destination, "main", "t", row)
+    assert ids(destination, "main", "t") == list(range(800))

@@ -60,6 +60,8 @@ class DuckDBFile:
         self._leases: set[Lease] = set()
         self._root: DuckDBPyConnection | None = None
         self._writable = False
+        self._wide = False
+        self._budget_mib = 0
         self._changed = threading.Condition()
 
     def expect_writes(self, writer: object) -> None:
@@ -113,6 +115,18 @@ class DuckDBFile:
                 self._changed.wait(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
+    def widen(self) -> None:
+        """Raise DuckDB's memory limit for rows so wide that their row groups don't fit in it.
+
+        The rows of an unfinished row group stay in memory until the commit. Until the file is
+        closed, the limit is then several times the budget.
+        """
+        with self._changed:
+            if self._root is not None and not self._wide:
+                self._wide = True
+                with self._root.cursor() as cursor:
+                    cursor.execute(f"SET GLOBAL memory_limit = '{self._budget_mib * 4}MiB'")
+
     def give_back(self, lease: Lease) -> None:
         """Note that a cursor is closed."""
         with self._changed:
@@ -136,8 +150,10 @@ class DuckDBFile:
         import duckdb
 
         self._look(write=write)
+        self._budget_mib = max(budget >> 20, 32)
+        self._wide = False
         config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": f"{max(budget >> 20, 32)}MiB",
+            "memory_limit": f"{self._budget_mib}MiB",
             "threads": min(2, os.cpu_count() or 1),
             "preserve_insertion_order": False,
             "autoinstall_known_extensions": False,

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import threading
 import time
+from collections.abc import Iterator
 
 import pyarrow as pa
 
@@ -15,6 +16,8 @@ from conduit_core.connectors.sql.session import Row, SqlSession, Value
 from conduit_core.errors import PublishError
 from conduit_core.types.dialect import Dialect, Table
 
+_WIDE_ROW = 16 * 1024
+"""Bytes of a row from where on DuckDB can't write a row group within the usual limit."""
 _stream_numbers = itertools.count(1)
 
 
@@ -72,12 +75,22 @@ class DuckDBSession(SqlSession):
     ) -> int:
         """Stream the batches into the table."""
         name = f"_conduit_stream_{next(_stream_numbers)}"
-        self.con.register(name, reader)
+        watched = pa.RecordBatchReader.from_batches(reader.schema, self._watched(reader))
+        self.con.register(name, watched)
         try:
             return self.execute(self._insert(table, tuple(reader.schema.names), name))
         finally:
             with contextlib.suppress(Exception):  # an aborted transaction lets go of it by itself
                 self.con.unregister(name)
+
+    def _watched(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        """Hand batches on; before the first one of wide rows, give DuckDB more memory."""
+        narrow = True
+        for batch in reader:
+            if narrow and batch.nbytes > batch.num_rows * _WIDE_ROW > 0:
+                narrow = False
+                self._file.widen()
+            yield batch
 
     def ingest_text(self, table: Table, columns: tuple[Column, ...]) -> list[str]:
         """Return what :meth:`ingest` does."""

@@ -219,7 +219,8 @@ def _land_nested(kind: pa.DataType, name: str) -> Landing:
         arrow = pa.struct([(member, part.arrow) for member, part in pairs])
         return Landing(f"STRUCT({ddl})", arrow, _losses(*parts))
     raise SchemaError(
-        f"column {name!r}: DuckDB has no place for the type {kind}; leave it out by `columns:`, or cast it at the source",
+        f"column {name!r}: DuckDB has no place for the type {kind}; leave it out by `columns:`,"
+        " or cast it at the source",
         command="conduit discover",
     )
 
