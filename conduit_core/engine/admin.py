@@ -7,6 +7,7 @@ transaction under the target's lock, so every runner sees them.
 from __future__ import annotations
 
 import json
+import shlex
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -202,14 +203,14 @@ def state_set(
                 raise StateError(
                     f"{wanted.display()} is ahead of the watermark"
                     f" {now.display() if now else 'start'}: rows between would never load",
-                    command=f"conduit state set --stream {stream} --cursor '{cursor}' --skip",
+                    command=f"conduit state set --cursor {shlex.quote(cursor)} --skip",
                 )
             if not forward and chosen.mode == "append" and not replace_after and wanted != now:
-                raise _doubles(stream, f"set --cursor '{cursor}'")
+                raise _doubles(f"set --cursor {shlex.quote(cursor)}")
             window = Window("watermark", wanted, None) if replace_after else None
             return _write(pipeline, chosen, ends, target, chain, "state_set", wanted, window)
         except ConduitError as error:
-            raise error.at(pipeline=pipeline.name, stream=stream) from error.__cause__
+            raise pipeline.at(error, stream) from error.__cause__
 
 
 def state_reset(pipeline: Pipeline, stream: str, *, replace_after: bool = False) -> LedgerRecord:
@@ -223,7 +224,7 @@ def state_reset(pipeline: Pipeline, stream: str, *, replace_after: bool = False)
         target, chain = _owned(pipeline, chosen, ends)
         exists = ends.destination.describe(target) is not None
         if chosen.mode == "append" and chosen.cursor and exists and not replace_after:
-            raise _doubles(stream, "reset").at(pipeline=pipeline.name, stream=stream)
+            raise pipeline.at(_doubles("reset"), stream)
         window = Window("watermark") if replace_after else None
         return _write(pipeline, chosen, ends, target, chain, "state_reset", None, window)
 
@@ -264,15 +265,15 @@ def _owned(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> tuple[Table, l
     chain = ends.destination.records(target)
     last = newest(chain)
     if last is not None and (last.pipeline, last.stream) != (pipeline.name, stream.name):
-        raise owned_by_another(last, str(target)).at(pipeline=pipeline.name, stream=stream.name)
+        raise pipeline.at(owned_by_another(last, str(target)), stream.name)
     return target, chain
 
 
-def _doubles(stream: str, what: str) -> StateError:
+def _doubles(what: str) -> StateError:
     return StateError(
         "under append the rows behind the new watermark would be there twice: delete them in the"
         " same step with --replace-after",
-        command=f"conduit state {what} --stream {stream} --replace-after",
+        command=f"conduit state {what} --replace-after",
     )
 
 

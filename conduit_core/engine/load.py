@@ -159,13 +159,8 @@ def _attempt(
         seconds = time.perf_counter() - publishing
     except Exception as raised:  # noqa: BLE001 - whatever it is, it gets its four lines
         error = raised if isinstance(raised, ConduitError) else unexpected(raised)
-        file = f" {pipeline.file}" if pipeline.file else ""
-        error.at(
-            pipeline=plan.pipeline,
-            stream=plan.stream,
-            state=_state_after_failure(ends, plan),
-            command=f"conduit run{file} --stream {plan.stream}",
-        )
+        error.at(state=_state_after_failure(ends, plan))
+        pipeline.at(error, plan.stream, "conduit run")
         if isinstance(error, PublishUnknownError):
             unsettled.append(plan)
         raise error from error.__cause__

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from conduit_core.connectors import registry
 from conduit_core.connectors.base import Context, Destination, Source, StreamRef
 from conduit_core.engine.budget import budgets
+from conduit_core.engine.pasting import complete
 from conduit_core.errors import ConduitError, ConfigError
 from conduit_core.spec import (
     DEFAULT_FILE,
@@ -100,8 +101,21 @@ class Pipeline:
 
     @property
     def file(self) -> str:
-        """The file as commands take it, or ``""`` for Python."""
+        """The file as the user named it, or ``""`` for Python."""
         return str(self.loaded.path or "")
+
+    def at(self, error: ConduitError, stream: str | None = None, command: str = "") -> ConduitError:
+        """Fill in where an error is, and let its command name this pipeline's file and the stream.
+
+        Args:
+            error: what is known in it stays.
+            stream: the stream it is about.
+            command: the command to paste where it has none, without file and stream.
+        """
+        error.at(pipeline=self.name, stream=stream, command=command or None)
+        if error.command:
+            error.command = complete(error.command, self.file, error.stream)
+        return error
 
     @property
     def streams(self) -> tuple[StreamSpec, ...]:
@@ -124,7 +138,7 @@ class Pipeline:
                 raise ConfigError(
                     f"no stream {name!r}{hint} Streams: {', '.join(known)}",
                     pipeline=self.name,
-                    command=f"conduit plan {self.file}".strip(),
+                    command=complete("conduit plan", self.file, None),
                 )
         return tuple(s for s in self.streams if s.name in names)
 

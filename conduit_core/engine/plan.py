@@ -76,12 +76,7 @@ def plan_stream(
     try:
         return _plan(pipeline, stream, ends, request, store)
     except ConduitError as error:
-        file = f" {pipeline.file}" if pipeline.file else ""
-        raise error.at(
-            pipeline=pipeline.name,
-            stream=stream.name,
-            command=f"conduit plan{file} --stream {stream.name}",
-        ) from error.__cause__
+        raise pipeline.at(error, stream.name, "conduit plan") from error.__cause__
 
 
 def watermark_state(chain: list[LedgerRecord]) -> str:

@@ -186,12 +186,7 @@ class _Crew:
         )
 
     def _failed(self, stream: StreamSpec, error: ConduitError) -> None:
-        file = f" {self._pipeline.file}" if self._pipeline.file else ""
-        error.at(
-            pipeline=self._pipeline.name,
-            stream=stream.name,
-            command=f"conduit plan{file} --stream {stream.name}",
-        )
+        self._pipeline.at(error, stream.name, "conduit plan")
         self.failures[stream.name] = StreamFailure.of(stream.name, error)
         self._runtime.emit(
             StreamFailed(

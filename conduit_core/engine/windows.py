@@ -175,7 +175,7 @@ def _refuse_slices(stream: StreamSpec, chain: list[LedgerRecord]) -> None:
         raise StateError(
             "the target has only records of given windows, so it has no watermark: say where to go"
             " on from, or load everything again",
-            command=f"conduit state set --stream {stream.name} --cursor VALUE",
+            command="conduit state set --cursor VALUE",
         )
 
 
@@ -215,10 +215,10 @@ def _way_round(stream: StreamSpec, window: Window, slices: list[Window]) -> str:
             first = other
     last = first.high.before() if first.high and len(stream.cursor) == 1 else None
     value = last.display() if last else "VALUE"
-    step = f"conduit state set --stream {stream.name} --cursor '{value}' --skip"
+    step = f"conduit state set --cursor '{value}' --skip"
     before, low = first.low.before() if first.low else None, _first_column(window.low)
     if before is not None and (low is None or before.compare(low) >= (not window.closed_low)):
-        return f"conduit run --stream {stream.name} --to '{before.display()}' && {step}"
+        return f"conduit run --to '{before.display()}' && {step}"
     return step
 
 
