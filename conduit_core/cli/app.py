@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import shlex
 import sys
@@ -36,6 +37,7 @@ class _Call:
 
 def dispatch(args: list[str]) -> int:
     """Parse and run one command; write its answer and its errors; return the exit code."""
+    _write_any_character()
     session = Session(Common.guess(args))
     try:
         parsed = _app()(args=args or ["--help"], prog_name="conduit", standalone_mode=False)
@@ -51,7 +53,7 @@ def dispatch(args: list[str]) -> int:
         try:
             return _end(session, parsed.function(session, **parsed.arguments))
         except KeyboardInterrupt:
-            return _end(session, _interrupted())
+            return _end(session, _interrupted(args))
         except ConduitError as error:
             return _failed(session, error)
         except BrokenPipeError:
@@ -136,15 +138,16 @@ def _command(function: Callable[..., Answer]) -> Callable[..., _Call]:
 
 def _end(session: Session, answer: Answer) -> int:
     """Write an answer, then its errors, so that these are the last lines of a log."""
+    errors = [session.placed(error) for error in answer.errors]
     if session.common.json:
         document = dict(answer.document)
-        if answer.errors:
-            document["error"] = error_document(answer.errors[0], answer.exit_code)
+        if errors:
+            document["error"] = error_document(errors[0], answer.exit_code)
         print_document(document, session.redact)
     else:
         answer.show(Screen(session.redact))
     sys.stdout.flush()
-    for error in answer.errors:
+    for error in errors:
         _tell(session, error)
     if answer.interrupted:
         session.tell(answer.interrupted, event="interrupted", facts={"exit_code": INTERRUPTED})
@@ -152,6 +155,7 @@ def _end(session: Session, answer: Answer) -> int:
 
 
 def _failed(session: Session, error: ConduitError) -> int:
+    session.placed(error)
     if session.common.json:
         print_document({"error": error_document(error)}, session.redact)
     sys.stdout.flush()
@@ -185,8 +189,19 @@ def _usage(error: Exception, args: Sequence[str]) -> ConfigError:
     return ConfigError(f"{path}: {text}", command=f"{path} --help")
 
 
-def _interrupted() -> Answer:
-    text = "interrupted: nothing was changed"
-    return Answer(
-        {"interrupted": True, "exit_code": INTERRUPTED}, exit_code=INTERRUPTED, interrupted=(text,)
+def _interrupted(args: Sequence[str]) -> Answer:
+    lines = (
+        "interrupted",
+        "what was published before is in the ledger: `conduit runs` lists it",
+        "run it again: it goes on from there",
+        shlex.join(["conduit", *args]),
     )
+    document = {"interrupted": True, "exit_code": INTERRUPTED}
+    return Answer(document, exit_code=INTERRUPTED, interrupted=lines)
+
+
+def _write_any_character() -> None:
+    """Let a terminal that can't show a character show its code, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

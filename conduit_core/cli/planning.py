@@ -46,7 +46,7 @@ def plan_open(
             plan = plan_stream(pipeline, stream, ends, request)
             statements = ends.destination.render(plan.publish) if sql else []
         except ConduitError as error:
-            errors.append(error.at(pipeline=pipeline.name, stream=stream.name))
+            errors.append(pipeline.at(error, stream.name, "conduit plan"))
         else:
             plans.append((plan, statements))
     return Planned(plans, tuple(errors))

@@ -107,8 +107,7 @@ def print_document(document: Mapping[str, object], redact: Callable[[str], str])
     """Write the one JSON document of ``--json`` to stdout."""
     from conduit_core.observe.jsonlog import redacted
 
-    text = json.dumps(redacted(document, redact), indent=2, ensure_ascii=False, default=str)
-    try:
-        sys.stdout.write(text + "\n")
-    except UnicodeEncodeError:
-        sys.stdout.write(json.dumps(json.loads(text), indent=2) + "\n")
+    ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    plain = redacted(document, redact)
+    text = json.dumps(plain, indent=2, ensure_ascii=ascii_only, default=str)
+    sys.stdout.write(f"{text}\n")

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 from conduit_core.cli.options import Common, LogFormat
 from conduit_core.cli.redact import Redactor
@@ -33,6 +33,7 @@ class Session:
         self.common = common
         self.redact = Redactor()
         self._log: JsonLog | None = None
+        self._pipeline: Pipeline | None = None
 
     def pipeline(self, file: str) -> Pipeline:
         """Read a pipeline file, and remember its secrets so that nothing shows them.
@@ -43,7 +44,7 @@ class Session:
         from conduit_core.engine.pipeline import Pipeline
         from conduit_core.spec import FileConnections, resolve_connections
 
-        pipeline = Pipeline.from_file(file)
+        pipeline = self._pipeline = Pipeline.from_file(file)
         self.redact.learn((pipeline.loaded.spec.source, pipeline.loaded.spec.destination))
         try:
             named = resolve_connections(pipeline.loaded, FileConnections())
@@ -52,11 +53,20 @@ class Session:
         self.redact.learn((named.spec.source, named.spec.destination))
         return pipeline
 
+    def placed(self, error: ConduitError) -> ConduitError:
+        """Return the error with the pipeline filled in, if one was read."""
+        return self._pipeline.at(error) if self._pipeline else error
+
     @contextmanager
     def stderr(self) -> Iterator[None]:
-        """Write stderr in the wanted form until the block ends."""
+        """Write stderr in the wanted form, and without secrets, until the block ends."""
         if self.common.log_format is not LogFormat.json:
-            yield
+            real = sys.stderr
+            sys.stderr = cast("TextIO", _Masked(real, self.redact))
+            try:
+                yield
+            finally:
+                sys.stderr = real
             return
         from conduit_core.observe.jsonlog import JsonLog, route_everything
 
@@ -96,8 +106,23 @@ class Session:
             self._write(line)
 
     def _write(self, line: str) -> None:
-        sys.stderr.write(self.redact(line) + "\n")
+        sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
+
+
+class _Masked:
+    """Stderr with secrets masked, also in what Python and libraries write to it themselves."""
+
+    def __init__(self, real: TextIO, redact: Redactor) -> None:
+        self._real = real
+        self._redact = redact
+
+    def write(self, text: str) -> int:
+        """Write the text, masked."""
+        return self._real.write(self._redact(text))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
 
 
 def listeners_from_environment(text: str) -> tuple[Listener, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -13,14 +14,18 @@ from conduit_core.events import Event
 
 
 def interrupt_second_stream() -> Callable[[Event], None]:
-    """Press Ctrl-C, once, when rows of the stream ``second`` were written."""
+    """Press Ctrl-C, once, when rows of the stream ``second`` were written; wait until it is felt."""
     pressed = False
 
     def listen(event: Event) -> None:
         nonlocal pressed
         if event.name == "batch_written" and event.stream == "second" and not pressed:
+            from conduit_core.engine.load import Runtime
+
             pressed = True
+            (runtime,) = [o for o in gc.get_objects() if isinstance(o, Runtime)]
             os.kill(os.getpid(), signal.SIGINT)
+            runtime.cancel.wait(30)
 
     return listen
 

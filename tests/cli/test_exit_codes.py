@@ -183,8 +183,8 @@ def test_1_for_a_bug_anywhere(here: Any, shop: Conduit, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("conduit_core.engine.admin.status", explode)
     what, _, _, command = closes(here("status"), 1)
-    assert what == "unexpected LookupError: oh; this is a bug"
-    assert command == "conduit status --debug"
+    assert what == "shop: unexpected LookupError: oh; this is a bug"
+    assert command == "conduit status pipeline.yml --debug"
     assert "Traceback" in here("status", "--debug").err
 
 

@@ -62,8 +62,7 @@ def show(
         what = "no published load" if not found else f"{len(found)} published loads"
         raise ConfigError(
             f"{what} with an id that begins with {load!r}",
-            pipeline=pipeline.name,
-            command=f"conduit runs {pipeline.file}".rstrip(),
+            command="conduit runs",
         )
     record = found[0]
 
@@ -128,22 +127,19 @@ def clean(
     from conduit_core.spec import parse_duration
 
     pipeline = session.pipeline(file)
-    command = f"conduit clean {pipeline.file} --older-than 7d --dry-run"
+    command = "conduit clean --older-than 7d --dry-run"
     if older_than is None:
         age = pipeline.loaded.spec.retention
         if age is None:
             raise ConfigError(
                 "how old? give --older-than, or `retention:` in the file",
-                pipeline=pipeline.name,
                 command=command,
             )
     else:
         try:
             age = parse_duration(older_than)
         except ValueError as error:
-            raise ConfigError(
-                f"--older-than {error}", pipeline=pipeline.name, command=command
-            ) from None
+            raise ConfigError(f"--older-than {error}", command=command) from None
     items = admin.clean(pipeline, age, dry_run=dry_run)
     columns = (("kind", "left"), ("name", "left"), ("why", "left"))
 

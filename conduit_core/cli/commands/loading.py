@@ -245,6 +245,7 @@ def _row(load: LoadResult) -> tuple[str, ...]:
 
 def _interrupted(pipeline: Pipeline, result: RunResult) -> tuple[str, ...]:
     """Return what Ctrl-C left behind: published, rolled back, never begun; how to go on."""
+    from conduit_core.engine.pasting import complete
 
     def listed(names: list[str]) -> str:
         return ", ".join(names) or "nothing"
@@ -261,5 +262,5 @@ def _interrupted(pipeline: Pipeline, result: RunResult) -> tuple[str, ...]:
         f"{pipeline.name}: interrupted",
         "; ".join(parts),
         "run it again: it goes on from here",
-        f"conduit run {pipeline.file}".rstrip(),
+        complete("conduit run", pipeline.file, None),
     )

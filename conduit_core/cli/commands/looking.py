@@ -32,7 +32,7 @@ def check(
     chosen = pipeline.select(tuple(stream) if stream else None)
     with pipeline.open() as ends:
         items = _check_ends(pipeline, ends)
-        errors = [_unfit(pipeline, *item) for item in items if not item[2].ok]
+        errors = [_unfit(*item) for item in items if not item[2].ok]
         planned = Planned([], ())
         if not errors:
             names = tuple(s.name for s in chosen)
@@ -98,15 +98,14 @@ def _looked(look: Callable[[], list[CheckItem]]) -> list[CheckItem]:
         return [CheckItem("reachable", ok=False, detail=error.message)]
 
 
-def _unfit(pipeline: Pipeline, end: str, system: str, item: CheckItem) -> ConduitError:
+def _unfit(end: str, system: str, item: CheckItem) -> ConduitError:
     from conduit_core.errors import ConnectionFailedError
 
     remedy = f"; {item.remedy}" if item.remedy else ""
     return ConnectionFailedError(
         f"{end} ({system}): {item.name}: {item.detail}{remedy}",
-        pipeline=pipeline.name,
         connector=system,
-        command=f"conduit check {pipeline.file}".rstrip(),
+        command="conduit check",
     )
 
 
@@ -141,7 +140,7 @@ def status(
         {"pipeline": pipeline.name, "streams": [s.model_dump(mode="json") for s in found]},
         lambda screen: screen.table(_STATUS, [_status_row(s) for s in found]),
         exit_code=5 if stale else 0,
-        errors=(_stale(pipeline, stale),) if stale else (),
+        errors=(_stale(stale),) if stale else (),
     )
 
 
@@ -162,7 +161,7 @@ def _status_row(s: StreamStatus) -> tuple[str, ...]:
     )
 
 
-def _stale(pipeline: Pipeline, stale: list[StreamStatus]) -> ConduitError:
+def _stale(stale: list[StreamStatus]) -> ConduitError:
     from conduit_core.errors import QualityError
 
     told = ", ".join(
@@ -172,10 +171,9 @@ def _stale(pipeline: Pipeline, stale: list[StreamStatus]) -> ConduitError:
     marks = "; ".join(f"{s.stream}: watermark {s.watermark or 'none'}" for s in stale)
     return QualityError(
         f"past its freshness: {told}",
-        pipeline=pipeline.name,
         state=marks,
         retry="plan",
-        command=f"conduit run {pipeline.file}".rstrip(),
+        command="conduit run",
     )
 
 
@@ -221,10 +219,7 @@ def _columns(pipeline: Pipeline, name: str, ends: Ends) -> list[dict[str, object
             column = {**item, ends.destination.system: landing.ddl}
             columns.append(column | ({"loses": landing.loss} if landing.loss else {}))
     except ConduitError as error:
-        file = f" {pipeline.file}" if pipeline.file else ""
-        raise error.at(
-            pipeline=pipeline.name, stream=name, command=f"conduit discover{file}"
-        ) from error.__cause__
+        raise pipeline.at(error, name, "conduit discover") from error.__cause__
     return columns
 
 
