@@ -13,7 +13,10 @@ Pure: knows no files. Rules of inference (over a sample; NULL tokens aside):
 
 from __future__ import annotations
 
+import array
 import re
+from functools import cache
+from itertools import accumulate
 from typing import Any, cast
 
 import pyarrow as pa
@@ -45,7 +48,6 @@ _MOMENTS = (
     pa.timestamp("ns", tz="UTC"),
 )
 _DECIMAL = re.compile(r"(?:decimal|numeric)\((\d+)\s*,\s*(\d+)\)")
-_TOKENS = pa.array(NULL_TOKENS)
 _FEW = 32
 _CODE = r"^-?0[0-9xX]|^\+"
 
@@ -82,13 +84,21 @@ def named_field(name: str, text: str) -> Field:
         raise ConfigError(f"types: {name}: no type {text!r}; there are {words}") from None
 
 
+@cache
+def _tokens() -> pa.StringArray:
+    """Return the NULL tokens, built of buffers: ``pa.array`` would import pandas."""
+    ends = array.array("i", accumulate(map(len, NULL_TOKENS), initial=0))
+    data = pa.py_buffer("".join(NULL_TOKENS).encode())
+    return pa.StringArray.from_buffers(len(NULL_TOKENS), pa.py_buffer(ends.tobytes()), data)
+
+
 def infer(texts: pa.ChunkedArray[Any]) -> pa.DataType | None:
     """Return the type of all texts of a column, None where there is no value.
 
     Casts come first, on a few values and then on all (a failing cast is slow: Arrow spells an error
     for each value); what they let through and we don't is looked for in columns that passed.
     """
-    tokens = pc.is_in(texts, value_set=_TOKENS)
+    tokens = pc.is_in(texts, value_set=_tokens())
     values = texts.filter(pc.invert(pc.or_kleene(tokens, pc.is_null(texts))))
     if len(values) == 0:
         return None
@@ -138,7 +148,7 @@ def to_type(column: Column, kind: pa.DataType) -> Column:
     """
     if pa.types.is_string(kind):
         return column
-    tokens = pc.is_in(column, value_set=_TOKENS)
+    tokens = pc.is_in(column, value_set=_tokens())
     if tokens.true_count:
         column = pc.if_else(tokens, pa.scalar(None, pa.string()), column)
     try:

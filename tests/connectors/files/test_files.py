@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import stat
+import subprocess
+import sys
 import zipfile
 from itertools import count
 from pathlib import Path
@@ -435,3 +437,15 @@ def test_close_releases_the_file(tmp_path: Path) -> None:
     reading.close()
     descriptors = [x for x in Path("/proc/self/fd").iterdir() if x.exists()]
     assert tmp_path / "a.csv" not in [x.resolve() for x in descriptors]
+
+
+def test_finding_the_connectors_imports_no_driver() -> None:
+    script = """
+import sys
+from conduit_core.connectors import registry
+for name in ("csv", "json", "jsonl", "parquet"):
+    registry.get(name)
+late = {"pandas", "ijson", "pyarrow.csv", "pyarrow.json", "pyarrow.parquet"}
+assert not late & set(sys.modules), late & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -71,7 +71,7 @@ def test_nested_values_travel_as_json(tmp_path: Path, kind: str, values: list[ob
     name = write(tmp_path, kind, *({"v": v} for v in values))
     table, _ = load(source(kind, tmp_path), name)
     assert logical_type(table.schema.field("v")) == "json"
-    assert [json.loads(text) for text in table["v"].to_pylist()] == values
+    assert [json.loads(text or "") for text in table["v"].to_pylist()] == values
 
 
 @pytest.mark.parametrize("kind", KINDS)

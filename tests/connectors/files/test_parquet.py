@@ -69,8 +69,8 @@ def test_files_unite_or_are_named(tmp_path: Path) -> None:
 
 def test_a_file_that_was_not_sampled_differs(tmp_path: Path) -> None:
     for i in range(50):
-        values = ["x"] if i == 25 else [i]
-        pq.write_table(pa.table({"a": values}), tmp_path / f"{i:02}.parquet")
+        table = pa.table({"a": ["x"]}) if i == 25 else pa.table({"a": [i]})
+        pq.write_table(table, tmp_path / f"{i:02}.parquet")
     with pytest.raises(SourceDataError, match=r"25\.parquet: column 'a' is string here and int64"):
         load(source("parquet", tmp_path))
 
