@@ -24,6 +24,7 @@ Row = tuple[int | None, str | None]
 some_rows = st.lists(
     st.tuples(st.none() | st.integers(0, 4), st.none() | st.sampled_from("abc")), max_size=12
 )
+no_deadline = settings(deadline=None)  # a busy machine is no failure
 points = st.tuples(st.integers(0, 4), st.sampled_from("abc"))
 
 
@@ -43,6 +44,7 @@ def read(some: list[Row], window: Window) -> list[Row]:
     return list(zip(found["a"].to_pylist(), found["b"].to_pylist(), strict=True))
 
 
+@no_deadline
 @given(some_rows, st.none() | points, st.none() | points, st.booleans())
 def test_watermark_windows(
     some: list[Row], low: tuple[int, str] | None, high: tuple[int, str] | None, nulls: bool
@@ -59,6 +61,7 @@ def test_watermark_windows(
     assert read(some, window) == expected
 
 
+@no_deadline
 @given(some_rows, st.integers(0, 4), st.integers(0, 4))
 def test_given_windows(some: list[Row], low: int, high: int) -> None:
     ends = [Cursor(("a",), (pa.scalar(v),)) for v in (low, high)]
@@ -66,12 +69,14 @@ def test_given_windows(some: list[Row], low: int, high: int) -> None:
     assert read(some, Window("given", ends[0], ends[1])) == expected
 
 
+@no_deadline
 @given(some_rows, st.integers(0, 4))
 def test_an_initial_value_belongs_to_its_window(some: list[Row], low: int) -> None:
     window = Window("watermark", Cursor(("a",), (pa.scalar(low),)), None, closed_low=True)
     assert read(some, window) == [r for r in some if None not in r and r[0] >= low]  # type: ignore[operator]
 
 
+@no_deadline
 @given(st.lists(some_rows, max_size=3), st.none() | points, st.none() | st.integers(0, 4))
 def test_the_last_row(
     batches: list[list[Row]], low: tuple[int, str] | None, cap: int | None
@@ -155,7 +160,9 @@ def test_a_cursor_that_isnt_one(tmp_path: Path, kind: str) -> None:
         made.describe(StreamRef(path=f"t.{kind}", cursor=("b",)))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=5)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=5, deadline=None
+)
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=30))
 def test_slices_neither_lose_nor_double_a_row(tmp_path: Path, values: list[int]) -> None:
     (tmp_path / "t.csv").write_text("a\n" + "".join(f"{v}\n" for v in values))
