@@ -14,7 +14,7 @@ from conduit_core.events import Event
 
 
 def interrupt_second_stream() -> Callable[[Event], None]:
-    """Press Ctrl-C, once, when rows of the stream ``second`` were written; wait until it is felt."""
+    """Press Ctrl-C, once, when rows of the stream ``second`` were written; wait for its effect."""
     pressed = False
 
     def listen(event: Event) -> None:
