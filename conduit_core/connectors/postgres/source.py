@@ -65,9 +65,12 @@ class _Stream:
         return read_column(name, _DIALECT.quote(name), column.ddl, nullable=column.nullable)
 
     def order(self, name: str) -> str:
-        """Return how a cursor column is written where it is compared: texts byte by byte."""
+        """Return how a cursor column is written where it is compared: texts byte by byte.
+
+        By way of the relation: a bare name in ORDER BY would be the selected expression's.
+        """
         collate = ' COLLATE "C"' if is_text(self.column(name).ddl) else ""
-        return f"{_DIALECT.quote(name)}{collate}"
+        return f"q.{_DIALECT.quote(name)}{collate}"
 
     def bare_type(self, name: str) -> str:
         """Return the column's type without modifiers, as a cast target."""
@@ -154,7 +157,7 @@ class PostgresSource(Source):
         if found is None:
             raise catalog.missing(connection, table)
         columns = catalog.columns(connection, found.oid)
-        return _Stream(str(ref), _DIALECT.table(found.table), columns, found.oid)
+        return _Stream(str(ref), f"{_DIALECT.table(found.table)} AS q", columns, found.oid)
 
     # --- where the cursor stands ------------------------------------------------------------------
 

@@ -154,6 +154,12 @@ def test_the_identity_goes_on_where_it_was(
     assert found[0][1] == 3
 
 
+_TRIGGER = """
+CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION f()
+"""
+
+
 @pytest.mark.parametrize(
     ("statement", "named"),
     [
@@ -168,8 +174,7 @@ def test_the_identity_goes_on_where_it_was(
         ("ALTER TABLE orders ENABLE ROW LEVEL SECURITY", "row-level security"),
         ("CREATE RULE r AS ON INSERT TO orders DO ALSO NOTHING", "rule r on table orders"),
         (
-            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
-            "CREATE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION f()",
+            _TRIGGER,
             "trigger t on table orders",
         ),
         ("CREATE FUNCTION g(orders) RETURNS int LANGUAGE sql AS 'SELECT 1'", "function g(orders)"),
