@@ -83,10 +83,3 @@ def test_the_command_is_installed(conduit: Conduit) -> None:
     (script,) = entry_points(group="console_scripts", name="conduit")
     assert script.value == "conduit_core.cli:main"
     assert conduit("--version").out.startswith("conduit 0.")
-
-
-def test_the_documentation_names_every_command(here: Any) -> None:
-    from tests.cli.conftest import ROOT
-
-    text = (ROOT / "docs/command.md").read_text(encoding="utf-8")
-    assert [c for c in COMMANDS if f"`{c}" not in text] == []
