@@ -238,8 +238,8 @@ def test_a_watermark_run_over_slices_alone_is_refused(mode: str) -> None:
     assert "state set" in (caught.value.command or "")
 
 
-SET = "conduit state set --stream orders --cursor '19' --skip"
-FIRST = "conduit run --stream orders --to '9' && "
+SET = "conduit state set --cursor '19' --skip"
+FIRST = "conduit run --to '9' && "
 
 
 @pytest.mark.parametrize(
