@@ -1,4 +1,29 @@
-"""PostgreSQL 13 to 18 as source and destination, through ADBC."""
+"""PostgreSQL 13 to 18 as source and destination, through ADBC.
+
+Options: ``url:``, or ``host: port: user: password: database: sslmode:``.
+
+===============================  ===============================  ==============================
+PostgreSQL                       read as                          Arrow that lands in it
+===============================  ===============================  ==============================
+boolean, smallint .. bigint      bool, int16 .. int64             the same; int8, uint8 .. uint32
+real, double precision           float32, float64                 the same; float16
+numeric(p, s), p <= 76           decimal(p, s)                    the same; uint64: numeric(20, 0)
+numeric without bounds           string, tagged numeric           tagged numeric
+text, varchar, char, name        string                           string
+bytea                            binary                           binary of any kind
+date, time, timestamp(tz)        date32, time64, timestamp (us)   the same; a finer one must fit us
+interval                         month_day_nano_interval          the same
+interval day to second(6)        duration(us)                     duration
+uuid, json, jsonb                string, tagged uuid, json        tagged uuid: uuid, json: json
+arrays                           list                             list; nested: json
+others (enum, inet, range ...)   string, with its native type     json for struct and map
+===============================  ===============================  ==============================
+
+A column that came from PostgreSQL lands in its own type again, if the server has it. Not readable,
+and named with their column: NaN and infinity in a bounded numeric, infinite or far dates, 24:00:00,
+arrays of several dimensions. Text has no NUL characters. A numeric without bounds can be a cursor
+up to 38 digits before and after the point; text cursors compare byte by byte.
+"""
 
 from __future__ import annotations
 

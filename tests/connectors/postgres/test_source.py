@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import subprocess
 import sys
@@ -49,7 +50,8 @@ _TYPES: list[tuple[str, str, pa.DataType, str | None, object]] = [
     ("character(3)", "'a'", pa.string(), None, "a  "),
     ("bytea", r"'\x00ff'", pa.binary(), None, b"\0\xff"),
     ("date", "'1960-02-29'", pa.date32(), None, date(1960, 2, 29)),
-    ("time without time zone", "'23:59:59.999999'", pa.time64("us"), None, time(23, 59, 59, 999999)),
+    ("time without time zone", "'23:59:59.999999'", pa.time64("us"), None,
+     time(23, 59, 59, 999999)),
     ("timestamp(3) without time zone", "'1900-01-01 00:00:00.123'", pa.timestamp("us"), None,
      datetime(1900, 1, 1, 0, 0, 0, 123000)),  # noqa: DTZ001 - the column is naive
     ("timestamp with time zone", "'2013-07-01 02:00+02'", _UTC, None,
@@ -210,8 +212,8 @@ _CURSORS: list[tuple[str, list[str]]] = [
     ("numeric", ["0.5", "9.25", "10.125", "1e20"]),
     ("numeric(10,2)", ["0.5", "9", "10", "11"]),
     ("date", ["'1960-01-01'", "'1970-01-01'", "'2013-07-01'", "'2013-07-02'"]),
-    ("timestamptz", ["'1960-01-01Z'", "'2013-07-01Z'", "'2013-07-01 00:00:00.000001Z'",
-                     "'2014-01-01Z'"]),
+    ("timestamptz",
+     ["'1960-01-01Z'", "'2013-07-01Z'", "'2013-07-01 00:00:00.000001Z'", "'2014-01-01Z'"]),
     ("timestamp", ["'1960-01-01'", "'2013-07-01'", "'2013-07-01 00:00:00.000001'", "'2014-01-01'"]),
     ("text", ["''", "'B'", "'a'", "'é'"]),
     ("character(3)", ["'A'", "'B'", "'a'", "'b'"]),
@@ -269,30 +271,28 @@ def test_a_window_is_a_range_of_the_index(postgres_database: str, source: Postgr
     assert found.clock is not None
 
 
-def test_a_read_stops_when_it_is_closed(postgres_database: str, source: PostgresSource) -> None:
-    ref = StreamRef(query="SELECT g, repeat('x', 100) AS x FROM generate_series(1, 3000000) g")
+def test_a_read_stops_when_it_is_closed_while_another_thread_waits_for_rows(
+    source: PostgresSource,
+) -> None:
+    ref = StreamRef(
+        query="SELECT g, repeat('x', 1000) AS x FROM generate_series(1, 9999) g"
+        " WHERE g < 9000 OR pg_sleep(60) IS NOT NULL"
+    )
     schema = source.describe(ref).schema
     reading = source.read(ReadRequest(ref, schema, Window("full"), batch_bytes=100_000))
-    assert reading.reader.read_next_batch().num_rows > 0
-    reading.close()
-    reading.close()
-    slow = StreamRef(query="SELECT g FROM generate_series(1, 3) g WHERE pg_sleep(30) IS NOT NULL")
-    schema = source.describe(slow).schema
-    reading = source.read(ReadRequest(slow, schema, Window("full")))
-    ended: list[object] = []
+    first, ended = threading.Event(), threading.Event()
 
     def take() -> None:
-        try:
-            ended.append(reading.reader.read_next_batch())
-        except Exception as error:  # noqa: BLE001 - any end will do
-            ended.append(error)
+        with contextlib.suppress(Exception):
+            for _ in reading.reader:
+                first.set()
+        ended.set()
 
-    thread = threading.Thread(target=take, daemon=True)
-    thread.start()
+    threading.Thread(target=take, daemon=True).start()
+    assert first.wait(30)
     reading.close()
-    thread.join(10)
-    assert not thread.is_alive()
-    assert ended
+    reading.close()
+    assert ended.wait(30)
 
 
 def test_a_table_that_changed_since_the_plan_is_a_new_plan(
