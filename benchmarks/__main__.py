@@ -54,15 +54,20 @@ class Bench:
         """Return the psql command for a statement."""
         return [str(self.psql), self.url, "-qXc", text]
 
+    def fresh(self, table: str, like: str) -> list[str]:
+        """Return the command that makes an empty table."""
+        return self.sql(f"DROP TABLE IF EXISTS {table}; CREATE TABLE {table} (LIKE {like})")
+
     def postgres_to_postgres(self, rows: int, limit: str, *, view: bool = False) -> Row:
         """Full replace against a pipe of two binary COPYs."""
         source = self.source(rows)
         name = f"pg_{rows}{'_view' if view else ''}"
         ours = self.pipeline(
-            name, f'{{type: postgres, url: "{self.url}"}}',
+            name,
+            f'{{type: postgres, url: "{self.url}"}}',
             f'{{type: postgres, url: "{self.url}", schema: bench}}',
             f"{{table: public.{source}, into: {name}, mode: replace}}",
-        )  # fmt: skip
+        )
         reference = (
             f"{self.psql} '{self.url}' -qXc 'COPY {source} TO STDOUT (FORMAT binary)' |"
             f" {self.psql} '{self.url}' -qXc 'COPY ref_{name} FROM STDIN (FORMAT binary)'"
@@ -73,51 +78,74 @@ class Bench:
         before = None
         if view:
             before = self.sql(
-                f"CREATE SCHEMA IF NOT EXISTS bench; DO $$ BEGIN IF to_regclass('bench.{name}') IS NOT"
-                f" NULL THEN CREATE OR REPLACE VIEW bench.v_{name} AS SELECT id FROM bench.{name};"
+                f"CREATE SCHEMA IF NOT EXISTS bench; DO $$ BEGIN IF to_regclass('bench.{name}')"
+                f" IS NOT NULL THEN CREATE OR REPLACE VIEW bench.v_{name} AS SELECT id FROM bench.{name};"
                 " END IF; END $$"
             )
         title = f"PostgreSQL to PostgreSQL, {rows // MILLION}M rows, replace"
         return compare(
-            f"{title}{', a view on the target' if view else ''}", ours, reference, cwd=self.folder,
-            limit=limit, runs=self.runs, before=before, before_reference=fresh,
-        )  # fmt: skip
+            f"{title}{', a view on the target' if view else ''}",
+            ours,
+            reference,
+            cwd=self.folder,
+            limit=limit,
+            runs=self.runs,
+            before=before,
+            before_reference=fresh,
+        )
 
     def file_to_duckdb(self, kind: str, reader: str) -> Row:
         """A file into DuckDB against DuckDB's own reader."""
         self.files()
         ours = self.pipeline(
-            f"{kind}_duckdb", f"{{type: {kind}, path: .}}", f"{{type: duckdb, path: {kind}.duckdb}}",
+            f"{kind}_duckdb",
+            f"{{type: {kind}, path: .}}",
+            f"{{type: duckdb, path: {kind}.duckdb}}",
             f"{{path: data.{kind}, into: data, mode: replace}}",
-        )  # fmt: skip
+        )
         script = (
             f"import duckdb; c = duckdb.connect('ref_{kind}.duckdb');"
             f" c.execute(\"CREATE OR REPLACE TABLE data AS SELECT * FROM {reader}('data.{kind}')\")"
         )
         return compare(
-            f"{kind} 1M rows to DuckDB", ours, [sys.executable, "-c", script], cwd=self.folder,
-            limit="process 1.5x, 350 MiB", runs=self.runs,
-        )  # fmt: skip
+            f"{kind} 1M rows to DuckDB",
+            ours,
+            [sys.executable, "-c", script],
+            cwd=self.folder,
+            limit="process 1.5x, 350 MiB",
+            runs=self.runs,
+        )
 
     def csv_to_postgres(self) -> Row:
         """A CSV file into PostgreSQL against \\copy."""
         self.files()
         ours = self.pipeline(
-            "csv_pg", "{type: csv, path: .}", f'{{type: postgres, url: "{self.url}", schema: bench}}',
+            "csv_pg",
+            "{type: csv, path: .}",
+            f'{{type: postgres, url: "{self.url}", schema: bench}}',
             "{path: data.csv, into: from_csv, mode: replace}",
-        )  # fmt: skip
+        )
         source = self.source(MILLION)
         return compare(
-            "csv 1M rows to PostgreSQL", ours,
-            self.sql("\\copy ref_csv FROM 'data.csv' (FORMAT csv, HEADER)"), cwd=self.folder,
-            limit="process 1.3x, 300 MiB", runs=self.runs,
-            before_reference=self.sql(f"DROP TABLE IF EXISTS ref_csv; CREATE TABLE ref_csv (LIKE {source})"),
-        )  # fmt: skip
+            "csv 1M rows to PostgreSQL",
+            ours,
+            self.sql("\\copy ref_csv FROM 'data.csv' (FORMAT csv, HEADER)"),
+            cwd=self.folder,
+            limit="process 1.3x, 300 MiB",
+            runs=self.runs,
+            before_reference=self.fresh("ref_csv", source),
+        )
 
     def help(self) -> Row:
         """``conduit --help``."""
-        return compare("conduit --help", [CONDUIT, "--help"], None, cwd=self.folder,
-                       limit="0.3 s", runs=self.runs)  # fmt: skip
+        return compare(
+            "conduit --help",
+            [CONDUIT, "--help"],
+            None,
+            cwd=self.folder,
+            limit="0.3 s",
+            runs=self.runs,
+        )
 
     def ten_rows(self) -> Row:
         """Ten rows from SQLite into DuckDB."""
@@ -126,10 +154,21 @@ class Bench:
             " (id INTEGER, name TEXT)'); c.execute('DELETE FROM t'); c.executemany('INSERT INTO t"
             " VALUES (?, ?)', [(i, str(i)) for i in range(10)]); c.commit()"
         )
-        ours = self.pipeline("ten", "{type: sqlite, path: ten.db}",
-                             "{type: duckdb, path: ten.duckdb}", "{table: t, mode: replace}")  # fmt: skip
-        return compare("ten rows, SQLite to DuckDB", ours, None, cwd=self.folder,
-                       limit="1.2 s", runs=self.runs, before=[sys.executable, "-c", script])  # fmt: skip
+        ours = self.pipeline(
+            "ten",
+            "{type: sqlite, path: ten.db}",
+            "{type: duckdb, path: ten.duckdb}",
+            "{table: t, mode: replace}",
+        )
+        return compare(
+            "ten rows, SQLite to DuckDB",
+            ours,
+            None,
+            cwd=self.folder,
+            limit="1.2 s",
+            runs=self.runs,
+            before=[sys.executable, "-c", script],
+        )
 
 
 def cases(bench: Bench) -> dict[str, Callable[[], Row]]:

@@ -1,4 +1,4 @@
-"""The benchmarks' data: ten columns, among them numeric, timestamptz and text; seeded by arithmetic."""
+"""The benchmarks' data: ten columns, numeric and timestamptz among them; made by arithmetic."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ COLUMNS = (
     " updated timestamptz, status text, note text, score double precision, active boolean"
 )
 _SELECT = """
-    i::bigint AS id, (i * 7919 % 100000)::int AS customer, (i % 1000000 / 100.0)::numeric(12,2) AS amount,
+    i::bigint AS id, (i * 7919 % 100000)::int AS customer,
+    (i % 1000000 / 100.0)::numeric(12,2) AS amount,
     (i * 31 % 9999999 / 1000.0)::numeric(18,4) AS price,
     '2024-01-01T00:00:00Z'::timestamptz + (i % 31536000) * interval '1 second' AS created,
     '2024-06-01T00:00:00Z'::timestamptz + (i * 13 % 31536000) * interval '1 second' AS updated,
     (ARRAY['new','paid','sent','done'])[1 + i % 4] AS status,
-    'note number ' || (i * 17 % 1000003) AS note, (i % 1000)::float8 / 7 AS score, i % 3 = 0 AS active
+    'note number ' || (i * 17 % 1000003) AS note, (i % 1000)::float8 / 7 AS score,
+    i % 3 = 0 AS active
 """
 
 

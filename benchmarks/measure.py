@@ -134,8 +134,8 @@ def compare(
 
 def table(rows: list[Row]) -> str:
     """Return the rows as a Markdown table."""
-    head = "| what | process s | load s | reference s | process ratio | load ratio | peak MiB | limit |"
-    lines = [head, "|---|---|---|---|---|---|---|---|"]
+    names = ("what", "process s", "load s", "reference s", "process ratio", "load ratio")
+    lines = [f"| {' | '.join(names)} | peak MiB | limit |", "|---|---|---|---|---|---|---|---|"]
     for row in rows:
         cells = [
             f"{value:.2f}" if isinstance(value, float) else "-"

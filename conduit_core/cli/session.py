@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 from conduit_core.cli.options import Common, LogFormat
 from conduit_core.cli.redact import Redactor
+from conduit_core.cli.startup import arrow_without_pandas
 from conduit_core.errors import ConduitError, ConfigError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Session:
         Raises:
             ConfigError: it is missing or wrong.
         """
+        arrow_without_pandas()
         from conduit_core.engine.pipeline import Pipeline
         from conduit_core.spec import FileConnections, resolve_connections
 
