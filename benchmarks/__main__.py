@@ -79,8 +79,8 @@ class Bench:
         if view:
             before = self.sql(
                 f"CREATE SCHEMA IF NOT EXISTS bench; DO $$ BEGIN IF to_regclass('bench.{name}')"
-                f" IS NOT NULL THEN CREATE OR REPLACE VIEW bench.v_{name} AS SELECT id FROM bench.{name};"
-                " END IF; END $$"
+                f" IS NOT NULL THEN CREATE OR REPLACE VIEW bench.v_{name} AS SELECT id"
+                f" FROM bench.{name}; END IF; END $$"
             )
         title = f"PostgreSQL to PostgreSQL, {rows // MILLION}M rows, replace"
         return compare(

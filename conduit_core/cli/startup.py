@@ -23,7 +23,7 @@ def arrow_without_pandas() -> None:
     Arrow imports pandas where it is installed, the first time a Python value becomes an array, to
     ask whether the value is pandas' own. It asks once; code that uses pandas later still can.
     """
-    if "pandas" in sys.modules or "pyarrow" in sys.modules:
+    if "pandas" in sys.modules:
         return
     finder = _HidesPandas()
     sys.meta_path.insert(0, finder)
