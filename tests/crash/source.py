@@ -45,13 +45,13 @@ class Source:
         pq.write_table(table, hidden)
         hidden.rename(self.folder / f"part-{part:03}.parquet")
 
-    def fill(self, parts: range, word: str = "first") -> None:
-        """Write several files."""
+    def fill(self) -> None:
+        """Write the first files."""
         self.folder.mkdir(exist_ok=True)
-        for part in parts:
-            self.write(part, word)
+        for part in range(FILES):
+            self.write(part)
 
-    def empty(self) -> None:
-        """Remove every file."""
-        for file in self.folder.iterdir():
-            file.unlink()
+    def grow(self) -> None:
+        """Add as many rows again, and change the note of those that were there."""
+        for part in range(2 * FILES):
+            self.write(part, "second")

@@ -1,4 +1,4 @@
-"""The destinations from outside: by other drivers, files in copies, so that looking mends nothing."""
+"""The destinations from outside: by other drivers, and in copies, so that looking mends nothing."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.crash.conftest import Scene, Unharmed
+from tests.crash.conftest import BOTH, Scene, Unharmed
 from tests.crash.harness import Loaded
 from tests.crash.proxy import Proxy, When
 from tests.crash.systems import Postgres
@@ -16,17 +16,18 @@ only_postgres = pytest.mark.parametrize(
 
 
 @only_postgres
-@pytest.mark.parametrize("mode", ["append", "replace"])
+@pytest.mark.parametrize("table", BOTH)
 @pytest.mark.parametrize("when", When)
 def test_a_cut_is_settled_by_the_same_run(
-    scene: Scene, unharmed: Unharmed, when: When, mode: str
+    scene: Scene, unharmed: Unharmed, when: When, table: str
 ) -> None:
     assert isinstance(scene.system, Postgres)
     with Proxy(scene.system.url, when) as proxy:
-        ended = scene.worker.run(scene.pipeline(mode, url=proxy.url), "--json").fine()
+        file = scene.pipeline({table: BOTH[table]}, url=proxy.url)
+        ended = scene.worker.run(file, "--json").fine()
         assert proxy.cuts == 1
     assert [r["outcome"] for r in ended.document["results"]] == ["published"]
-    assert without_keys(scene.loaded()) == without_keys(unharmed("postgres", mode)[0])
+    assert scene.loaded(table) == unharmed("postgres")[0][table]
 
 
 @only_postgres
@@ -35,7 +36,7 @@ def test_a_commit_whose_outcome_cannot_be_asked_is_settled_by_the_next_run(
     scene: Scene, unharmed: Unharmed, when: When
 ) -> None:
     assert isinstance(scene.system, Postgres)
-    first, _ = unharmed("postgres", "append")
+    first = unharmed("postgres")[0]["items"]
     with Proxy(scene.system.url, when, stays_down=True) as proxy:
         file = scene.pipeline(url=proxy.url)
         ended = scene.worker.drive(file, "--attempts", "1")
@@ -48,8 +49,3 @@ def test_a_commit_whose_outcome_cannot_be_asked_is_settled_by_the_next_run(
         proxy.come_back()
         scene.worker.run(file).fine()
     assert scene.loaded() == first
-
-
-def without_keys(found: Loaded) -> Loaded:
-    """Return the same without the request keys, which these runs were not given."""
-    return Loaded(found.rows, [{**record, "request_key": None} for record in found.chain])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.crash.conftest import SYSTEMS, Scene, Unharmed, key
+from tests.crash.conftest import BOTH, SYSTEMS, Scene, Unharmed
 from tests.crash.harness import Running
-from tests.crash.source import FILES, ROWS, ROWS_PER_FILE
+from tests.crash.source import ROWS, ROWS_PER_FILE
 
 pytestmark = pytest.mark.crash
 
@@ -15,21 +15,21 @@ SHARED = pytest.mark.parametrize("system", [s for s in SYSTEMS if s != "duckdb"]
 
 
 @SHARED
-@pytest.mark.parametrize("mode", ["append", "replace"])
+@pytest.mark.parametrize("table", BOTH)
 @pytest.mark.parametrize("point", ["after_plan", "before_commit"])
 def test_p09_two_runs_at_once_publish_once(
-    scene: Scene, unharmed: Unharmed, mode: str, point: str
+    scene: Scene, unharmed: Unharmed, table: str, point: str
 ) -> None:
     """Both have planned the same load; the first stops there, or at the end with the lock held."""
-    file, options = scene.pipeline(mode), key(mode, "first")
-    one = scene.worker.start(file, *options, "--json", freeze=point).stopped()
-    two = scene.worker.start(file, *options, "--json", freeze="after_plan").stopped().go_on()
+    file = scene.pipeline({table: BOTH[table]})
+    one = scene.worker.start(file, "--json", freeze=point).stopped()
+    two = scene.worker.start(file, "--json", freeze="after_plan").stopped().go_on()
     if point == "after_plan":  # nothing holds the second one up
         two.wait()
     outcomes = [outcome(one.go_on()), outcome(two)]
     winner = ["replayed", "published"] if point == "after_plan" else ["published", "replayed"]
     assert outcomes == winner
-    assert scene.loaded() == unharmed(scene.system.name, mode)[0]
+    assert scene.loaded(table) == unharmed(scene.system.name)[0][table]
 
 
 def outcome(running: Running) -> str:
@@ -56,7 +56,7 @@ def test_p09_the_run_that_comes_second_is_refused_or_plans_again(
         assert (failure["error"], failure["retry"]) == ("ConcurrentLoadError", "plan")
     else:
         assert [r["outcome"] for r in ended.fine().document["results"]] == ["empty"]
-    assert scene.loaded() == unharmed(scene.system.name, "append")[0]
+    assert scene.loaded() == unharmed(scene.system.name)[0]["items"]
 
 
 def test_p09_a_run_waits_for_another_process(scene: Scene, unharmed: Unharmed) -> None:
@@ -67,12 +67,12 @@ def test_p09_a_run_waits_for_another_process(scene: Scene, unharmed: Unharmed) -
     one.go_on().end().fine()
     for other in others:
         other.end().fine()
-    assert scene.loaded() == unharmed(scene.system.name, "append")[0]
+    assert scene.loaded() == unharmed(scene.system.name)[0]["items"]
 
 
 def test_p09_a_lock_that_never_comes_free_is_an_error_that_says_so(scene: Scene) -> None:
     one = scene.worker.start(scene.pipeline(), freeze="before_commit").stopped()
-    impatient = scene.pipeline(name="crash", lock_wait="1s")
+    impatient = scene.pipeline(lock_wait="1s")
     ended = scene.worker.drive(impatient, "--attempts", "1")
     assert ended.code in {3, 7}
     (failure,) = ended.document["failures"]
@@ -83,10 +83,10 @@ def test_p09_a_lock_that_never_comes_free_is_an_error_that_says_so(scene: Scene)
 
 
 def test_p09_first_runs_at_once_make_the_ledger_once(scene: Scene) -> None:
-    """Four pipelines meet in an empty destination; schema and internal tables are made by one."""
-    names = [f"items{n}" for n in range(4)]
+    """Pipelines meet in an empty destination; schema and internal tables are made by one."""
+    names = [f"items{n}" for n in range(3)]
     together = [
-        scene.worker.start(scene.pipeline(name=name, table=name), freeze="before_plan")
+        scene.worker.start(scene.pipeline({name: "append"}, name=name), freeze="before_plan")
         for name in names
     ]
     for running in together:
@@ -122,10 +122,10 @@ def test_p09_a_second_pipeline_is_refused_at_plan(scene: Scene) -> None:
 
 @SHARED
 def test_p09_rows_that_came_while_the_other_run_loaded_are_not_lost(scene: Scene) -> None:
-    """The first plans up to row 1999; then rows come, and a second run takes all of them."""
+    """The first plans up to the last row; then rows come, and a second run takes all of them."""
     file = scene.pipeline()
     one = scene.worker.start(file, freeze="after_plan").stopped()
-    scene.source.fill(range(FILES, 2 * FILES))
+    scene.source.grow()
     scene.worker.run(file).fine()
     one.go_on().end().fine()
     found = scene.loaded()
@@ -138,7 +138,7 @@ def test_p09_a_run_ends_at_the_newest_row_it_saw(scene: Scene) -> None:
     """The second run sees more rows than the first, which publishes before it."""
     file = scene.pipeline()
     one = scene.worker.start(file, freeze="before_commit").stopped()
-    scene.source.fill(range(FILES, 2 * FILES))
+    scene.source.grow()
     two = scene.worker.start(file, freeze="after_plan").stopped()
     one.go_on().end().fine()
     two.go_on().end().fine()
