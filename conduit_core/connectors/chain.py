@@ -21,12 +21,14 @@ def find_load(chain: list[LedgerRecord], record: LedgerRecord) -> LedgerRecord |
     """Return the chain's record of the same load, or of the same request under the same key.
 
     A load id says what was asked for, not by whom, nor how far the source had come: the record of
-    another stream, or one with another watermark, isn't this load. The requirements refuse it.
+    another stream, or one with another watermark or request key, isn't this load. The requirements
+    refuse it.
     """
     for known in chain:
         if (known.pipeline, known.stream) != (record.pipeline, record.stream):
             continue
-        if known.load_id == record.load_id and known.cursor == record.cursor:
+        same = (known.load_id, known.cursor, known.request_key)
+        if same == (record.load_id, record.cursor, record.request_key):
             return known
         if record.request_key and known.request_key == record.request_key:
             if known.request == record.request:

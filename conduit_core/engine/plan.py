@@ -226,6 +226,7 @@ def _freeze(draft: _Draft) -> LoadPlan:
             effective=choice.effective,
             window=choice.window,
             base_version=_base_version(choice.window, seen.chain),
+            newest_version=last.version if last else 0,
             columns=draft.staged.columns,
             table_columns=draft.table,
             existing=tuple(c.name for c in existing.columns) if existing else None,

@@ -68,8 +68,8 @@ class Window:
         return cls(kind, bounds["low"], bounds["high"], *flags)
 
     def overlaps(self, other: Window) -> bool:
-        """Say whether two given windows share a point of their cursor column."""
-        return _before(self.low, other.high) and _before(other.low, self.high)
+        """Say whether two windows may share a row, by their first cursor column; True in doubt."""
+        return _starts_in_time(self, other) and _starts_in_time(other, self)
 
     def display(self) -> str:
         """Return the window for people: ``(a, b]``, ``[a, b)`` or ``everything``."""
@@ -83,5 +83,9 @@ class Window:
         return f"everything{since}" + (f" up to {high}" if self.high else "")
 
 
-def _before(low: Cursor | None, high: Cursor | None) -> bool:
-    return low is None or high is None or low.compare(high) < 0
+def _starts_in_time(window: Window, other: Window) -> bool:
+    """Say whether ``window`` starts before ``other`` ends; only a given one's end is outside it."""
+    if window.low is None or other.high is None:
+        return True
+    low, high = (Cursor(c.columns[:1], c.values[:1]) for c in (window.low, other.high))
+    return low.compare(high) < (other.kind != "given")

@@ -37,6 +37,7 @@ class LoadFacts:
         effective: how the rows are published: the stream's mode, or what the window makes of it.
         window: the load's window.
         base_version: the version the plan started from.
+        newest_version: the newest version when the plan was made, given windows' records included.
         columns: the staged columns, as they are or would be in the target.
         table_columns: all columns of the table that a swap makes: the target's own, or the staged.
         existing: names of the target's columns, None where it doesn't exist.
@@ -50,6 +51,7 @@ class LoadFacts:
     effective: Effective
     window: Window
     base_version: int
+    newest_version: int
     columns: tuple[Column, ...]
     table_columns: tuple[Column, ...]
     existing: tuple[str, ...] | None
@@ -63,19 +65,13 @@ class LoadFacts:
 def build_publish(facts: LoadFacts) -> Publish:
     """Return what publishing the load requires and does."""
     record = facts.record
-    if facts.window.kind == "given":
-        newer: Requirement = NoOverlappingRecord(
-            version=facts.base_version, window=facts.window.to_json()
-        )
-    else:
-        newer = NoNewerRecord(version=facts.base_version)
     return Publish(
         target_schema=record.target_schema,
         target_table=record.target_table,
         staged_columns=tuple(c.name for c in facts.columns),
         requirements=(
             OwnedBy(pipeline=record.pipeline, stream=record.stream),
-            newer,
+            *_no_rival(facts),
             TargetIs(columns=facts.existing),
         ),
         actions=(
@@ -83,6 +79,22 @@ def build_publish(facts: LoadFacts) -> Publish:
             BALANCE,
             RecordLoad(record=record, schema_text=facts.schema_text),
         ),
+    )
+
+
+def _no_rival(facts: LoadFacts) -> tuple[Requirement, ...]:
+    """Return what mustn't have been published since the plan.
+
+    Slices may, beside a watermark window: over one, its rows would be there twice. A replace would
+    take any of them back to what the source held before.
+    """
+    if facts.window.kind == "given":
+        window = facts.window.to_json()
+        return (NoOverlappingRecord(version=facts.base_version, window=window),)
+    covered = Window("full") if facts.effective == "replace" else facts.window
+    return (
+        NoNewerRecord(version=facts.base_version),
+        NoOverlappingRecord(version=facts.newest_version, window=covered.to_json()),
     )
 
 

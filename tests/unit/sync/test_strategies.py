@@ -36,6 +36,7 @@ FACTS = LoadFacts(
     effective="append",
     window=Window("watermark", at(1), at(5)),
     base_version=7,
+    newest_version=9,
     columns=STAGED,
     table_columns=TABLE,
     existing=("id", "v", "old"),
@@ -68,7 +69,10 @@ def test_every_load_names_its_target_owner_and_shape(facts: LoadFacts) -> None:
 
 @pytest.mark.parametrize("facts", [FACTS, REPLACE], ids=lambda f: f.effective)
 def test_a_watermark_or_full_load_wants_no_newer_record(facts: LoadFacts) -> None:
-    assert NoNewerRecord(version=7) in build_publish(facts).requirements
+    wanted = build_publish(facts).requirements
+    covered = Window("full") if facts.effective == "replace" else facts.window
+    assert NoNewerRecord(version=7) in wanted
+    assert NoOverlappingRecord(version=9, window=covered.to_json()) in wanted
 
 
 def test_a_given_window_wants_no_newer_record_that_overlaps() -> None:
