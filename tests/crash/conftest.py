@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import services
 from tests.crash.harness import Loaded, Worker, loaded
 from tests.crash.source import ROWS, Source
 from tests.crash.systems import DuckDB, Postgres, SQLite, System
@@ -92,11 +93,13 @@ def unharmed(
     Made when first asked for, by the same command, and kept for the session.
     """
     made: dict[str, tuple[Content, Content]] = {}
-    databases: list[str] = []
+    drops: list[Callable[[], None]] = []
 
     def database() -> str:
-        databases.append(request.getfixturevalue("postgres_server").create_database())
-        return databases[-1]
+        server: services.PostgresServer = request.getfixturevalue("postgres_server")
+        url = server.create_database()
+        drops.append(lambda: server.drop_database(url))
+        return url
 
     def get(name: str) -> tuple[Content, Content]:
         if name not in made:
@@ -107,8 +110,8 @@ def unharmed(
         return made[name]
 
     yield get
-    for url in databases:
-        request.getfixturevalue("postgres_server").drop_database(url)
+    for drop in drops:
+        drop()
 
 
 def never_fails(scene: Scene) -> tuple[Content, Content]:
