@@ -1,0 +1,3 @@
+"""Crash tests: the real command, killed, frozen and cut off, then run again."""
+
+from __future__ import annotations
