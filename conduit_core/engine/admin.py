@@ -31,7 +31,7 @@ from conduit_core.events import ignore
 from conduit_core.spec import StreamSpec
 from conduit_core.spec.fingerprint import fingerprint as spec_fingerprint
 from conduit_core.state.cursor import Cursor, parse_point
-from conduit_core.state.ledger import LedgerRecord, newest, watermark_record
+from conduit_core.state.ledger import LedgerRecord, newest, since_emptied, watermark_record
 from conduit_core.state.window import Window
 from conduit_core.types.dialect import Table
 
@@ -163,7 +163,9 @@ def state_show(pipeline: Pipeline, streams: tuple[str, ...] | None = None) -> li
                     published_at=last.published_at if last else None,
                     owner=f"{last.pipeline}/{last.stream}" if last else None,
                     slices=tuple(
-                        Window.from_json(r.load_window).display() for r in chain if r.is_given
+                        Window.from_json(r.load_window).display()
+                        for r in since_emptied(chain)
+                        if r.is_given
                     ),
                 )
             )
@@ -325,7 +327,9 @@ def _write(
         pipeline=pipeline.name,
         stream=stream.name,
         load_id=digest(fingerprint, str(last.version if last else 0), what, text or ""),
-        request=json.dumps({"kind": what}),
+        request=json.dumps(
+            {"kind": what} | ({"replace_after": True} if delete else {}), separators=(",", ":")
+        ),
         mode=what,
         load_window=Window("watermark").to_json(),
         cursor=text,

@@ -24,7 +24,13 @@ from conduit_core.events import (
 )
 from conduit_core.spec import StreamSpec
 from conduit_core.state.cursor import Cursor
-from conduit_core.state.ledger import Counts, LedgerRecord, newest, watermark_record
+from conduit_core.state.ledger import (
+    Counts,
+    LedgerRecord,
+    newest,
+    since_emptied,
+    watermark_record,
+)
 from conduit_core.state.store import StateEntry, StateStore, make_entry, seal_of
 from conduit_core.state.window import Window
 from conduit_core.types.dialect import Table
@@ -200,16 +206,16 @@ def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) 
         emit=runtime.emit,
         queue_bytes=runtime.queue_bytes,
         cancel=runtime.cancel,
-        remember_files=plan.refuse_changed_files,
+        remember_files=plan.remember_files,
     )
 
 
 def known_files(chain: list[LedgerRecord]) -> frozenset[str]:
-    """Return the digests of every file that the chain's records remember."""
+    """Return the digests of every file whose rows the target can hold."""
     import json
 
     digests: set[str] = set()
-    for record in chain:
+    for record in since_emptied(chain):
         digests.update(json.loads(record.load_window).get("files", ()))
     return frozenset(digests)
 

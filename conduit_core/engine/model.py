@@ -69,6 +69,7 @@ class LoadPlan(_Data):
     source_schema: list[dict[str, object]]
     staged_schema: list[dict[str, object]]
     refuse_changed_files: bool = False
+    remember_files: bool = False
     target_fingerprint: str
     rows_estimate: int | None
     null_rows: int

@@ -18,7 +18,7 @@ from conduit_core.errors import ConduitError, ConfigError, StateError
 from conduit_core.spec import StreamSpec
 from conduit_core.spec.fingerprint import fingerprint as spec_fingerprint
 from conduit_core.state.cursor import Cursor
-from conduit_core.state.ledger import LedgerRecord, newest, watermark_record
+from conduit_core.state.ledger import LedgerRecord, newest, since_emptied, watermark_record
 from conduit_core.state.reconcile import Reconciled, reconcile
 from conduit_core.state.store import StateStore
 from conduit_core.state.window import Window
@@ -220,6 +220,9 @@ def _freeze(draft: _Draft) -> LoadPlan:
     record = _record(draft)
     by_file = bool(stream.cursor) and stream.cursor[0].startswith("_file_")
     appends_files = choice.effective == "append" and by_file
+    remembers = by_file and stream.mode == "append" and "file" not in stream.metadata
+    if remembers and appends_files and not choice.empty:
+        _refuse_forgotten_files(seen.chain)
     existing, last = seen.existing, newest(seen.chain)
     publish = build_publish(
         LoadFacts(
@@ -233,6 +236,7 @@ def _freeze(draft: _Draft) -> LoadPlan:
             has_dependants=bool(existing and existing.dependants),
             replaces_files=appends_files and "file" in stream.metadata,
             allow_empty=request.allow_empty,
+            starts_over=bool(stream.cursor) and seen.reconciled.cursor is None,
             record=record,
             schema_text=json.dumps(
                 schema_to_json(draft.shape.schema), ensure_ascii=False, separators=(",", ":")
@@ -257,7 +261,8 @@ def _freeze(draft: _Draft) -> LoadPlan:
         watermark_text=_watermark_text(choice, seen),
         source_schema=schema_to_json(draft.shape.schema),
         staged_schema=schema_to_json(draft.staged.schema),
-        refuse_changed_files=appends_files and "file" not in stream.metadata,
+        refuse_changed_files=appends_files and remembers,
+        remember_files=remembers,
         target_fingerprint=seen.fingerprint,
         rows_estimate=choice.rows_estimate,
         null_rows=choice.null_rows,
@@ -268,6 +273,18 @@ def _freeze(draft: _Draft) -> LoadPlan:
         empty=choice.empty,
         replayed=draft.replayed,
     )
+
+
+def _refuse_forgotten_files(chain: list[LedgerRecord]) -> None:
+    """Refuse an append of files to loads that didn't note theirs: a changed one would look new."""
+    for record in since_emptied(chain):
+        if record.counts.read and not record.is_given and '"files":' not in record.load_window:
+            raise StateError(
+                f"version {record.version} of the target was loaded in another mode or with other"
+                " `metadata`, which don't remember the files: a changed one couldn't be told from"
+                " a new one. Load everything once more, or set `metadata: [load, file]`",
+                command="conduit run --full-refresh",
+            )
 
 
 def _record(draft: _Draft) -> LedgerRecord:

@@ -11,7 +11,7 @@ from conduit_core.engine.model import RunRequest
 from conduit_core.errors import ConfigError, SourceDataError, StateError
 from conduit_core.spec import StreamSpec
 from conduit_core.state.cursor import Cursor, parse_point
-from conduit_core.state.ledger import LedgerRecord, watermark_record
+from conduit_core.state.ledger import LedgerRecord, since_emptied, watermark_record
 from conduit_core.state.window import Window
 from conduit_core.sync.strategies import Effective
 
@@ -181,7 +181,7 @@ def _refuse_slices(stream: StreamSpec, chain: list[LedgerRecord]) -> None:
 
 def _refuse_overlap(stream: StreamSpec, chain: list[LedgerRecord], window: Window) -> None:
     """Refuse an append over published slices: their rows would be there twice."""
-    slices = [Window.from_json(r.load_window) for r in chain if r.is_given]
+    slices = [Window.from_json(r.load_window) for r in since_emptied(chain) if r.is_given]
     hit = [w for w in slices if _shares_rows(window, w)]
     if not hit:
         return

@@ -47,6 +47,15 @@ class LedgerRecord(BaseModel):
     published_at: datetime
 
     @property
+    def empties_target(self) -> bool:
+        """Whether rows of earlier records are no more: replaced, or deleted and to be loaded again.
+
+        After ``--replace-after`` those below the new watermark are still there, but no watermark
+        load reads below it.
+        """
+        return self.mode in ("replace", "state_reset") or '"replace_after":true' in self.request
+
+    @property
     def is_given(self) -> bool:
         """Whether the record covers a given window: it leaves the watermark as it was."""
         return '"kind":"given"' in self.load_window
@@ -60,3 +69,9 @@ def newest(chain: list[LedgerRecord]) -> LedgerRecord | None:
 def watermark_record(chain: list[LedgerRecord]) -> LedgerRecord | None:
     """Return the newest record that isn't a given-window one: the base of a watermark load."""
     return newest([r for r in chain if not r.is_given])
+
+
+def since_emptied(chain: list[LedgerRecord]) -> list[LedgerRecord]:
+    """Return the records from the newest on that emptied the target: what rows can come from."""
+    start = max((r.version for r in chain if r.empties_target), default=0)
+    return [r for r in chain if r.version >= start]

@@ -44,6 +44,7 @@ class LoadFacts:
         has_dependants: whether a swap would break something.
         replaces_files: whether rows of files that come again are deleted first.
         allow_empty: whether an empty extract may empty the target.
+        starts_over: whether an append reads from the start, having no watermark.
         record: the ledger record; version, counts and time of publishing are filled in at commit.
         schema_text: the load's schema as JSON.
     """
@@ -58,6 +59,7 @@ class LoadFacts:
     has_dependants: bool
     replaces_files: bool
     allow_empty: bool
+    starts_over: bool
     record: LedgerRecord
     schema_text: str
 
@@ -104,6 +106,8 @@ def _rows(facts: LoadFacts) -> tuple[Action, ...]:
     match facts.effective:
         case "append" if facts.replaces_files:
             return (DeleteMatching(columns=("_conduit_file",)), AppendStaged())
+        case "append" if facts.starts_over:
+            return (_WANTS_EMPTY, AppendStaged())
         case "append":
             return (AppendStaged(),)
         case "replace_window":
@@ -116,6 +120,15 @@ def _rows(facts: LoadFacts) -> tuple[Action, ...]:
             how: Literal["swap", "in_place"] = "in_place" if facts.has_dependants else "swap"
             guard = _unless(facts, "read > 0 or target_has_rows == 0", "the full extract is empty")
             return (ReplaceWithStaged(how=how, columns=facts.table_columns), *guard)
+
+
+_WANTS_EMPTY = Guard(
+    expr="target_has_rows == 0",
+    message="the target has rows and no watermark that says how far they go, so an append from the"
+    " start could load them again: load everything again with --full-refresh, or say where to go on"
+    " from with `conduit state set --cursor VALUE`",
+    command="conduit run --full-refresh",
+)
 
 
 def _unless(facts: LoadFacts, expr: str, what: str) -> tuple[Guard, ...]:

@@ -323,7 +323,11 @@ class SqlDestination(Destination):
         """Yield the actions' statements, lazily: a swap looks at the catalogue at its turn."""
         target = Table(publish.target_schema, publish.target_table)
         columns = tuple(c for n in publish.staged_columns for c in existing or () if c.name == n)
-        if existing is not None and "replace_with_staged" in publish.action_kinds:
+        guards = [a.expr for a in publish.actions if isinstance(a, Guard)]
+        if existing is not None and (
+            "replace_with_staged" in publish.action_kinds
+            or any("target_has_rows" in expr for expr in guards)
+        ):
             yield LookForRows(target)
         waits = "delete_matching" in publish.action_kinds
         temp = Table("", temp_name("stage", publish.record.load_id))

@@ -43,6 +43,7 @@ FACTS = LoadFacts(
     has_dependants=False,
     replaces_files=False,
     allow_empty=False,
+    starts_over=False,
     record=record(0),
     schema_text='[{"name":"id"}]',
 )
@@ -132,3 +133,14 @@ def test_allow_empty_takes_the_guard_away(facts: LoadFacts) -> None:
 def test_a_publish_survives_json(facts: LoadFacts) -> None:
     made = build_publish(facts)
     assert Publish.model_validate_json(made.model_dump_json()) == made
+
+
+def test_an_append_from_the_start_wants_an_empty_target() -> None:
+    guard, append = rows(build_publish(replace(FACTS, starts_over=True)))
+    assert append == AppendStaged()
+    assert isinstance(guard, Guard)
+    check_guard(guard, {"target_has_rows": 0})
+    with pytest.raises(GuardError, match="state set"):
+        check_guard(guard, {"target_has_rows": 1})
+    again = replace(FACTS, starts_over=True, replaces_files=True)
+    assert not any(isinstance(a, Guard) for a in rows(build_publish(again)))
