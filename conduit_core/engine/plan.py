@@ -101,6 +101,7 @@ def _plan(
     store: StateStore | None,
 ) -> LoadPlan:
     _refuse_unsupported(stream, ends)
+    _refuse_itself(stream, ends, pipeline.target(stream, ends.destination))
     seen = _look(pipeline, stream, ends, store)
     try:
         ref = stream_ref(stream)
@@ -126,6 +127,17 @@ def _plan(
         return _freeze(draft)
     except ConduitError as error:
         raise error.at(state=watermark_state(seen.chain)) from error.__cause__
+
+
+def _refuse_itself(stream: StreamSpec, ends: Ends, target: Table) -> None:
+    if stream.source_table is None or ends.source.identity != ends.destination.identity:
+        return
+    schema, name = stream.source_table
+    pair = [Table(schema or ends.destination.capabilities.default_schema, name), target]
+    if not ends.destination.capabilities.case_sensitive_names:
+        pair = [Table(t.schema.lower(), t.name.lower()) for t in pair]
+    if pair[0] == pair[1]:
+        raise ConfigError(f"{target} would be loaded into itself: give the stream another `into`")
 
 
 def _columns(existing: TargetShape) -> tuple[Column, ...]:
@@ -233,7 +245,7 @@ def _freeze(draft: _Draft) -> LoadPlan:
             columns=draft.staged.columns,
             table_columns=draft.table,
             existing=tuple(c.name for c in existing.columns) if existing else None,
-            has_dependants=bool(existing and existing.dependants),
+            has_dependants=bool(_kept_in_place(draft)),
             replaces_files=appends_files and "file" in stream.metadata,
             allow_empty=request.allow_empty,
             starts_over=bool(stream.cursor) and seen.reconciled.cursor is None,
@@ -338,6 +350,17 @@ def _guarantee(draft: _Draft) -> Guarantee:
     return "exactly-once" if repeatable or draft.request.request_key else "at-least-once"
 
 
+def _kept_in_place(draft: _Draft) -> tuple[str, ...]:
+    """Return why a replace keeps the old table: what a swap would break or leave unfilled."""
+    existing = draft.seen.existing
+    if existing is None:
+        return ()
+    filled = {c.name for c in existing.columns if c.has_default}
+    filled &= {c.name for c in draft.table} - {c.name for c in draft.staged.columns}
+    defaults = (f"the default of {c.name}" for c in existing.columns if c.name in filled)
+    return tuple(dict.fromkeys((*existing.dependants, *defaults)))
+
+
 def _watermark_text(choice: Choice, seen: _Seen) -> str | None:
     if choice.empty and seen.reconciled.cursor is not None:
         return seen.reconciled.cursor.display()
@@ -346,9 +369,8 @@ def _watermark_text(choice: Choice, seen: _Seen) -> str | None:
 
 def _notes(draft: _Draft) -> tuple[str, ...]:
     notes = [draft.seen.reconciled.note, *draft.shape.notes, *draft.staged.notes]
-    existing = draft.seen.existing
-    if draft.choice.effective == "replace" and existing is not None and existing.dependants:
-        listed = ", ".join(existing.dependants[:5])
+    if draft.choice.effective == "replace" and (kept := _kept_in_place(draft)):
+        listed = ", ".join(kept[:5])
         notes.append(f"replaced in place (DELETE and INSERT), because of {listed}")
     if draft.choice.null_rows:
         notes.append(f"{draft.choice.null_rows} rows have a NULL in the cursor and are included")

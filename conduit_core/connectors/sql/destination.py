@@ -163,8 +163,17 @@ class SqlDestination(Destination):
     def _records(self, session: SqlSession, target: Table | None) -> list[LedgerRecord]:
         if target is None:
             return [from_row(r) for r in session.rows(self.ledger.select())]
-        sql = self.ledger.select(("target_schema", "target_table"))
-        return [from_row(r) for r in session.rows(sql, (target.schema, target.name))]
+        folds = not self.capabilities.case_sensitive_names
+        sql = self.ledger.select(("target_schema", "target_table"), folds=folds)
+        found = [from_row(r) for r in session.rows(sql, (target.schema, target.name))]
+        wanted = self._spelled(target)
+        return [r for r in found if self._spelled(Table(r.target_schema, r.target_table)) == wanted]
+
+    def _spelled(self, target: Table) -> Table:
+        """Return the target as every spelling of it: by ASCII letters, where case doesn't count."""
+        if self.capabilities.case_sensitive_names:
+            return target
+        return Table(_fold(target.schema), _fold(target.name))
 
     def render(self, publish: Publish) -> list[str]:
         """Return, as text, the statements of :meth:`commit`, in order."""
@@ -235,7 +244,7 @@ class SqlDestination(Destination):
 
     def lock_name(self, target: Table) -> str:
         """Return the name of the target's lock."""
-        return f"{self.ledger.schema}:{target}"
+        return f"{self.ledger.schema}:{self._spelled(target)}"
 
     def _bootstrap(self, session: SqlSession, schema: str) -> None:
         """Make schemas and internal tables in their own transaction: in parallel they'd collide."""
@@ -518,6 +527,10 @@ def _with_files(window: str, files: tuple[str, ...]) -> str:
     if not files:
         return window
     return json.dumps({**json.loads(window), "files": list(files)}, separators=(",", ":"))
+
+
+def _fold(name: str) -> str:
+    return "".join(c.lower() if c.isascii() else c for c in name)
 
 
 def _scalar(session: SqlSession, sql: str) -> int:

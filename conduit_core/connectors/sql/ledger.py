@@ -77,14 +77,19 @@ class LedgerSql:
             for name, parts in ((LEDGER, tuple(lines)), (SCHEMAS, schemas))
         ]
 
-    def select(self, where: tuple[str, ...] = ()) -> str:
-        """Return the query for records, by version; ``where`` names columns bound in order."""
+    def select(self, where: tuple[str, ...] = (), *, folds: bool = False) -> str:
+        """Return the query for records, by version; ``where`` names columns bound in order.
+
+        With ``folds`` case doesn't count in them.
+        """
         sql = (
             f"SELECT {self.dialect.columns(COLUMNS)} FROM {self.dialect.table(self.table(LEDGER))}"
         )
         if where:
+            form = "lower({})" if folds else "{}"
             conditions = [
-                f"{self.dialect.quote(c)} = {self.dialect.param(i)}" for i, c in enumerate(where, 1)
+                f"{form.format(self.dialect.quote(c))} = {form.format(self.dialect.param(i))}"
+                for i, c in enumerate(where, 1)
             ]
             sql += f" WHERE {' AND '.join(conditions)}"
         return f"{sql} ORDER BY {self.dialect.quote('version')}"

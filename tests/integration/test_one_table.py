@@ -1,0 +1,76 @@
+"""One table is one table: under two spellings, as source and target, with columns of others."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from conduit_core import Pipeline, run
+from conduit_core.errors import ConfigError, StateError
+from tests.lab import Lab, only, stream
+from tests.services import sql
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "sqlite"])
+def test_a_target_has_one_owner_however_it_is_spelled(destination: str, tmp_path: Path) -> None:
+    lab = Lab(tmp_path, destination)
+    lab.orders(range(3))
+    lab.run()
+    other = lab.pipeline(stream(name="copy", into="ORDERS"))
+    with pytest.raises(StateError, match="belongs to stream 'orders'"):
+        lab.run(other)
+    again = lab.pipeline(stream(name="orders", into="Orders"))
+    assert lab.run(again).outcome == "empty"
+    assert lab.ids() == [0, 1, 2]
+
+
+def test_tables_that_differ_by_case_are_two_where_names_keep_their_case(
+    tmp_path: Path, postgres_database: str
+) -> None:
+    lab = Lab(tmp_path, postgres_database)
+    lab.orders(range(3))
+    lab.run()
+    assert lab.run(lab.pipeline(stream(name="copy", into="ORDERS"))).counts.inserted == 3
+    assert lab.ids() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("into", ["orders", "ORDERS"])
+def test_a_table_is_not_loaded_into_itself(lab: Lab, into: str) -> None:
+    lab.orders(range(3))
+    file = {"type": "sqlite", "path": lab.source.name}
+    pipeline = Pipeline.from_mapping(
+        {
+            "name": "shop",
+            "source": file,
+            "destination": file,
+            "streams": [stream(metadata=[], into=into)],
+        },
+        lab.folder,
+    )
+    with pytest.raises(ConfigError, match="itself"):
+        only(run(pipeline))
+
+
+def test_a_replace_keeps_the_defaults_of_columns_that_the_source_lacks(each_lab: Lab) -> None:
+    lab = each_lab
+    lab.orders(range(3))
+    pipeline = lab.pipeline(stream(mode="replace", cursor=None))
+    lab.run(pipeline)
+    add = "ALTER TABLE orders ADD COLUMN extra INTEGER DEFAULT 7"
+    if lab.file is None:
+        sql(str(lab.destination["url"]), add)
+    elif lab.destination["type"] == "duckdb":
+        import duckdb
+
+        with duckdb.connect(str(lab.file)) as connection:
+            connection.execute(add)
+    else:
+        import sqlite3
+
+        with closing(sqlite3.connect(lab.file)) as connection, connection:
+            connection.execute(add)
+    lab.orders([3])
+    lab.run(pipeline)
+    assert [row["extra"] for row in lab.rows(pipeline=pipeline)] == [7] * 4
