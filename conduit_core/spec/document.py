@@ -63,9 +63,7 @@ def parse_yaml(text: str, origin: str) -> Document:
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        problem = _scrub(error.problem or "syntax error")
+        line, problem = _told(error)
         raise ConfigError(f"{origin}:{line}: not valid YAML: {problem}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, int(error.position)) + 1
@@ -78,9 +76,26 @@ def parse_yaml(text: str, origin: str) -> Document:
     return document
 
 
+def _told(error: yaml.MarkedYAMLError) -> tuple[int, str]:
+    """Return the line to look at, and what is wrong there in a user's words."""
+    problem, opening = error.problem or "syntax error", error.context_mark
+    if problem.startswith("expected ',' or '") and opening:
+        bracket = "[" if "']'" in problem else "{"
+        text = f'a {bracket} isn\'t closed, or a value in it needs quotes, as in "${{NAME}}"'
+        return opening.line + 1, text
+    if "'\\t'" in problem:
+        problem = "indented with a tab; use spaces"
+    mark = error.problem_mark or opening
+    return mark.line + 1 if mark else 1, _scrub(problem)
+
+
 def _scrub(problem: str) -> str:
     """Drop what a parser quotes from the file, except single characters and its own <tokens>."""
-    return re.sub(r"(['\"])(?!<)(?:(?!\1).){2,}\1", "...", problem)
+    return re.sub(r"(['\"])((?:(?!\1).)+)\1", _kept, problem)
+
+
+def _kept(quoted: re.Match[str]) -> str:
+    return quoted[0] if len(quoted[2]) == 1 or quoted[2].startswith("<") else "..."
 
 
 class _Builder:

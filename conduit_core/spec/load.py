@@ -187,13 +187,12 @@ def read_document(file: Path) -> tuple[Origin, Document]:
     Raises:
         ConfigError: it is missing, unreadable, not text, or not what its suffix says.
     """
-    command = (
-        "conduit init" if file.name == DEFAULT_FILE else f"conduit check {shlex.quote(str(file))}"
-    )
+    command = f"conduit check {shlex.quote(str(file))}"
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"{file}: there is no such file", command="conduit init") from None
+        name = "" if str(file) == DEFAULT_FILE else f" {shlex.quote(str(file))}"
+        raise ConfigError(f"{file}: there is no such file", command=f"conduit init{name}") from None
     except IsADirectoryError:
         raise ConfigError(f"{file}: is a folder; name the file in it", command=command) from None
     except UnicodeDecodeError:
@@ -212,7 +211,7 @@ def _build(
     data: object, base_dir: Path, place: Origin, env: Mapping[str, str] | None
 ) -> LoadedSpec:
     if data is None or data == {}:
-        raise ConfigError(f"{place.name}: is empty", command="conduit init")
+        raise ConfigError(f"{place.name}: is empty", command=place.command)
     if not isinstance(data, dict):
         kind = "a list" if isinstance(data, list) else "one value"
         text = f"is {kind}; a pipeline is a mapping with name, source, destination and streams"

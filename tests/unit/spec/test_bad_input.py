@@ -164,7 +164,21 @@ def test_a_broken_reference_is_told(refused: Refused) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no such file") as caught:
         load_spec(tmp_path / "nothing.yml")
+    assert caught.value.lines()[3] == f"conduit init {tmp_path}/nothing.yml"
+
+
+def test_a_missing_default_file() -> None:
+    with pytest.raises(ConfigError, match="there is no such file") as caught:
+        load_spec("pipeline.yml")
     assert caught.value.lines()[3] == "conduit init"
+
+
+@pytest.mark.parametrize("text", ["", "name: [", "name: x\nname: y\n"])
+def test_what_is_there_but_wrong_is_not_sent_to_init(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pipeline.yml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_spec(tmp_path / "pipeline.yml")
+    assert caught.value.lines()[3].startswith("conduit check")
 
 
 def test_a_folder(tmp_path: Path) -> None:
@@ -192,7 +206,11 @@ def test_a_list_or_a_word(refused: Refused) -> None:
     ("text", "told"),
     [
         ("name: x\nname: y\n", "pipeline.yml:2: duplicate key `name`"),
-        ("name: x\nsource: [a\n", "pipeline.yml:3: not valid YAML"),
+        ("name: x\nsource: [a\n", "pipeline.yml:2: not valid YAML: a [ isn't closed"),
+        ("a: {b: c\nd: {e: f}\n", "pipeline.yml:1: not valid YAML: a { isn't closed"),
+        ("a: {b: ${C}}\n", """a value in it needs quotes, as in "${NAME}\""""),
+        ("name:\n\tsource: a\n", "pipeline.yml:2: not valid YAML: indented with a tab; use spa"),
+        ("name: `x`\n", "pipeline.yml:1: not valid YAML: found character '`' that"),
         ("name: x\n\tsource: a\n", "pipeline.yml:2: not valid YAML"),
         ("name: x\n---\nname: y\n", "pipeline.yml:2: not valid YAML"),
         ("name: x\nsource: \x01\n", "pipeline.yml:2: not valid YAML: a control character"),
