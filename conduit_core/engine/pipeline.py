@@ -136,7 +136,7 @@ class Pipeline:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ConfigError(
-                    f"no stream {name!r}{hint} Streams: {', '.join(known)}",
+                    f"no stream {name!r}{hint}; there are: {', '.join(known)}",
                     pipeline=self.name,
                     command=complete("conduit plan", self.file, None),
                 )

@@ -220,7 +220,7 @@ class Root:
         what = f"no {' or '.join(suffixes)} file" if wanted == "." else f"no file {wanted!r}"
         shown = ", ".join(there[:_SHOWN]) + (", ..." if len(there) > _SHOWN else "")
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{what} in {_join(self.identity, folder)}{hint} There: {shown or 'no files'}"
+        return f"{what} in {_join(self.identity, folder)}{hint}; there: {shown or 'no files'}"
 
 
 def _entry(info: fs.FileInfo, path: str) -> FileEntry:

@@ -107,9 +107,9 @@ def test_a_missing_file_lists_what_is_there(tmp_path: Path) -> None:
         SchemaError, match=r"no file 'flight.csv' in .*; did you mean 'flights.csv'"
     ):
         source("csv", tmp_path).describe(StreamRef(path="flight.csv"))
-    with pytest.raises(SchemaError, match=r"no file 'in/\*\.tsv' in .*There: in/planes.csv"):
+    with pytest.raises(SchemaError, match=r"no file 'in/\*\.tsv' in .*; there: in/planes.csv"):
         source("csv", tmp_path).describe(StreamRef(path="in/*.tsv"))
-    with pytest.raises(SchemaError, match=r"no \.parquet or \.pq file in .*There: flights.csv"):
+    with pytest.raises(SchemaError, match=r"no \.parquet or \.pq file in .*; there: flights.csv"):
         source("parquet", tmp_path).describe(StreamRef(path="."))
 
 
