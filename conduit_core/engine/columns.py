@@ -56,7 +56,7 @@ def stage_columns(
     fields = [*source, *metadata_fields(metadata)]
     problems = _name_problems(fields, destination)
     if problems:
-        raise _findings(target, problems)
+        raise _findings(target, problems, command="conduit plan")
     if existing is None:
         return _new(fields, destination)
     return _fit(fields, existing, destination, target)
@@ -120,9 +120,7 @@ def _name_problems(fields: list[pa.Field[pa.DataType]], destination: Destination
     for field in fields:
         key = field.name if limits.case_sensitive_names else field.name.lower()
         if key in seen:
-            problems.append(
-                f"columns {seen[key]!r} and {field.name!r} are one name in {destination.system}"
-            )
+            problems.append(_twice(seen[key], field.name, destination.system))
         seen[key] = field.name
         size = len(field.name.encode())
         if limits.max_identifier_bytes is not None and size > limits.max_identifier_bytes:
@@ -135,8 +133,16 @@ def _name_problems(fields: list[pa.Field[pa.DataType]], destination: Destination
     return problems
 
 
-def _findings(target: Table, problems: list[str]) -> SchemaError:
-    text = problems[0] if len(problems) == 1 else "\n  ".join(["", *problems])
-    return SchemaError(
-        f"{target} doesn't fit the source: {text}", command="conduit run --full-refresh"
-    )
+def _twice(one: str, other: str, system: str) -> str:
+    if one != other:
+        return f"columns {one!r} and {other!r} are one name in {system}"
+    if one in (LOAD_ID, LOADED_AT):
+        return f"the source has a column {one!r} already; `metadata: []` keeps it and adds none"
+    return f"column {one!r} occurs twice; rename one in the query"
+
+
+def _findings(
+    target: Table, problems: list[str], command: str = "conduit run --full-refresh"
+) -> SchemaError:
+    text = f" {problems[0]}" if len(problems) == 1 else "\n  ".join(["", *problems])
+    return SchemaError(f"{target} doesn't fit the source:{text}", command=command)

@@ -83,7 +83,7 @@ def test_everything_that_does_not_fit_is_said_at_once() -> None:
     ("names", "limits", "word"),
     [
         (["a", "A"], {"case_sensitive_names": False}, "one name"),
-        (["a", "_conduit_load_id"], {}, "one name"),
+        (["a", "_conduit_load_id"], {}, r"already; `metadata: \[\]` keeps it"),
         (["x" * 64], {"max_identifier_bytes": 63}, "64 bytes"),
         (["ü" * 32], {"max_identifier_bytes": 63}, "64 bytes"),
         (["a", "b", "c"], {"max_columns": 4}, "5 columns"),
@@ -92,8 +92,15 @@ def test_everything_that_does_not_fit_is_said_at_once() -> None:
 def test_names_a_destination_can_not_take_are_refused(
     names: list[str], limits: dict[str, Any], word: str
 ) -> None:
-    with pytest.raises(SchemaError, match=word):
+    with pytest.raises(SchemaError, match=word) as caught:
         stage(dict.fromkeys(names, pa.int64()), metadata=("load",), **limits)
+    assert caught.value.command == "conduit plan"  # a full refresh would meet the same names
+
+
+def test_a_name_that_a_query_gives_twice_is_said_so() -> None:
+    twice = pa.schema([("id", pa.int64()), ("id", pa.int64())])
+    with pytest.raises(SchemaError, match="column 'id' occurs twice; rename one in the query"):
+        stage_columns(twice, (), Fake(), None, TARGET)  # type: ignore[arg-type]
 
 
 def test_names_that_differ_by_case_are_two_where_the_destination_says_so() -> None:
