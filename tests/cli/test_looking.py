@@ -81,7 +81,7 @@ def test_state_before_the_first_load(here: Any, shop: Conduit) -> None:
     ended = here("state", "show")
     assert ended.code == 0
     assert ended.out.count("never") == 2
-    assert here("runs").out == ""
+    assert here("runs").out == "nothing published yet\n"
     assert here("status").code == 0
     assert not (shop.folder / "warehouse.duckdb").exists()
 

@@ -40,9 +40,14 @@ def list_(
 
     pipeline = session.pipeline(file)
     records = admin.runs(pipeline, tuple(stream) if stream else None, limit)
+
+    def write(screen: Screen) -> None:
+        screen.table(_COLUMNS, [_row(r) for r in records])
+        if not records:
+            screen.line("nothing published yet")
+
     return Answer(
-        {"pipeline": pipeline.name, "runs": [r.model_dump(mode="json") for r in records]},
-        lambda screen: screen.table(_COLUMNS, [_row(r) for r in records]),
+        {"pipeline": pipeline.name, "runs": [r.model_dump(mode="json") for r in records]}, write
     )
 
 
