@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import pyarrow as pa
@@ -94,8 +94,11 @@ class BoundedQueue:
 class Flow:
     """One load's rows, read by a thread of its own and pulled by the destination.
 
+    The source is opened when the destination asks for the rows, which is after it has the target's
+    lock: a load that waits holds nothing open, and reads what is there when its turn has come.
+
     Args:
-        reading: the open source; closed by :meth:`close`.
+        read: opens the source; what it returns is closed by :meth:`close`.
         schema: names and types the destination takes, metadata columns included.
         load_id, loaded_at: values of the metadata columns.
         identity: (pipeline, stream) for events.
@@ -107,7 +110,7 @@ class Flow:
 
     def __init__(
         self,
-        reading: Reading,
+        read: Callable[[], Reading],
         schema: pa.Schema,
         *,
         load_id: str,
@@ -119,7 +122,8 @@ class Flow:
         remember_files: bool,
     ) -> None:
         self.schema = schema
-        self._reading = reading
+        self._open = read
+        self._reading: Reading | None = None
         self._load_id = load_id
         self._loaded_at = pa.scalar(loaded_at, pa.timestamp("us", "UTC"))
         self._pipeline, self._stream = identity
@@ -138,8 +142,15 @@ class Flow:
         """How long the destination waited for rows: time of the source, not of the commit."""
 
     def reader(self) -> pa.RecordBatchReader:
-        """Start reading and return the batches; taken once."""
-        self._thread = threading.Thread(target=self._read, name=f"read-{self._stream}", daemon=True)
+        """Open the source, start reading and return the batches; taken once.
+
+        Raises:
+            ConduitError: the source can't be opened, or isn't what it was when planned.
+        """
+        self._reading = self._open()
+        self._thread = threading.Thread(
+            target=self._read, args=(self._reading,), name=f"read-{self._stream}", daemon=True
+        )
         self._thread.start()
         return pa.RecordBatchReader.from_batches(self.schema, self._drain())
 
@@ -163,7 +174,7 @@ class Flow:
         if self._cancel.is_set():
             raise CancelledError("interrupted before the commit")
         files: tuple[str, ...] = ()
-        if self._remember_files:
+        if self._remember_files and self._reading is not None:
             files = tuple(file_digest(f) for f in self._reading.files)
         return Tally(Counts(read=self.rows_read), files)
 
@@ -172,11 +183,12 @@ class Flow:
         self._queue.stop()
         if self._thread is not None:
             self._thread.join()
-        self._reading.close()
+        if self._reading is not None:
+            self._reading.close()
 
-    def _read(self) -> None:
+    def _read(self, reading: Reading) -> None:
         try:
-            batches = iter(self._reading.reader)
+            batches = iter(reading.reader)
             while True:
                 started = time.perf_counter()
                 raw = next(batches, None)

@@ -182,23 +182,21 @@ def _attempt(
 
 
 def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> Flow:
-    """Open the source for a plan's window; reading starts when the destination asks."""
+    """Return the rows of a plan's window; the source is opened when the destination asks."""
     known: frozenset[str] = frozenset()
     if plan.refuse_changed_files:
         chain = ends.destination.records(Table(plan.target_schema, plan.target_table))
         known = known_files(chain)
-    reading = ends.source.read(
-        ReadRequest(
-            ref=stream_ref(stream),
-            schema=schema_from_json(plan.source_schema),
-            window=Window.from_json(plan.window),
-            batch_bytes=min(BATCH_BYTES, runtime.queue_bytes),
-            known_files=known,
-            refuse_changed=plan.refuse_changed_files,
-        )
+    wanted = ReadRequest(
+        ref=stream_ref(stream),
+        schema=schema_from_json(plan.source_schema),
+        window=Window.from_json(plan.window),
+        batch_bytes=min(BATCH_BYTES, runtime.queue_bytes),
+        known_files=known,
+        refuse_changed=plan.refuse_changed_files,
     )
     return Flow(
-        reading,
+        lambda: ends.source.read(wanted),
         schema_from_json(plan.staged_schema),
         load_id=plan.load_id,
         loaded_at=plan.loaded_at,

@@ -128,7 +128,7 @@ def flow(
     remember: bool = False,
 ) -> Flow:
     return Flow(
-        source.reading(),
+        source.reading,
         schema,
         load_id="load",
         loaded_at=LOADED,
@@ -241,6 +241,9 @@ def test_a_destination_that_stops_early_gets_no_complete_tally() -> None:
 def test_closing_twice_or_before_the_start_is_fine() -> None:
     source = Source([batch(0, 1)])
     made = flow(source)
+    made.close()
+    assert source.closed == 0  # it wasn't opened
+    made.reader()
     made.close()
     made.close()
     assert source.closed == 2  # a reading's close is idempotent
