@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from conduit_core.connectors.base import Source
+from conduit_core.connectors.files.listing import glob_regex
 from conduit_core.engine.pipeline import Pipeline
 from conduit_core.errors import ConfigError
 from conduit_core.spec import FileConnections, load_spec, render, split_table
@@ -63,8 +64,14 @@ def _origin(text: str) -> tuple[ConnectionSpec, dict[str, object], str | None]:
     try:
         values = parse_url(text)
     except ValueError:
-        if "://" in text or "/" in text:
-            raise ConfigError("--from names no known type of URL or path") from None
+        if "://" in text or "/" in text or Path(text).exists():
+            forms = (
+                "sqlite:///shop.db, data/orders.csv (its folder's files) or postgres://user@host/db"
+            )
+            raise ConfigError(
+                f"--from tells no type from this URL or path; write it like {forms}",
+                command="conduit init --help",
+            ) from None
         return FileConnections().resolve(text), {"connection": text}, None
     source = ConnectionSpec.model_validate(dict(values))
     escaped = {key: str(item).replace("${", "$${") for key, item in values.items()}
@@ -127,7 +134,20 @@ def _pattern(item: object) -> str:
 
 def is_listed(name: str, streams: Sequence[object]) -> bool:
     """Tell whether one of the file's streams loads the table or path ``name``."""
-    return any(_same(name, _table(item)) for item in streams)
+    return any(_same(name, _table(item)) or _loads(item, name) for item in streams)
+
+
+def _loads(item: object, name: str) -> bool:
+    """Tell whether a stream's folder or glob takes in a file, or lies in the folder ``name``."""
+    path = item.get("path") if isinstance(item, dict) else None
+    if not isinstance(path, str):
+        return False
+    path = path.removeprefix("./").rstrip("/")
+    return (
+        path.split("/")[0] in ("", ".", "**")
+        or path.startswith(f"{name}/")
+        or glob_regex(path).fullmatch(name) is not None
+    )
 
 
 def _same(name: str, written: str) -> bool:
@@ -233,6 +253,8 @@ def _append(text: str, sequence: yaml.SequenceNode, names: Sequence[str]) -> str
     newline = text.find("\n", end)
     end = len(text) if newline < 0 else newline
     indent = " " * sequence.start_mark.column
+    while own := re.compile(rf"\n{indent} +#.*").match(text, end):  # the last stream's comments
+        end = own.end()
     return text[:end] + "".join(f"\n{indent}- {_flow(name)}" for name in names) + text[end:]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conduit_core.cli.drafting import rewritten
+from conduit_core.cli.drafting import is_listed, rewritten
 from conduit_core.errors import ConfigError
 from conduit_core.spec import load_spec
 from tests.cli.conftest import SHOP, Conduit, fill
@@ -46,6 +46,34 @@ def test_init_from_a_folder_of_files(here: Any, conduit: Conduit) -> None:
     assert here("init", "--from", "data/ports.csv").code == 0
     assert here("run").code == 0
     assert conduit.query("SELECT name FROM raw.ports") == [("Kennedy",)]
+
+
+def test_init_from_a_file_of_unknown_suffix_names_the_url(here: Any, shop: Conduit) -> None:
+    ended = here("init", "new.yml", "--from", "shop.db")
+    assert ended.code == 2
+    assert "sqlite:///shop.db" in ended.err
+    assert ended.last_lines[3] == "conduit init --help"
+
+
+def test_discover_knows_the_files_that_a_glob_loads(here: Any, conduit: Conduit) -> None:
+    (conduit.folder / "data/in").mkdir(parents=True)
+    for name in ("data/in/a.csv", "data/in/b.csv", "data/c.csv", "data/d.csv"):
+        (conduit.folder / name).write_text("id\n1\n")
+    conduit.write(
+        "name: p\nsource: {type: csv, path: data}\ndestination: duckdb:///w.duckdb\n"
+        "streams:\n  - {path: 'in/*.csv', name: ins}\n  - path: c.csv\n"
+    )
+    listed = here("discover", "--json").document["relations"]
+    assert {r["name"]: r["in_file"] for r in listed} == {
+        "in": True,
+        "c.csv": True,
+        "d.csv": False,
+    }
+    assert "added d.csv" in here("discover", "--write").out
+    for path in ("in", "./in/", "**/*.csv", "."):
+        assert is_listed("in", [{"path": path}])
+    assert is_listed("d.csv", [{"path": "?.csv"}])
+    assert not is_listed("d.csv", [{"path": "in/*.csv"}])
 
 
 def test_init_from_postgres_keeps_the_password_out(
@@ -109,6 +137,10 @@ HEAD = "name: p\nsource: sqlite:///a.db\ndestination: duckdb:///b.duckdb\n"
             "streams:\n- {table: o1, mode: append}\n# below\n- a\n",
         ),
         ("streams:\n  - a # one\n\non_error: stop\n", None),
+        (
+            "streams:\n  - table: a\n    # into: b\n\n  # - c\n",
+            "streams:\n  - table: a\n    # into: b\n  - o1\n  - o2\n  - tags\n\n  # - c\n",
+        ),
         ("streams: [a]\n", "streams: [a, o1, o2, tags]\n"),
     ],
 )
