@@ -187,8 +187,11 @@ def explain_read(error: Exception, *, where: str, relation: str) -> ConduitError
         )
     state, said = sqlstate(error), primary(error)
     if state == "42501":
+        schema = re.fullmatch(r"permission denied for schema (.+)", said)
+        usage = f"GRANT USAGE ON SCHEMA {schema[1]}, " if schema else ""
         return ConnectionFailedError(
-            f"{relation} can't be read: {said}; the right to mend it: GRANT SELECT ON {relation}",
+            f"{relation} can't be read: {said}; the right to mend it: {usage}GRANT SELECT ON"
+            f" {relation}",
             connector="postgres",
             retry="never",
             command="conduit check",

@@ -204,6 +204,9 @@ def test_a_right_that_is_missing_is_named_with_its_grant(
         theirs.describe(StreamRef(table="public.orders"))
     (wrong,) = [i for i in theirs.check() if not i.ok]
     assert "GRANT SELECT ON ALL TABLES IN SCHEMA public" in wrong.remedy
+    sql(postgres_database, "CREATE SCHEMA sales CREATE TABLE orders (id int)")
+    with pytest.raises(ConnectionFailedError, match=r"GRANT USAGE ON SCHEMA sales, GRANT SELECT"):
+        theirs.describe(StreamRef(table="sales.orders"))
     theirs.close()
 
 
