@@ -136,12 +136,14 @@ class ReadRequest:
 class Reading:
     """An open read: batches in the request's schema, then ``close`` (always, idempotent).
 
+    ``cancel`` ends a fetch that another thread waits for, where the system can; ``close`` follows.
     ``files`` fills up with the paths read while the batches are taken, for sources of files.
     """
 
     reader: pa.RecordBatchReader
     close: Callable[[], None] = lambda: None
     files: list[str] = field(default_factory=list)
+    cancel: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

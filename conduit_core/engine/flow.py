@@ -23,6 +23,8 @@ from conduit_core.types.casts import cast_column
 LOAD_ID = "_conduit_load_id"
 LOADED_AT = "_conduit_loaded_at"
 FILE = "_conduit_file"
+_LOOK_SECONDS = 0.2
+"""How often a destination that waits for rows looks whether the run was interrupted."""
 
 
 class CancelledError(ConduitError):
@@ -65,10 +67,14 @@ class BoundedQueue:
             self._changed.notify_all()
             return True
 
-    def get(self) -> pa.RecordBatch | None:
-        """Take the next batch, waiting for it; None after the last one."""
+    def get(self, cancel: threading.Event | None = None) -> pa.RecordBatch | None:
+        """Take the next batch, waiting for it; None after the last one, or if ``cancel`` is set."""
         with self._changed:
-            self._changed.wait_for(lambda: self._items or self._closed or self._stopped)
+            while not self._changed.wait_for(
+                lambda: self._items or self._closed or self._stopped, timeout=_LOOK_SECONDS
+            ):
+                if cancel is not None and cancel.is_set():
+                    return None
             if not self._items or self._stopped:
                 return None
             batch = self._items.popleft()
@@ -89,6 +95,10 @@ class BoundedQueue:
             self._items.clear()
             self._bytes = 0
             self._changed.notify_all()
+
+
+def _closed() -> Reading:
+    raise RuntimeError("the flow is closed")
 
 
 class Flow:
@@ -181,10 +191,14 @@ class Flow:
     def close(self) -> None:
         """Stop the thread and close the source. Idempotent."""
         self._queue.stop()
+        if self._thread is not None and self._thread.is_alive() and self._reading is not None:
+            self._reading.cancel()
         if self._thread is not None:
             self._thread.join()
         if self._reading is not None:
             self._reading.close()
+        # A driver may keep the stream of a failed load, and through it this flow, for good.
+        self._open, self._reading = _closed, None
 
     def _read(self, reading: Reading) -> None:
         try:
@@ -255,7 +269,7 @@ class Flow:
         """Yield batches to the destination; the time between two pulls is its writing."""
         while True:
             asked = time.perf_counter()
-            batch = self._queue.get()
+            batch = self._queue.get(self._cancel)
             started = time.perf_counter()
             self.waited_seconds += started - asked
             if batch is None:
@@ -273,6 +287,8 @@ class Flow:
                     write_seconds=seconds,
                 )
             )
+        if self._cancel.is_set():
+            self._error = CancelledError("interrupted while reading")
         if self._error is not None:
             raise self._error
         self._exhausted = True

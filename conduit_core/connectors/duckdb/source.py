@@ -291,7 +291,7 @@ class DuckDBSource(Source):
         except BaseException:
             session.close()
             raise
-        return Reading(reader, session.close)
+        return Reading(reader, session.close, cancel=session.con.interrupt)
 
 
 def _cursor(ref: StreamRef, last: pa.Table) -> Cursor | None:

@@ -19,7 +19,7 @@ from conduit_core.connectors.postgres.checks import check_destination
 from conduit_core.connectors.postgres.connection import Connection, Server
 from conduit_core.connectors.postgres.errors import explain, explain_read, primary, sqlstate
 from conduit_core.connectors.postgres.options import PostgresOptions
-from conduit_core.connectors.postgres.reading import OpenStream, decoded
+from conduit_core.connectors.postgres.reading import OpenStream, fetched
 from conduit_core.connectors.postgres.session import PostgresSession
 from conduit_core.connectors.postgres.swap import DEPENDANTS, swap_statements
 from conduit_core.connectors.postgres.types import (
@@ -214,7 +214,7 @@ class PostgresDestination(SqlDestination):
             raise explain_read(error, where=self.identity, relation=str(target)) from error
         schema = pa.schema([r.field for r in reads])
 
-        stream = OpenStream(connection, raw, decoded(raw, schema, str(target)))
+        stream = OpenStream(connection, fetched(lambda: raw, schema, str(target)))
 
         def batches() -> Iterator[pa.RecordBatch]:
             try:

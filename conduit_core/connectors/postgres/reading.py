@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ Array: TypeAlias = "pa.Array[pa.Scalar[pa.DataType]]"
 _FIRST_MICROSECOND = -210_866_803_200_000_000
 _FIRST_DAY = -2_440_588
 _MIDNIGHT = 86_400_000_000
+_AGAIN_SECONDS = 0.2
 _ODD_TIME = "infinity, or a date beyond Arrow's range"
 
 
@@ -30,14 +31,8 @@ class OpenStream:
     Closing would free what a running fetch reads from; so the fetch is cancelled and awaited.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        raw: pa.RecordBatchReader,
-        batches: Iterator[pa.RecordBatch],
-    ) -> None:
+    def __init__(self, connection: Connection, batches: Generator[pa.RecordBatch]) -> None:
         self._connection = connection
-        self._raw = raw
         self._batches = batches
         self._fetching = threading.Lock()
         self._closed = False
@@ -54,14 +49,29 @@ class OpenStream:
     def close(self) -> None:
         """Stop the read and give the connection back. Idempotent."""
         self._closed = True
-        if not self._fetching.acquire(blocking=False):
-            self._connection.cancel()
-            self._fetching.acquire()
+        wait = 0.0
+        while not self._fetching.acquire(timeout=wait):
+            self._connection.cancel()  # again, if it came before the statement
+            wait = _AGAIN_SECONDS
         try:
-            self._raw.close()
+            self._batches.close()
             self._connection.close()
         finally:
             self._fetching.release()
+
+
+def fetched(
+    run: Callable[[], pa.RecordBatchReader], schema: pa.Schema, relation: str
+) -> Generator[pa.RecordBatch]:
+    """Run a query with the first fetch, which :meth:`OpenStream.close` can cancel, and decode it.
+
+    The driver's call returns with the first rows, and they may take long.
+    """
+    raw = run()
+    try:
+        yield from decoded(raw, schema, relation)
+    finally:
+        raw.close()
 
 
 def decoded(

@@ -26,7 +26,7 @@ from conduit_core.connectors.postgres.checks import check_source
 from conduit_core.connectors.postgres.connection import Connection, Server
 from conduit_core.connectors.postgres.errors import explain_read
 from conduit_core.connectors.postgres.options import PostgresOptions
-from conduit_core.connectors.postgres.reading import OpenStream, decode, decoded
+from conduit_core.connectors.postgres.reading import OpenStream, decode, fetched
 from conduit_core.connectors.postgres.types import (
     SYSTEM,
     PgType,
@@ -260,14 +260,16 @@ class PostgresSource(Source):
             sql = f"SELECT {', '.join(c.expression for c in columns)} FROM {stream.relation}"
             if where:
                 sql += f" WHERE {where}"
-            raw = connection.stream(sql, request.batch_bytes)
         except Exception as error:
             connection.close()
             raise explain_read(error, where=self.identity, relation=name) from error
-        opened = OpenStream(connection, raw, decoded(raw, request.schema, name))
+        rows = fetched(lambda: connection.stream(sql, request.batch_bytes), request.schema, name)
+        opened = OpenStream(connection, rows)
         batches = self._explained(opened, name)
         return Reading(
-            pa.RecordBatchReader.from_batches(request.schema, batches), close=opened.close
+            pa.RecordBatchReader.from_batches(request.schema, batches),
+            close=opened.close,
+            cancel=opened.close,
         )
 
     def _explained(self, batches: Iterable[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:

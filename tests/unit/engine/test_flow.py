@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -119,7 +119,7 @@ class Source:
 
 
 def flow(
-    source: Source,
+    source: Source | Callable[[], Reading],
     *,
     schema: pa.Schema = SCHEMA,
     queue_bytes: int = 1 << 20,
@@ -128,7 +128,7 @@ def flow(
     remember: bool = False,
 ) -> Flow:
     return Flow(
-        source.reading,
+        source.reading if isinstance(source, Source) else source,
         schema,
         load_id="load",
         loaded_at=LOADED,
@@ -281,3 +281,27 @@ def test_files_are_remembered_by_digest_only_where_asked_for() -> None:
         made.close()
         assert len(files) == count
         assert all(len(f) == 16 for f in files)
+
+
+def test_a_source_that_hangs_is_cancelled_when_the_run_is() -> None:
+    """Ctrl-C doesn't wait for a batch that may take hours."""
+    cancel, given_up = threading.Event(), threading.Event()
+
+    def hang() -> Iterator[pa.RecordBatch]:
+        yield batch(0, 1)
+        given_up.wait()
+        raise OSError("cancelled by the user")
+
+    def read() -> Reading:
+        reader = pa.RecordBatchReader.from_batches(SCHEMA, hang())
+        return Reading(reader, cancel=given_up.set)
+
+    made = flow(read, cancel=cancel)
+    rows = iter(made.reader())
+    next(rows)
+    cancel.set()
+    with pytest.raises(CancelledError):
+        next(rows)
+    with pytest.raises(CancelledError):
+        made.finish()
+    assert given_up.is_set()
