@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import Context, Destination, Source
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 GROUP = "conduit.connectors"
+DISTRIBUTION = "conduit-load"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,16 @@ def _points() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
+@cache
+def _own_points() -> dict[str, EntryPoint]:
+    """Return the entry points of our own distribution: reading those of all takes 0.1 s."""
+    try:
+        found = distribution(DISTRIBUTION).entry_points
+    except PackageNotFoundError:
+        return {}
+    return {point.name: point for point in found if point.group == GROUP}
+
+
 _added: dict[str, Connector] = {}
 
 
@@ -73,7 +84,7 @@ def get(name: str) -> Connector:
     """
     if name in _added:
         return _added[name]
-    point = _points().get(name)
+    point = _own_points().get(name) or _points().get(name)
     if point is None:
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
