@@ -42,8 +42,8 @@ def test_a_slow_query_is_cancelled(tmp_path: Path, postgres_database: str, query
             cancel.set()
 
     started = time.monotonic()
+    runtime = Runtime(interrupt, None, 1 << 20, 1, cancel)
     with pipeline.open() as ends, pytest.raises(CancelledError):
-        runtime = Runtime(interrupt, None, 1 << 20, 1, cancel)
         load_stream(pipeline, pipeline.streams[0], ends, RunRequest(), runtime)
     assert time.monotonic() - started < SECONDS / 2
     busy = (

@@ -8,10 +8,15 @@ import pyarrow as pa
 
 from conduit_core.connectors.postgres.connection import Connection
 from conduit_core.connectors.postgres.errors import explain, primary, sqlstate
-from conduit_core.connectors.postgres.types import PostgresDialect, copies, hand_over_type
+from conduit_core.connectors.postgres.types import (
+    PostgresDialect,
+    copies,
+    exact_type,
+    hand_over_type,
+)
 from conduit_core.connectors.publish import Column
 from conduit_core.connectors.sql.session import Row, SqlSession, Value
-from conduit_core.errors import PublishError
+from conduit_core.errors import PublishError, SchemaError
 from conduit_core.types.dialect import Table
 
 _DIALECT = PostgresDialect()
@@ -80,6 +85,14 @@ class PostgresSession(SqlSession):
         create, insert, drop = _by_way_of(stage, table, columns, indirect, reader.schema)
         self.execute(create)
         self.connection.copy_in(stage, reader)
+        for column, check in _checks(stage, columns, indirect):
+            if self.rows(check) != [(0,)]:
+                raise SchemaError(
+                    f"column {column.name!r} ({table}): a value doesn't fit a {column.ddl}: it"
+                    " would be rounded or cut off",
+                    connector="postgres",
+                    command="conduit plan",
+                )
         self.execute("SAVEPOINT conduit_cast")
         try:
             taken = self.execute(insert)
@@ -128,7 +141,8 @@ class PostgresSession(SqlSession):
         if not indirect:
             return [copy]
         create, insert, drop = _by_way_of(stage, table, columns, indirect, schema)
-        return [create, copy, insert, drop]
+        checks = [check for _, check in _checks(stage, columns, indirect)]
+        return [create, copy, *checks, insert, drop]
 
     def commit(self) -> None:
         """Commit."""
@@ -153,6 +167,21 @@ def lock_key(name: str) -> int:
 
 def _indirect(columns: tuple[Column, ...], schema: pa.Schema) -> frozenset[str]:
     return frozenset(c.name for c in columns if not copies(c.ddl, schema.field(c.name).type))
+
+
+def _checks(
+    stage: Table, columns: tuple[Column, ...], indirect: frozenset[str]
+) -> list[tuple[Column, str]]:
+    """Return, for each column that the server would make values fit, the query that counts some."""
+    found = []
+    for column in columns:
+        exact = exact_type(column.ddl)
+        if column.name in indirect and exact is not None:
+            value = _DIALECT.quote(column.name)
+            changed = f"({value}::{column.ddl})::{exact} <> {value}::{exact}"
+            one = f"SELECT 1 FROM {_DIALECT.table(stage)} WHERE {changed} LIMIT 1"
+            found.append((column, f"SELECT count(*) FROM ({one}) AS t"))
+    return found
 
 
 def _by_way_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,7 +39,7 @@ from conduit_core.connectors.postgres.types import (
     read_column,
 )
 from conduit_core.connectors.sql.predicate import window_predicate
-from conduit_core.errors import SchemaError
+from conduit_core.errors import SchemaError, SourceDataError
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 
@@ -203,7 +204,15 @@ class PostgresSource(Source):
         values = []
         for name, column in zip(cursor, table.columns, strict=True):
             field = pa.field(name, cursor_type(stream.column(name).ddl))
-            values.append(decode(column.combine_chunks(), field, stream.name)[0])
+            value = decode(column.combine_chunks(), field, stream.name)[0]
+            if pa.types.is_floating(field.type) and math.isnan(value.as_py()):
+                raise SourceDataError(
+                    f"the cursor column {name!r} of {stream.name} holds NaN, which sorts above"
+                    " every number: no row after it would ever load",
+                    connector=SYSTEM,
+                    command="conduit plan",
+                )
+            values.append(value)
         return Cursor(cursor, tuple(values))
 
     def _count_nulls(self, connection: Connection, stream: _Stream, names: list[str]) -> int:

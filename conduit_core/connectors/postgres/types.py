@@ -184,8 +184,28 @@ def hand_over_type(ddl: str) -> pa.DataType:
     return read_type(kind)
 
 
+def exact_type(ddl: str) -> str | None:
+    """Return the type that tells whether the server rounds, or cuts, a value to fit the column.
+
+    None where it never does: a value that doesn't fit is an error then.
+    """
+    kind = PgType.parse(ddl)
+    brackets = "[]" if kind.is_array else ""
+    if kind.base in ("bit", "bit varying"):
+        return f"text{brackets}"
+    if kind.base == "interval" and ddl.removesuffix("[]") != "interval":
+        return f"interval{brackets}"
+    if kind.base.startswith("time") and kind.modifiers:
+        checked_by_arrow = kind.base.startswith("timestamp") and not kind.is_array
+        if kind.modifiers[0] not in ((0, 3, 6) if checked_by_arrow else (6,)):
+            return f"{kind.base}{brackets}"
+    return None
+
+
 def copies(ddl: str, arrow: pa.DataType) -> bool:
     """Say whether COPY writes that Arrow type into a column of that type, exactly."""
+    if exact_type(ddl) is not None:
+        return False
     kind = PgType.parse(ddl)
     if kind.is_array:
         inner = kind.element.decimal or _DIRECT.get(kind.base)

@@ -160,6 +160,11 @@ def _iso(name: str, values: Array) -> Array:
         values = values.cast(pa.timestamp(kind.unit, "UTC"))
     texts = values.cast(pa.string())
     if pa.types.is_time(kind):
+        if not _all(pc.match_substring_regex(texts, r"^\d")):
+            raise SourceDataError(
+                f"column {name!r} holds the time 24:00:00, which SQLite's time text can't say",
+                command="conduit plan",
+            )
         return texts
     if not _all(pc.match_substring_regex(texts, r"^\d{4}-")):
         raise SourceDataError(

@@ -289,6 +289,13 @@ def test_nan_is_an_error_and_not_null(destination: Destination) -> None:
     assert destination.records(None) == []
 
 
+def test_the_end_of_a_day_is_an_error_and_not_a_text_about_it(destination: Destination) -> None:
+    """Other systems have a time 24:00:00; Arrow spells it as an error."""
+    late = pa.array([86_400_000_000]).cast(pa.time64("us"))
+    with pytest.raises(SourceDataError, match="'v' holds the time 24:00:00"):
+        load(destination, "main", "t", pa.table({"id": [1], "v": late}))
+
+
 @pytest.mark.parametrize(
     ("declared", "value", "kept"),
     [
