@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from conduit_core.engine.budget import budgets
@@ -187,6 +188,7 @@ class _Crew:
 
     def _failed(self, stream: StreamSpec, error: ConduitError) -> None:
         self._pipeline.at(error, stream.name, "conduit plan")
+        _release(error)
         self.failures[stream.name] = StreamFailure.of(stream.name, error)
         self._runtime.emit(
             StreamFailed(
@@ -199,6 +201,15 @@ class _Crew:
         )
         if self._pipeline.loaded.spec.on_error == "stop" and not isinstance(error, CancelledError):
             self._stop.set()
+
+
+def _release(error: BaseException | None) -> None:
+    """Empty the frames that a failure went through: they'd keep readers and connections alive."""
+    seen: set[int] = set()  # an error may be its own cause: raise e from e
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def raise_for_failures(result: RunResult) -> None:

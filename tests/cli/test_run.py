@@ -34,6 +34,20 @@ def test_run_loads_then_finds_nothing_new(shop: Conduit) -> None:
     assert shop.query("SELECT count(*) FROM raw.orders") == [(6,)]
 
 
+def test_a_load_that_fails_midway_leaves_nothing_open_at_exit(conduit: Conduit) -> None:
+    query = "SELECT CASE WHEN i = 500 THEN 'nan'::FLOAT ELSE 1.0 END AS x FROM range(1000) r(i)"
+    conduit.write(
+        "name: p\nsource: duckdb:///a.duckdb\ndestination: sqlite:///b.db\n"
+        f'streams: [{{name: q, query: "{query}"}}]\n'
+    )
+    import duckdb
+
+    duckdb.connect(str(conduit.folder / "a.duckdb")).close()
+    ended = conduit("run")
+    assert ended.code == 1
+    assert ended.last_lines[2] == "a retry will not help"  # the end, and no driver's words
+
+
 def test_the_ledger_says_who_ran_without_secrets(here: Any, shop: Conduit) -> None:
     here("run", "--stream", "customers")
     ((runner,),) = shop.query("SELECT runner FROM raw._conduit_ledger")
