@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
+from conduit_core import Pipeline
 from conduit_core.connectors.base import Context, ReadRequest, StreamRef
 from conduit_core.connectors.duckdb.file import shared_file
 from conduit_core.errors import ConfigError, ConnectionFailedError, PublishError
@@ -344,3 +345,19 @@ def test_relative_paths_are_of_the_pipeline_file(tmp_path: Path) -> None:
     options = DUCKDB.options(path="data/../x.duckdb")
     made = DUCKDB.destination(options, Context(tmp_path), None, None, 1)
     assert made.identity == f"duckdb:{tmp_path / 'x.duckdb'}"
+
+
+@pytest.mark.parametrize("path", ["md:shop?motherduck_token=canary", "s3://key:canary@bucket/a.db"])
+def test_a_service_is_no_file_and_its_token_is_not_shown(tmp_path: Path, path: str) -> None:
+    pipeline = Pipeline.from_mapping(
+        {
+            "name": "shop",
+            "source": {"type": "duckdb", "path": path},
+            "destination": {"type": "duckdb", "path": "warehouse.duckdb"},
+            "streams": ["orders"],
+        },
+        tmp_path,
+    )
+    with pytest.raises(ConfigError, match="on this machine") as caught, pipeline.open():
+        pass
+    assert "canary" not in str(caught.value)

@@ -25,6 +25,8 @@ class DuckDBOptions(BaseModel):
     def _is_a_file(cls, path: str) -> str:
         if not path.strip() or path.startswith(":memory:"):
             raise ValueError("must name a file: a database in memory is gone when the load ends")
+        if path.startswith(("md:", "motherduck:")) or "://" in path:  # with a token, perhaps
+            raise ValueError("must name a file on this machine, not a service or a URL")
         return path
 
     def resolve(self, context: Context) -> Path:
