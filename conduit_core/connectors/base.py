@@ -154,6 +154,8 @@ class SourceCapabilities:
     """Which of ``table``, ``query``, ``path`` a stream of this source may name."""
     virtual_cursor: tuple[str, ...] = ()
     """Virtual columns usable as cursor (``_file_modified``, ``_file_path``)."""
+    infers_types: bool = False
+    """Whether types come from a sample of the data: one odd value then changes a column's type."""
 
 
 class Source(ABC):

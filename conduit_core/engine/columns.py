@@ -39,6 +39,8 @@ def stage_columns(
     destination: Destination,
     existing: TargetShape | None,
     target: Table,
+    *,
+    inferred: bool = False,
 ) -> Staged:
     """Fit the source's columns and the metadata columns into the target.
 
@@ -48,6 +50,8 @@ def stage_columns(
         destination: gives landings and limits.
         existing: the target to fit into; None for a table that will be made.
         target: its name, for messages.
+        inferred: whether the source's types come from a sample: then no type that doesn't fit is a
+            reason to rebuild the target.
 
     Raises:
         SchemaError: names clash or are too long, a column is missing in the target, a type doesn't
@@ -59,7 +63,7 @@ def stage_columns(
         raise _findings(target, problems, command="conduit plan")
     if existing is None:
         return _new(fields, destination)
-    return _fit(fields, existing, destination, target)
+    return _fit(fields, existing, destination, target, inferred=inferred)
 
 
 def _new(fields: list[pa.Field[pa.DataType]], destination: Destination) -> Staged:
@@ -84,6 +88,8 @@ def _fit(
     existing: TargetShape,
     destination: Destination,
     target: Table,
+    *,
+    inferred: bool,
 ) -> Staged:
     by_name = {c.name: c for c in existing.columns}
     problems: list[str] = []
@@ -96,8 +102,9 @@ def _fit(
             continue
         landing = destination.landing(field)
         if column.arrow != landing.arrow and not can_hold(field.type, column.arrow):
+            hint = "; a value in the files isn't one, and `types:` finds it" if inferred else ""
             problems.append(
-                f"column {field.name!r}: the source has {field.type}, the target {column.ddl}"
+                f"column {field.name!r}: the source has {field.type}, the target {column.ddl}{hint}"
             )
             continue
         columns.append(Column(name=column.name, ddl=column.ddl, nullable=column.nullable))
@@ -108,6 +115,8 @@ def _fit(
         for c in by_name.values()
         if not c.nullable and not c.has_default
     )
+    if problems and inferred:
+        raise _findings(target, problems, "conduit schema infer")
     if problems:
         raise _findings(target, problems)
     return Staged(tuple(columns), pa.schema(staged), ())

@@ -301,7 +301,7 @@ def _result(
     outcome: Outcome = "empty" if record is None else "published"
     if plan.replayed is not None or replayed:
         outcome = "replayed"
-    watermark = plan.watermark_text
+    watermark = plan.watermark_text if plan.empty else plan.last_watermark_text
     if record is not None and record.cursor is not None:
         watermark = Cursor.from_json(record.cursor).display()
     return LoadResult(

@@ -47,8 +47,8 @@ class LoadPlan(_Data):
 
     ``window`` and ``cursor`` are their classes' JSON text, schemas the JSON of
     ``types.schema_to_json``. ``empty`` plans read nothing and change nothing; ``replayed`` holds
-    the record of a load that the request key has published before. ``last_load_id`` is the load
-    that the target stands at when the plan is made.
+    the record of a load that the request key has published before. ``last_load_id`` and
+    ``last_watermark_text`` are where the target stands when the plan is made.
     """
 
     version: Literal[1] = 1
@@ -58,6 +58,7 @@ class LoadPlan(_Data):
     target_table: str
     load_id: str
     last_load_id: str | None
+    last_watermark_text: str | None
     request: str
     request_key: str | None
     mode: str

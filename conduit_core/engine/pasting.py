@@ -8,7 +8,16 @@ import shlex
 _WORDS = re.compile(r"conduit ([a-z][a-z-]*(?: [a-z][a-z-]*)?)(?= --|$)")
 _WITHOUT_FILE = frozenset({"init", "connectors", "json-schema"})
 _WITH_STREAM = frozenset(
-    {"plan", "run", "state set", "state reset", "state adopt", "state show", "runs"}
+    {
+        "plan",
+        "run",
+        "runs",
+        "schema infer",
+        "state adopt",
+        "state reset",
+        "state set",
+        "state show",
+    }
 )
 
 

@@ -118,7 +118,12 @@ def _plan(
         rebuilt = request.full_refresh and not (seen.existing and seen.existing.dependants)
         fit_into = None if rebuilt else seen.existing
         staged = stage_columns(
-            shape.schema, stream.metadata, ends.destination, fit_into, seen.target
+            shape.schema,
+            stream.metadata,
+            ends.destination,
+            fit_into,
+            seen.target,
+            inferred=ends.source.capabilities.infers_types,
         )
         table = staged.columns if fit_into is None else _columns(fit_into)
         draft = _Draft(
@@ -262,6 +267,7 @@ def _freeze(draft: _Draft) -> LoadPlan:
         target_schema=seen.target.schema,
         target_table=seen.target.name,
         last_load_id=last.load_id if last else None,
+        last_watermark_text=seen.reconciled.cursor.display() if seen.reconciled.cursor else None,
         load_id=draft.replayed.load_id if draft.replayed else record.load_id,
         request=record.request,
         request_key=record.request_key,

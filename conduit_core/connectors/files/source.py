@@ -56,12 +56,15 @@ class FileSource(Source):
         clock: the time, in nanoseconds since 1970.
     """
 
-    capabilities = SourceCapabilities(kinds=frozenset({"path"}), virtual_cursor=FILE_CURSOR)
-
     def __init__(
         self, system: str, root: Root, file_format: Format, clock: Callable[[], int] = time.time_ns
     ) -> None:
         self.system = system
+        self.capabilities = SourceCapabilities(
+            kinds=frozenset({"path"}),
+            virtual_cursor=FILE_CURSOR,
+            infers_types=system != "parquet",
+        )
         self._root = root
         self._format = file_format
         self._clock = clock
