@@ -63,6 +63,9 @@ class Pipeline:
         self.loaded = loaded
         self._connections = connections or FileConnections()
 
+    def __repr__(self) -> str:
+        return f"Pipeline({self.name!r}, streams={[s.name for s in self.streams]})"
+
     @classmethod
     def from_file(
         cls,
