@@ -253,32 +253,37 @@ def _emit_committed(commit: Commit, runtime: Runtime, seconds: float) -> None:
 def _mirror(plan: LoadPlan, ends: Ends, runtime: Runtime) -> None:
     """Write what the ledger says now, unless someone edited the store since the plan.
 
-    The load is committed by then, so a store that fails is a warning, made good by the next run.
+    The load is committed by then, so whatever fails here is a warning, made good by the next run.
     """
     if runtime.store is None:
         return
+    try:
+        problem = _write_mirror(plan, ends, runtime.store, runtime.emit)
+    except Exception as error:  # noqa: BLE001 - a store may raise whatever its runner does
+        what = error.message if isinstance(error, ConduitError) else str(error)
+        problem = f"could not be written ({type(error).__name__}: {what}): the next run does it"
+    if problem:
+        message = f"the state store {problem}"
+        runtime.emit(
+            Notice(pipeline=plan.pipeline, stream=plan.stream, level="warning", message=message)
+        )
+
+
+def _write_mirror(plan: LoadPlan, ends: Ends, store: StateStore, emit: Emit) -> str:
+    """Write the mirror; return why it wasn't written where a person should know."""
     target = Table(plan.target_schema, plan.target_table)
     chain = ends.destination.records(target)
     last, base = newest(chain), watermark_record(chain)
     cursor = base.cursor if base else None
     if last is None or (plan.empty and _is_rewind(plan.state_text, cursor)):
-        return
+        return ""
     entry = make_entry(last.version, last.load_id, cursor, plan.target_fingerprint).to_json()
     if entry == plan.state_text:
-        return
-    problem = "was edited during the load: the edit is kept for the next run"
-    try:
-        written = runtime.store.set(state_key(target), entry, seal_of(plan.state_text))
-    except Exception as error:  # noqa: BLE001 - a store may raise whatever its runner does
-        written = False
-        problem = f"could not be written ({type(error).__name__}: {error}): the next run does it"
-    if not written:
-        message = f"the state store {problem}"
-        runtime.emit(
-            Notice(pipeline=plan.pipeline, stream=plan.stream, level="warning", message=message)
-        )
-        return
-    runtime.emit(StateMirrored(pipeline=plan.pipeline, stream=plan.stream, load_id=last.load_id))
+        return ""
+    if not store.set(state_key(target), entry, seal_of(plan.state_text)):
+        return "was edited during the load: the edit is kept for the next run"
+    emit(StateMirrored(pipeline=plan.pipeline, stream=plan.stream, load_id=last.load_id))
+    return ""
 
 
 def _is_rewind(stored: str | None, cursor: str | None) -> bool:

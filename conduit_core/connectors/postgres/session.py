@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from conduit_core.connectors.postgres.connection import Connection
 from conduit_core.connectors.postgres.errors import explain, primary, sqlstate
@@ -79,6 +81,21 @@ class PostgresSession(SqlSession):
     ) -> int:
         """COPY into the table; columns COPY can't write go through a temporary text table."""
         indirect = _indirect(columns, reader.schema)
+        checked = _FiniteTimes(reader, str(table))
+        try:
+            return self._ingest(table, columns, checked.reader(), indirect)
+        except Exception:
+            if checked.error is not None:
+                raise checked.error from None
+            raise
+
+    def _ingest(
+        self,
+        table: Table,
+        columns: tuple[Column, ...],
+        reader: pa.RecordBatchReader,
+        indirect: frozenset[str],
+    ) -> int:
         if not indirect:
             return self.connection.copy_in(table, reader)
         stage = Table("", _STAGE)
@@ -156,6 +173,41 @@ class PostgresSession(SqlSession):
         """Close the connection."""
         self.connection.rollback()
         self.connection.close()
+
+
+class _FiniteTimes:
+    """Refuses what other systems store for an infinite time: COPY would write a year 294247.
+
+    The driver only sees a broken stream, so the error waits here.
+    """
+
+    _INFINITE = pa.array([-(2**63) + 1, 2**63 - 1], pa.int64())
+
+    def __init__(self, reader: pa.RecordBatchReader, table: str) -> None:
+        self._reader = reader
+        self._table = table
+        self._times = [f.name for f in reader.schema if pa.types.is_timestamp(f.type)]
+        self.error: SchemaError | None = None
+
+    def reader(self) -> pa.RecordBatchReader:
+        """Return the batches, checked."""
+        if not self._times:
+            return self._reader
+        return pa.RecordBatchReader.from_batches(self._reader.schema, self._batches())
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._reader:
+            for name in self._times:
+                ticks = batch.column(name).view(pa.int64())
+                if pc.any(pc.is_in(ticks, value_set=self._INFINITE)).as_py():
+                    self.error = SchemaError(
+                        f"column {name!r} ({self._table}): an infinite time can't be handed to"
+                        " PostgreSQL by Arrow: select NULL or a date for it",
+                        connector="postgres",
+                        command="conduit plan",
+                    )
+                    raise self.error
+            yield batch
 
 
 def lock_key(name: str) -> int:
