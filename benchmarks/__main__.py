@@ -194,7 +194,8 @@ def main() -> None:
     binaries = local_binaries()
     if binaries is None or not (binaries / "psql").exists():
         parser.error("needs PostgreSQL's own programs (psql), from the wheel or on PATH")
-    with tempfile.TemporaryDirectory() as name, LocalPostgres(binaries) as server:
+    durable = {"fsync": "on", "full_page_writes": "on"}
+    with tempfile.TemporaryDirectory() as name, LocalPostgres(binaries, durable) as server:
         bench = Bench(Path(name), server.url, binaries / "psql", options.runs)
         known = cases(bench)
         rows = []

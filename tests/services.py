@@ -127,7 +127,8 @@ class LocalPostgres:
     hold. As root it runs as `nobody`, since PostgreSQL refuses root.
     """
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, settings: Mapping[str, str] | None = None) -> None:
+        self._settings = {**_SETTINGS, **(settings or {})}
         self._folder = Path(tempfile.mkdtemp(prefix="conduit-postgres-"))
         self._data = self._folder / "data"
         self._log = self._folder / "log"
@@ -181,7 +182,9 @@ class LocalPostgres:
     def _start(self) -> None:
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
             port = free.getsockname()[1]
-        options = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        options = [
+            word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")
+        ]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", _UNTIL_WE_END, "sh", self._folder,
