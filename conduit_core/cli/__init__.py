@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -14,9 +15,12 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: what stands behind ``conduit``; default the process's own arguments.
     """
+    gc.disable()  # imports make much and drop little; on again as soon as a pipeline is read
     try:
         from conduit_core.cli.app import dispatch
 
         return dispatch(list(sys.argv[1:] if args is None else args))
     except KeyboardInterrupt:  # before a command has begun
         return INTERRUPTED
+    finally:
+        gc.enable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -46,6 +47,7 @@ class Session:
         from conduit_core.engine.pipeline import Pipeline
         from conduit_core.spec import FileConnections, resolve_connections
 
+        gc.enable()
         pipeline = self._pipeline = Pipeline.from_file(file)
         self.redact.learn((pipeline.loaded.spec.source, pipeline.loaded.spec.destination))
         try:
