@@ -5,24 +5,25 @@ The parser gives records, not columns, so this source is bound by the CPU; JSON 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
-from conduit_core.connectors.files.formats import SAMPLE_BYTES, Format, Sample, sliced, with_types
+from conduit_core.connectors.files.formats import Format, Sample, sliced
 from conduit_core.connectors.files.opening import File, head_of, what_is
 from conduit_core.connectors.files.options import JsonOptions
 from conduit_core.connectors.files.records import (
-    FieldTypes,
+    Placed,
     Record,
     build,
     exact,
     kind_of,
+    sample_records,
     unknown,
 )
 from conduit_core.connectors.registry import missing_driver
-from conduit_core.errors import SchemaError, SourceDataError
+from conduit_core.errors import SourceDataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 _BOM = b"\xef\xbb\xbf"
 _BUFFER = 64 * 1024
 _MAX_ROWS = 16_384
-_MIN_SAMPLE = 64 * 1024
 
 
 class _Counted:
@@ -64,27 +64,7 @@ class JsonFormat(Format):
 
     def sample(self, files: Sequence[File], *, whole: bool) -> Sample:
         """Infer the fields' types from the first records of the sampled files together."""
-        budget = max(SAMPLE_BYTES // max(len(files), 1), _MIN_SAMPLE)
-        types = FieldTypes(self._types)
-        rows = size = 0
-        total: int | None = 0
-        for file in files:
-            taken = 0
-            for number, (record, taken) in enumerate(_records(file, digits=True), start=1):
-                types.add(record, f"{file}, record {number}")
-                rows += 1
-                if taken >= budget:
-                    whole = False
-                    break
-            size += taken
-            content = file.content_size()
-            total = None if total is None or content is None else total + content
-        fields, empty = types.fields()
-        if not fields and not self._types:
-            raise SchemaError(f"{', '.join(map(str, files[:3]))}: no records, so no columns")
-        estimate = rows if whole else None if total is None else rows * total // max(size, 1)
-        notes = (f"{', '.join(empty)}: no value in the sample, read as text",) if empty else ()
-        return Sample(with_types(fields, self._types, whole=whole), estimate, notes)
+        return sample_records(files, self._types, _sampled, whole=whole)
 
     def batches(
         self, file: File, wanted: pa.Schema, *, strict: bool, batch_bytes: int
@@ -175,3 +155,9 @@ def _place(file: File, before: int, message: str) -> str:
             pass
     hint = "; several objects, one a line, are type: jsonl" if "trailing garbage" in message else ""
     return f"{file}, line {counted.lines + 1}, byte {counted.position}: not JSON: {message}{hint}"
+
+
+def _sampled(file: File, budget: int) -> Iterator[tuple[Iterable[Placed], int]]:
+    """Yield each record with its place, and the bytes taken so far."""
+    for number, (record, taken) in enumerate(_records(file, digits=True), start=1):
+        yield [(f"{file}, record {number}", record)], taken

@@ -7,7 +7,7 @@ the slower way over records. Which line an error is in is found with Python's pa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import IO, cast
 
@@ -16,22 +16,22 @@ import pyarrow.compute as pc
 
 from conduit_core.connectors.files.columns import Column, Field
 from conduit_core.connectors.files.convert import BadValueError, to_type
-from conduit_core.connectors.files.formats import SAMPLE_BYTES, Format, Sample, sliced, with_types
+from conduit_core.connectors.files.formats import Format, Sample, sliced
 from conduit_core.connectors.files.opening import File, head_of, what_is
 from conduit_core.connectors.files.options import JsonOptions
 from conduit_core.connectors.files.records import (
-    FieldTypes,
+    Placed,
     Record,
     build,
     kind_of,
     mixed,
+    sample_records,
     unknown,
 )
-from conduit_core.errors import SchemaError, SourceDataError
+from conduit_core.errors import SourceDataError
 from conduit_core.types.schema import logical_type
 
 _BLOCK = 1024 * 1024
-_MIN_SAMPLE = 64 * 1024
 
 
 class JsonlFormat(Format):
@@ -44,29 +44,7 @@ class JsonlFormat(Format):
 
     def sample(self, files: Sequence[File], *, whole: bool) -> Sample:
         """Infer the fields' types from the first lines of the sampled files together."""
-        budget = max(SAMPLE_BYTES // max(len(files), 1), _MIN_SAMPLE)
-        types = FieldTypes(self._types)
-        rows = size = 0
-        total: int | None = 0
-        for file in files:
-            taken = 0
-            for line, block in _blocks(file, min(_BLOCK, budget)):
-                taken += len(block)
-                for number, record in _records(file, line, block):
-                    types.add(record, f"{file}, line {number}")
-                    rows += 1
-                if taken >= budget:
-                    whole = False
-                    break
-            size += taken
-            content = file.content_size()
-            total = None if total is None or content is None else total + content
-        fields, empty = types.fields()
-        if not fields and not self._types:
-            raise SchemaError(f"{', '.join(map(str, files[:3]))}: no records, so no columns")
-        estimate = rows if whole else None if total is None else rows * total // max(size, 1)
-        notes = (f"{', '.join(empty)}: no value in the sample, read as text",) if empty else ()
-        return Sample(with_types(fields, self._types, whole=whole), estimate, notes)
+        return sample_records(files, self._types, _sampled, whole=whole)
 
     def batches(
         self, file: File, wanted: pa.Schema, *, strict: bool, batch_bytes: int
@@ -191,3 +169,12 @@ def _records(file: File, line: int, block: bytes) -> Iterator[tuple[int, Record]
             hint = " (an array of objects is type: json)" if isinstance(record, list) else ""
             raise SourceDataError(f"{where}: {kind_of(record)} where an object must be{hint}")
         yield line + offset, record
+
+
+def _sampled(file: File, budget: int) -> Iterator[tuple[Iterable[Placed], int]]:
+    """Yield the records of each block with their places, and the bytes taken so far."""
+    taken = 0
+    for line, block in _blocks(file, min(_BLOCK, budget)):
+        taken += len(block)
+        records = _records(file, line, block)
+        yield ((f"{file}, line {number}", record) for number, record in records), taken

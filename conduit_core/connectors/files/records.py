@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import cast
@@ -21,10 +21,15 @@ import pyarrow as pa
 
 from conduit_core.connectors.files.columns import Column, Field
 from conduit_core.connectors.files.convert import BadValueError, infer, to_type
-from conduit_core.errors import SourceDataError
+from conduit_core.connectors.files.formats import SAMPLE_BYTES, Sample, with_types
+from conduit_core.connectors.files.opening import File
+from conduit_core.errors import SchemaError, SourceDataError
 from conduit_core.types.schema import logical_type, tagged
 
 Record = dict[str, object]
+Placed = tuple[str, Record]
+"""A record, and where it stands."""
+_MIN_SAMPLE = 64 * 1024
 
 _INT64 = 2**63
 _KINDS: dict[type, str] = {
@@ -97,6 +102,48 @@ class FieldTypes:
                 empty.append(name)
             out[name] = _settle(name, seen)
         return out, empty
+
+
+def sample_records(
+    files: Sequence[File],
+    given: Mapping[str, str],
+    read: Callable[[File, int], Iterator[tuple[Iterable[Placed], int]]],
+    *,
+    whole: bool,
+) -> Sample:
+    """Infer the fields' types from the first records of the sampled files together.
+
+    Args:
+        files: the sampled files, which share the sample's bytes.
+        given: the option ``types:``.
+        read: yields a file's records, piece by piece, each time with the bytes taken so far.
+        whole: whether the sampled files are all there are.
+
+    Raises:
+        SchemaError: there is no record, so there are no columns.
+    """
+    budget = max(SAMPLE_BYTES // max(len(files), 1), _MIN_SAMPLE)
+    types = FieldTypes(given)
+    rows = size = 0
+    total: int | None = 0
+    for file in files:
+        taken = 0
+        for records, taken in read(file, budget):
+            for where, record in records:
+                types.add(record, where)
+                rows += 1
+            if taken >= budget:
+                whole = False
+                break
+        size += taken
+        content = file.content_size()
+        total = None if total is None or content is None else total + content
+    fields, empty = types.fields()
+    if not fields and not given:
+        raise SchemaError(f"{', '.join(map(str, files[:3]))}: no records, so no columns")
+    estimate = rows if whole else None if total is None else rows * total // max(size, 1)
+    notes = (f"{', '.join(empty)}: no value in the sample, read as text",) if empty else ()
+    return Sample(with_types(fields, given, whole=whole), estimate, notes)
 
 
 def _settle(name: str, seen: _Seen) -> Field:
