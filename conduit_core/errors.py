@@ -11,6 +11,7 @@
     │   └── StateDivergedError            state and destination tell different stories
     ├── PublishError             exit 7   the destination refused the load
     │   ├── ConcurrentLoadError           another load of the same target was published first
+    │   ├── StagingLostError              staged rows are gone, or not what was staged
     │   ├── GuardError                    a guard stopped the load before its commit
     │   └── PublishUnknownError           the commit's outcome can't be asked for now
     ├── SourceDataError          exit 1   the source's data can't be read as what it claims to be
@@ -162,6 +163,12 @@ class PublishError(ConduitError):
 
 class ConcurrentLoadError(PublishError):
     """Another load of the same target was published between our plan and our commit."""
+
+    default_retry = "plan"
+
+
+class StagingLostError(PublishError):
+    """Staged rows or receipts are gone, or not what was staged: again from plan."""
 
     default_retry = "plan"
 

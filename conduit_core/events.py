@@ -123,6 +123,22 @@ class AuditStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SplitStaged(Event):
+    """A split's rows and receipt are committed to staging (fault point: after a split's commit).
+
+    ``splits`` is how many the load has; ``worker`` is the host and process that staged it.
+    """
+
+    load_id: str
+    split: str
+    splits: int
+    rows: int
+    bytes: int
+    seconds: float
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommitStarted(Event):
     """Everything is written; COMMIT comes next (fault point: before commit)."""
 

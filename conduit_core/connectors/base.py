@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from conduit_core.connectors.publish import Publish
+from conduit_core.connectors.splits import Split, SplitBy
+from conduit_core.errors import ConfigError
 from conduit_core.events import Emit
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.ledger import Counts, LedgerRecord
@@ -18,7 +20,11 @@ from conduit_core.state.window import Window
 from conduit_core.types.dialect import Landing, Table
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import pyarrow as pa
+
+    from conduit_core.connectors.staging import Staging
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,10 @@ class ReadRequest:
     batch_bytes: int = BATCH_BYTES
     known_files: frozenset[str] = frozenset()
     refuse_changed: bool = False
+    split: Split | None = None
+    """The part of the window to read; None: all of it."""
+    snapshot: str | None = None
+    """A snapshot of the source to read in, as :class:`Snapshots` gave it."""
 
 
 @dataclass(slots=True)
@@ -156,6 +166,8 @@ class SourceCapabilities:
     """Virtual columns usable as cursor (``_file_modified``, ``_file_path``)."""
     infers_types: bool = False
     """Whether types come from a sample of the data: one odd value then changes a column's type."""
+    splits: frozenset[str] = frozenset()
+    """Which kinds of splits (``range``, ``hash``, ``values``, ``file``) a read may be cut into."""
 
 
 class Source(ABC):
@@ -204,8 +216,35 @@ class Source(ABC):
             SourceDataError: from the reader, where data isn't what it claims to be.
         """
 
+    def cut(
+        self,
+        ref: StreamRef,
+        window: Window,
+        kind: Literal["range", "file"],
+        column: str | None,
+        count: int,
+    ) -> SplitBy:
+        """Cut a window into at most ``count`` parts that hold about as many rows (or bytes).
+
+        By the values there are, never by dividing what lies between the lowest and the highest.
+
+        Raises:
+            ConfigError: the source can't be cut this way (see ``capabilities.splits``).
+            SchemaError: the column doesn't exist or has no order.
+        """
+        raise ConfigError(f"a {self.system} source can't be split by {kind}")
+
     def close(self) -> None:  # noqa: B027 - closing nothing is right for most sources
         """Give back connections. Idempotent."""
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """Trait: a source that several reads may see at one moment."""
+
+    def snapshot(self) -> AbstractContextManager[str]:
+        """Hold a snapshot open; ``ReadRequest.snapshot`` takes what it gives, in any process."""
+        ...
 
 
 # --- destinations ---------------------------------------------------------------------------------
@@ -352,6 +391,10 @@ class Destination(ABC):
     @abstractmethod
     def scan(self, target: Table, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
         """Read a table of the destination; the reader holds its connection until it is closed."""
+
+    def staging(self) -> Staging | None:
+        """Return the destination's own place for staged rows; None: it has none."""
+        return None
 
     def close(self) -> None:  # noqa: B027 - closing nothing is right for some destinations
         """Give back connections and file locks. Idempotent; the next call opens again."""

@@ -22,7 +22,8 @@ from conduit_core.types.schema import parse_type
 _TICKS = re.compile(r"-?[0-9]{11,}")
 
 
-def _text(value: pa.Scalar[pa.DataType]) -> str:
+def to_text(value: pa.Scalar[pa.DataType]) -> str:
+    """Return a value at its full precision, as :func:`from_text` reads it."""
     kind = value.type
     if pa.types.is_timestamp(kind):
         # ISO text at the unit's precision; Arrow's own cast keeps every digit. Beyond the years
@@ -37,7 +38,12 @@ def _text(value: pa.Scalar[pa.DataType]) -> str:
     return str(value.cast(pa.string()).as_py())
 
 
-def _value(kind: pa.DataType, text: str) -> pa.Scalar[pa.DataType]:
+def from_text(kind: pa.DataType, text: str) -> pa.Scalar[pa.DataType]:
+    """Read what :func:`to_text` wrote.
+
+    Raises:
+        ValueError, ArithmeticError, pyarrow.ArrowException: it isn't a value of that type.
+    """
     if pa.types.is_timestamp(kind):
         if _TICKS.fullmatch(text):
             return pa.scalar(int(text), pa.int64()).cast(kind)
@@ -99,7 +105,7 @@ class Cursor:
     def to_json(self) -> str:
         """Return the canonical type-tagged JSON text."""
         items = [
-            {"column": c, "type": str(v.type), "value": _text(v)}
+            {"column": c, "type": str(v.type), "value": to_text(v)}
             for c, v in zip(self.columns, self.values, strict=True)
         ]
         return json.dumps(items, separators=(",", ":"), ensure_ascii=False)
@@ -114,7 +120,7 @@ class Cursor:
         try:
             items = json.loads(text)
             columns = tuple(str(i["column"]) for i in items)
-            values = tuple(_value(parse_type(str(i["type"])), str(i["value"])) for i in items)
+            values = tuple(from_text(parse_type(str(i["type"])), str(i["value"])) for i in items)
             if not columns:
                 raise ValueError("no columns")
         except (ValueError, KeyError, TypeError, ArithmeticError, pa.ArrowException) as error:
@@ -171,7 +177,7 @@ class Cursor:
         """Return the values for people: ISO text with Z for times in UTC."""
         parts = []
         for value in self.values:
-            text = _text(value)
+            text = to_text(value)
             if pa.types.is_timestamp(value.type) and value.type.tz:
                 text += "Z"
             parts.append(text)
@@ -200,7 +206,7 @@ def parse_point(text: str, kind: pa.DataType, timezone: str | None) -> pa.Scalar
                     moment = moment.astimezone(_zone(timezone, text))
                 return pa.scalar(moment.date(), kind)
             return pa.scalar(date.fromisoformat(text), kind)
-        return _value(kind, text)
+        return from_text(kind, text)
     except (ValueError, ArithmeticError, pa.ArrowException) as error:
         raise ConfigError(
             f"{text!r} is not a value of the cursor's type {kind}: {error}"
