@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from conduit_core.connectors import registry
 from conduit_core.connectors.base import Context, Destination, Source, StreamRef
+from conduit_core.connectors.staging import Staging
 from conduit_core.engine.budget import budgets
 from conduit_core.engine.pasting import complete
 from conduit_core.errors import ConduitError, ConfigError
@@ -32,13 +34,48 @@ from conduit_core.types.dialect import Table
 
 @dataclass(slots=True)
 class Ends:
-    """A pipeline's open source and destination."""
+    """A pipeline's open source and destination, and the place where its rows are staged.
+
+    Args:
+        source, destination: the two.
+        staging_url: the destination's ``staging:``, which may hold a secret.
+        base_dir: the pipeline file's folder.
+    """
 
     source: Source
     destination: Destination
+    staging_url: str | None = None
+    base_dir: Path = Path()
+    _staging: Staging | None = None
+
+    def staging(self) -> Staging:
+        """Return where rows of a spread-out load wait: the destination's own, or ``staging:``.
+
+        Raises:
+            ConfigError: there is neither.
+        """
+        if self._staging is None:
+            self._staging = self.destination.staging() or self._folder()
+        return self._staging
+
+    def _folder(self) -> Staging:
+        if self.staging_url is None:
+            raise ConfigError(
+                f"a load in several steps or splits into {self.destination.system} needs a place"
+                " where its rows wait: give the destination a `staging:` (a folder or a URL that"
+                " every worker reaches), or remove `splits:`",
+                command="conduit check",
+            )
+        from conduit_core.connectors.objects import open_store
+        from conduit_core.connectors.objects.staging import FolderStaging
+
+        return FolderStaging(open_store(self.staging_url, self.base_dir))
 
     def close(self) -> None:
-        """Close both."""
+        """Close all."""
+        if self._staging is not None:
+            self._staging.close()
+            self._staging = None
         self.source.close()
         self.destination.close()
 
@@ -59,9 +96,22 @@ class Pipeline:
         ['orders']
     """
 
-    def __init__(self, loaded: LoadedSpec, connections: ConnectionResolver | None = None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedSpec,
+        connections: ConnectionResolver | None = None,
+        *,
+        again: Callable[[], Pipeline] | None = None,
+    ) -> None:
         self.loaded = loaded
         self._connections = connections or FileConnections()
+        self._again = again
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle as the file to read again, not as what was read: no secret travels."""
+        if self._again is None:
+            raise TypeError("a Pipeline is pickled by its file or mapping: make it from one")
+        return (self._again, ())
 
     def __repr__(self) -> str:
         return f"Pipeline({self.name!r}, streams={[s.name for s in self.streams]})"
@@ -79,7 +129,8 @@ class Pipeline:
         Raises:
             ConfigError: it is missing or wrong; every problem with file, line and nearest key.
         """
-        return cls(load_spec(Path(path), env=env), connections)
+        again = partial(cls.from_file, Path(path).absolute(), connections=connections, env=env)
+        return cls(load_spec(Path(path), env=env), connections, again=again)
 
     @classmethod
     def from_mapping(
@@ -95,7 +146,10 @@ class Pipeline:
         Raises:
             ConfigError: it is wrong.
         """
-        return cls(spec_from_mapping(mapping, Path(base_dir), env=env), connections)
+        base = Path(base_dir).absolute()
+        again = partial(cls.from_mapping, mapping, base, connections=connections, env=env)
+        loaded = spec_from_mapping(mapping, Path(base_dir), env=env)
+        return cls(loaded, connections, again=again)
 
     @property
     def name(self) -> str:
@@ -169,7 +223,14 @@ class Pipeline:
             destination = _destination(with_names, context)
         except ConduitError as error:
             raise error.at(pipeline=self.name) from error.__cause__
-        ends = Ends(source, destination)
+        given = with_names.spec.destination.staging
+        if given is not None and destination.staging() is not None:
+            raise with_names.problem(
+                ("destination", "staging"),
+                f"`staging` is not for {destination.system}, which stages in its own place",
+            )
+        url = given.get_secret_value() if given is not None else None
+        ends = Ends(source, destination, url, self.loaded.base_dir)
         try:
             yield ends
         finally:

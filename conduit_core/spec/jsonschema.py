@@ -85,7 +85,7 @@ def _stream_keys(model: Node) -> None:
 
 
 def _connection(model: Node, *, destination: bool) -> Node:
-    dropped = {"options"} | (reserved.DESTINATION_KEYS if destination else set(_DESTINATION_ONLY))
+    dropped = {"options"} | (set() if destination else set(_DESTINATION_ONLY))
     properties = {key: node for key, node in model["properties"].items() if key not in dropped}
     for node in properties.values():
         node.pop("title", None)

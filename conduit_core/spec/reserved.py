@@ -10,7 +10,6 @@ import copy
 from typing import Any
 
 PIPELINE_KEYS = frozenset({"after", "notify"})
-DESTINATION_KEYS = frozenset({"staging"})
 STREAM_KEYS = frozenset(
     {
         "deletes",
@@ -51,7 +50,6 @@ def find(document: dict[str, object]) -> list[tuple[tuple[str | int, ...], str]]
                 found.append(((*at, "mode"), text))
 
     keys((), document, PIPELINE_KEYS)
-    keys(("destination",), document.get("destination"), DESTINATION_KEYS)
     stream(("defaults",), document.get("defaults"))
     streams = document.get("streams")
     if isinstance(streams, list):

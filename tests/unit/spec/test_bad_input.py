@@ -147,8 +147,6 @@ def test_a_mode_of_a_later_release_is_refused(refused: Refused, mode: str) -> No
 def test_other_keys_of_a_later_release_are_refused(refused: Refused) -> None:
     for key in reserved.PIPELINE_KEYS:
         assert f"`{key}` comes with a later" in refused(f"{HEAD}streams: [a]\n{key}: {{}}\n")
-    text = HEAD.replace("schema: raw", "staging: 's3://x'") + "streams: [a]\n"
-    assert "pipeline.yml:3: destination: `staging` comes with a later" in refused(text)
 
 
 def test_a_missing_variable_names_itself_line_and_key(refused: Refused) -> None:

@@ -54,7 +54,7 @@ def test_it_takes_what_the_reader_takes(text: str) -> None:
         HEAD + "streams: [a]\ndefaults: {table: a}\n",
         "name: x\nsource: {path: a}\ndestination: w.duckdb\nstreams: [a]\n",
         "name: x\nsource: {type: csv, schema: a}\ndestination: w.duckdb\nstreams: [a]\n",
-        "name: x\nsource: a.csv\ndestination: {type: csv, staging: a}\nstreams: [a]\n",
+        "name: x\nsource: {type: csv, path: a, staging: a}\ndestination: w.duckdb\nstreams: [a]\n",
     ],
 )
 def test_it_refuses_what_the_reader_refuses(text: str) -> None:
