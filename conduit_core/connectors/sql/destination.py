@@ -37,6 +37,7 @@ from conduit_core.connectors.publish import (
 from conduit_core.connectors.sql.ledger import LedgerSql, from_row, to_row
 from conduit_core.connectors.sql.predicate import window_predicate
 from conduit_core.connectors.sql.session import SqlSession, Value
+from conduit_core.connectors.sql.staging import StagedRelations
 from conduit_core.errors import (
     ConduitError,
     PublishError,
@@ -285,7 +286,7 @@ class SqlDestination(Destination):
                     if count:
                         counts[count] += affected
                 case Ingest(table=table, columns=columns, count=count):
-                    taken, tally = _ingest(session, table, columns, rows)
+                    taken, tally = self._take(session, table, columns, rows)
                     counts.update(tally.counts.model_dump(include=_COUNTED_BY_READER))
                     files = tally.files
                     if count:
@@ -298,6 +299,19 @@ class SqlDestination(Destination):
         if rows is not None and existing is not None and not touched:
             return None
         return self._record(publish, session, counts, files, chain)
+
+    def _take(
+        self,
+        session: SqlSession,
+        table: Table,
+        columns: tuple[Column, ...],
+        rows: StagedRows | None,
+    ) -> tuple[int, Tally]:
+        """Put the rows into a table, from wherever they are."""
+        if not isinstance(rows, StagedRelations):
+            return ingest_rows(session, table, columns, rows)
+        taken = rows.move(session, lambda relation: self.insert_from(table, relation, columns))
+        return taken, rows.finish()
 
     def _record(
         self,
@@ -366,12 +380,7 @@ class SqlDestination(Destination):
         if temp is None:
             yield Ingest(target, columns, count="inserted")
             return
-        names = self.dialect.columns([c.name for c in columns])
-        yield Sql(
-            f"INSERT INTO {self.dialect.table(target)} ({names})"
-            f" SELECT {names} FROM {self.dialect.table(temp)}",
-            count="inserted",
-        )
+        yield Sql(self.insert_from(target, temp, columns), count="inserted")
         yield Sql(f"DROP TABLE {self.dialect.table(temp)}")
 
     def _replace(
@@ -393,13 +402,19 @@ class SqlDestination(Destination):
         for statement in self.swap(session, target, new, action.columns):
             yield Sql(statement)
 
-    def create_table(self, table: Table, columns: tuple[Column, ...]) -> str:
+    def insert_from(self, table: Table, relation: Table, columns: tuple[Column, ...]) -> str:
+        """Return the statement that copies a relation's rows into a table."""
+        names = self.dialect.columns([c.name for c in columns])
+        into = f"INSERT INTO {self.dialect.table(table)} ({names})"
+        return f"{into} SELECT {names} FROM {self.dialect.table(relation)}"
+
+    def create_table(self, table: Table, columns: tuple[Column, ...], kind: str = "TABLE") -> str:
         """Return the DDL of a new table."""
         parts = [
             f"{self.dialect.quote(c.name)} {c.ddl}{'' if c.nullable else ' NOT NULL'}"
             for c in columns
         ]
-        return f"CREATE TABLE {self.dialect.table(table)} ({', '.join(parts)})"
+        return f"CREATE {kind} {self.dialect.table(table)} ({', '.join(parts)})"
 
     def create_temp(self, table: Table, columns: tuple[Column, ...]) -> str:
         """Return the DDL of a temporary relation of this transaction."""
@@ -469,13 +484,20 @@ class SqlDestination(Destination):
     # --- cleaning --------------------------------------------------------------------------------
 
     def clean(self, older_than: timedelta, *, dry_run: bool) -> list[CleanItem]:
-        """Remove ledger records older than ``older_than`` that no later plan needs."""
+        """Remove ledger records older than ``older_than`` that no later plan needs, and staging."""
+        staging = self.staging()
+        items: list[CleanItem] = []
+        if staging is not None:
+            published = {record.load_id for record in self.records(None)}
+            items = staging.sweep(older_than, published, dry_run=dry_run)
+        return [*items, *self._clean_ledger(datetime.now(UTC) - older_than, dry_run=dry_run)]
+
+    def _clean_ledger(self, border: datetime, *, dry_run: bool) -> list[CleanItem]:
         session = self.read_session() if dry_run else self.session()
         items: list[CleanItem] = []
         try:
             if not self.has_ledger(session):
                 return []
-            border = datetime.now(UTC) - older_than
             old = removable(self._records(session, None), border)
             if not dry_run and old:
                 session.begin("conduit:clean")
@@ -501,12 +523,13 @@ class SqlDestination(Destination):
             session.close()
 
 
-def _ingest(
+def ingest_rows(
     session: SqlSession,
     table: Table,
     columns: tuple[Column, ...],
     rows: StagedRows | None,
 ) -> tuple[int, Tally]:
+    """Take the rows into a table; return the driver's count and the reader's."""
     if rows is None:
         raise PublishError("this publish needs rows and was given none")
     try:
