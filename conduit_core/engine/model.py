@@ -8,9 +8,11 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from conduit_core import errors
-from conduit_core.connectors.publish import Publish
+from conduit_core.connectors.publish import Column, Publish
+from conduit_core.connectors.splits import WHOLE, SplitBy
 from conduit_core.errors import ConduitError, Retry
 from conduit_core.state.ledger import Counts, LedgerRecord
+from conduit_core.types.dialect import Table
 
 Guarantee = Literal["exactly-once", "effectively-once (idempotent by key)", "at-least-once"]
 Outcome = Literal["published", "replayed", "empty"]
@@ -49,6 +51,10 @@ class LoadPlan(_Data):
     ``types.schema_to_json``. ``empty`` plans read nothing and change nothing; ``replayed`` holds
     the record of a load that the request key has published before. ``last_load_id`` and
     ``last_watermark_text`` are where the target stands when the plan is made.
+
+    ``staged`` says whether the rows are staged split by split before they are published. Then
+    ``plan_id`` is the plan's own digest, ``probe`` tells the place of staging, ``supersedes`` names
+    the open load that this plan doesn't take up, and ``adopted`` says that it took one up.
     """
 
     version: Literal[1] = 1
@@ -80,6 +86,39 @@ class LoadPlan(_Data):
     notes: tuple[str, ...]
     empty: bool
     replayed: LedgerRecord | None = None
+    staged: bool = False
+    staged_columns: tuple[Column, ...] = ()
+    splits: SplitBy = WHOLE
+    keeps_splits: bool = False
+    plan_id: str = ""
+    probe: str = ""
+    supersedes: str | None = None
+    adopted: bool = False
+
+    @property
+    def target(self) -> Table:
+        """The target."""
+        return Table(self.target_schema, self.target_table)
+
+
+class AuditReport(_Data):
+    """What the rules for a whole load found, and that every split is there.
+
+    Args:
+        load_id, plan_id: the load.
+        splits: how many were staged.
+        counts: rows by what became of them so far, over all splits.
+        bytes: their Arrow size.
+        seconds: the time of staging, summed over splits.
+    """
+
+    version: Literal[1] = 1
+    load_id: str
+    plan_id: str
+    splits: int
+    counts: Counts
+    bytes: int
+    seconds: float
 
 
 class LoadResult(_Data):
@@ -88,6 +127,7 @@ class LoadResult(_Data):
     ``load_id`` is the load the target stands at: with nothing new, an earlier one.
     """
 
+    format: Literal[1] = 1
     pipeline: str
     stream: str
     target: str
@@ -103,6 +143,8 @@ class LoadResult(_Data):
     seconds: float
     stages: dict[str, float]
     notes: tuple[str, ...] = ()
+    state_text: str | None = None
+    """The entry of the runner's state store that the plan saw; ``after`` overwrites no other."""
 
     @property
     def rows_per_second(self) -> float:

@@ -12,6 +12,7 @@ from conduit_core.connectors.publish import Column
 from conduit_core.engine.columns import Staged, stage_columns
 from conduit_core.engine.identity import load_id, request_text, target_fingerprint
 from conduit_core.engine.model import Guarantee, LoadPlan, RunRequest
+from conduit_core.engine.opening import plan_digest, stored_plan, take_up
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
 from conduit_core.engine.windows import Choice, choose_window
 from conduit_core.errors import ConduitError, ConfigError, StateError
@@ -53,6 +54,7 @@ class _Draft:
     staged: Staged
     table: tuple[Column, ...]
     replayed: LedgerRecord | None
+    is_staged: bool
 
 
 def state_key(target: Table) -> str:
@@ -66,15 +68,27 @@ def plan_stream(
     ends: Ends,
     request: RunRequest,
     store: StateStore | None = None,
+    *,
+    staged: bool | None = None,
 ) -> LoadPlan:
     """Plan one stream's load. Reads source and destination, writes nothing.
+
+    Args:
+        pipeline: the stream's pipeline.
+        stream: what to load.
+        ends: source, destination and staging.
+        request: window, full refresh, request key.
+        store: the runner's state store.
+        staged: whether the rows are staged before they are published; None: if the stream has
+            splits. An open load is then taken up.
 
     Raises:
         ConduitError: whatever makes the load impossible and can be known before it, with pipeline,
             stream, the target's state and a command filled in.
     """
     try:
-        return _plan(pipeline, stream, ends, request, store)
+        is_staged = stream.splits is not None if staged is None else staged
+        return _plan(pipeline, stream, ends, request, store, is_staged=is_staged)
     except ConduitError as error:
         raise pipeline.at(error, stream.name, "conduit plan") from error.__cause__
 
@@ -99,6 +113,8 @@ def _plan(
     ends: Ends,
     request: RunRequest,
     store: StateStore | None,
+    *,
+    is_staged: bool,
 ) -> LoadPlan:
     _refuse_unsupported(stream, ends)
     _refuse_itself(stream, ends, pipeline.target(stream, ends.destination))
@@ -127,9 +143,10 @@ def _plan(
         )
         table = staged.columns if fit_into is None else _columns(fit_into)
         draft = _Draft(
-            pipeline, stream, ends, request, shape, seen, choice, staged, table, replayed
+            pipeline, stream, ends, request, shape, seen, choice, staged, table, replayed, is_staged
         )
-        return _freeze(draft)
+        plan = _freeze(draft)
+        return _with_staging(plan, draft) if is_staged and not plan.empty else plan
     except ConduitError as error:
         raise error.at(state=watermark_state(seen.chain)) from error.__cause__
 
@@ -291,6 +308,38 @@ def _freeze(draft: _Draft) -> LoadPlan:
         empty=choice.empty,
         replayed=draft.replayed,
     )
+
+
+def _with_staging(fresh: LoadPlan, draft: _Draft) -> LoadPlan:
+    """Say where the rows wait and how the window is cut, or take up the load that is open."""
+    from conduit_core.engine.cutting import by_unique_key, choose_splits
+
+    stream, ends, seen = draft.stream, draft.ends, draft.seen
+    staging = ends.staging()
+    fresh = fresh.model_copy(
+        update={
+            "staged": True,
+            "staged_columns": draft.staged.columns,
+            "probe": staging.probe(write=True),
+        }
+    )
+    for held in staging.opened(seen.fingerprint):
+        if held.load_id == fresh.load_id:
+            stored = stored_plan(held)
+            fixed = stored is not None and by_unique_key(stream, draft.shape, stored.splits)
+            within = draft.pipeline.loaded.spec.resume_within
+            fresh = take_up(
+                held, stored, fresh, seen.chain, seen.existing, within, fixed_splits=fixed
+            )
+    if fresh.adopted:
+        return fresh
+    ref, window = stream_ref(stream), draft.choice.window
+    splits = choose_splits(stream, ends.source, ref, draft.shape, window)
+    notes = fresh.notes
+    if window.kind == "full" and not by_unique_key(stream, draft.shape, splits):
+        notes = (*notes, "not split by the key: after a failure the whole extract starts again")
+    fresh = fresh.model_copy(update={"splits": splits, "notes": notes})
+    return fresh.model_copy(update={"plan_id": plan_digest(fresh)})
 
 
 def _refuse_forgotten_files(chain: list[LedgerRecord]) -> None:

@@ -10,10 +10,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from conduit_core.engine.budget import budgets
 from conduit_core.engine.flow import CancelledError
-from conduit_core.engine.load import Runtime, load_stream
+from conduit_core.engine.load import load_stream
 from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest, RunResult, StreamFailure
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.plan import plan_stream
+from conduit_core.engine.runtime import Runtime
 from conduit_core.errors import ConduitError, LoadFailedError, unexpected
 from conduit_core.events import (
     Emitter,

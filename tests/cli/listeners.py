@@ -20,7 +20,7 @@ def interrupt_second_stream() -> Callable[[Event], None]:
     def listen(event: Event) -> None:
         nonlocal pressed
         if event.name == "batch_written" and event.stream == "second" and not pressed:
-            from conduit_core.engine.load import Runtime
+            from conduit_core.engine.runtime import Runtime
 
             pressed = True
             (runtime,) = [o for o in gc.get_objects() if isinstance(o, Runtime)]

@@ -10,7 +10,8 @@ import pytest
 
 from conduit_core import Pipeline, RunRequest
 from conduit_core.engine.flow import CancelledError
-from conduit_core.engine.load import Runtime, load_stream
+from conduit_core.engine.load import load_stream
+from conduit_core.engine.runtime import Runtime
 from conduit_core.events import Event, PublishStarted
 from tests.services import sql
 

@@ -1,0 +1,141 @@
+"""After the commit: what became of a load, told to listeners, mirrored, and as a result."""
+
+from __future__ import annotations
+
+import time
+
+from conduit_core.connectors.base import Commit
+from conduit_core.engine.model import LoadPlan, LoadResult, Outcome
+from conduit_core.engine.pipeline import Ends
+from conduit_core.engine.plan import state_key, watermark_state
+from conduit_core.errors import ConduitError
+from conduit_core.events import Committed, Emit, Notice, StateMirrored
+from conduit_core.state.cursor import Cursor
+from conduit_core.state.ledger import Counts, LedgerRecord, newest, watermark_record
+from conduit_core.state.store import StateEntry, StateStore, make_entry, seal_of
+from conduit_core.types.dialect import Table
+
+
+def state_after_failure(ends: Ends, plan: LoadPlan) -> str:
+    """Ask the ledger, not the error, what the target looks like."""
+    try:
+        chain = ends.destination.records(plan.target)
+    except ConduitError:
+        return "unknown: the destination can't be asked now; running again is safe"
+    for record in chain:
+        if record.load_id == plan.load_id:
+            return f"published as version {record.version}"
+    return watermark_state(chain)
+
+
+def emit_committed(commit: Commit, emit: Emit, seconds: float) -> None:
+    """Tell of a commit that this process made."""
+    record = commit.record
+    if record is None or commit.replayed:
+        return
+    emit(
+        Committed(
+            pipeline=record.pipeline,
+            stream=record.stream,
+            load_id=record.load_id,
+            version=record.version,
+            rows_read=record.counts.read,
+            rows_inserted=record.counts.inserted,
+            rows_updated=record.counts.updated,
+            rows_deleted=record.counts.deleted,
+            rows_rejected=record.counts.rejected,
+            seconds=seconds,
+        )
+    )
+
+
+def mirror(
+    result: LoadResult, target: Table, fingerprint: str, ends: Ends, store: StateStore, emit: Emit
+) -> None:
+    """Write what the ledger says now, unless someone edited the store since the plan.
+
+    The load is committed by then, so whatever fails here is a warning, made good by the next run.
+    A rewind that a person wrote stays where nothing was published: it waits for the next load.
+    """
+    try:
+        problem = _write(result, target, fingerprint, ends, store, emit)
+    except Exception as error:  # noqa: BLE001 - a store may raise whatever its runner does
+        what = error.message if isinstance(error, ConduitError) else str(error)
+        problem = f"could not be written ({type(error).__name__}: {what}): the next run does it"
+    if problem:
+        message = f"the state store {problem}"
+        emit(
+            Notice(pipeline=result.pipeline, stream=result.stream, level="warning", message=message)
+        )
+
+
+def _write(
+    result: LoadResult, target: Table, fingerprint: str, ends: Ends, store: StateStore, emit: Emit
+) -> str:
+    """Write the mirror; return why it wasn't written where a person should know."""
+    chain = ends.destination.records(target)
+    last, base = newest(chain), watermark_record(chain)
+    cursor = base.cursor if base else None
+    seen = result.state_text
+    if last is None or (result.outcome != "published" and _is_rewind(seen, cursor)):
+        return ""
+    entry = make_entry(last.version, last.load_id, cursor, fingerprint).to_json()
+    if entry == seen:
+        return ""
+    if not store.set(state_key(target), entry, seal_of(seen)):
+        return "was edited during the load: the edit is kept for the next run"
+    emit(StateMirrored(pipeline=result.pipeline, stream=result.stream, load_id=last.load_id))
+    return ""
+
+
+def _is_rewind(stored: str | None, cursor: str | None) -> bool:
+    """Whether the store holds a person's rewind: it waits for the first load that writes."""
+    if stored is None:
+        return False
+    entry = StateEntry.from_json(stored)
+    return entry.is_edited and entry.cursor != (cursor or "")
+
+
+def result_of(
+    plan: LoadPlan,
+    record: LedgerRecord | None,
+    started: float,
+    stages: dict[str, float],
+    bytes_read: int = 0,
+    *,
+    replayed: bool = False,
+) -> LoadResult:
+    """Return a load's result.
+
+    Args:
+        plan: its plan.
+        record: its ledger record, if it wrote or found one.
+        started: ``time.perf_counter()`` at its start.
+        stages: seconds by stage.
+        bytes_read: Arrow bytes read from the source by this run.
+        replayed: whether the record was there already.
+    """
+    outcome: Outcome = "empty" if record is None else "published"
+    if plan.replayed is not None or replayed:
+        outcome = "replayed"
+    watermark = plan.watermark_text if plan.empty else plan.last_watermark_text
+    if record is not None and record.cursor is not None:
+        watermark = Cursor.from_json(record.cursor).display()
+    return LoadResult(
+        pipeline=plan.pipeline,
+        stream=plan.stream,
+        target=f"{plan.target_schema}.{plan.target_table}",
+        outcome=outcome,
+        mode=plan.mode,
+        load_id=record.load_id if record else plan.last_load_id,
+        version=record.version if record else None,
+        window=plan.window_text,
+        watermark=watermark,
+        guarantee=plan.guarantee,
+        counts=record.counts if record else Counts(),
+        bytes_read=bytes_read,
+        seconds=time.perf_counter() - started,
+        stages={name: round(value, 6) for name, value in stages.items()},
+        notes=plan.notes,
+        state_text=plan.state_text,
+    )
