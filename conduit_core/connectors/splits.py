@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from conduit_core.errors import StateError
+from conduit_core.errors import ConfigError, StateError
+from conduit_core.spec.splits import MAX_SPLITS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+__all__ = ["MAX_SPLITS", "WHOLE", "Split", "SplitBy", "SplitKind", "refuse_kind"]
+
 SplitKind = Literal["whole", "range", "hash", "values", "file"]
-MAX_SPLITS = 1000
-"""More would only make the plan large: a split is a task of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,3 +159,19 @@ class SplitBy(BaseModel):
 
 WHOLE = SplitBy()
 """A window that isn't cut."""
+
+
+def refuse_kind(kind: str, claimed: frozenset[str], system: str) -> None:
+    """Refuse a kind of split that a source doesn't claim, by name.
+
+    Raises:
+        ConfigError: it doesn't.
+    """
+    if kind == "whole" or kind in claimed:
+        return
+    there = f"it can be by {' or '.join(sorted(claimed))}" if claimed else "remove `splits`"
+    raise ConfigError(
+        f"a {system} source can't be split by {kind}: {there}",
+        connector=system,
+        command="conduit plan",
+    )

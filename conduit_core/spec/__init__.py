@@ -10,6 +10,7 @@ from conduit_core.spec.jsonschema import json_schema
 from conduit_core.spec.load import DEFAULT_FILE, LoadedSpec, load_spec, spec_from_mapping
 from conduit_core.spec.model import PipelineSpec, StreamDefaults, StreamSpec
 from conduit_core.spec.names import quote_name, split_table
+from conduit_core.spec.splits import SplitsSpec
 from conduit_core.spec.template import render, template
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "FileConnections",
     "LoadedSpec",
     "PipelineSpec",
+    "SplitsSpec",
     "StreamDefaults",
     "StreamSpec",
     "fingerprint",

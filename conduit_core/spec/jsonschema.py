@@ -7,6 +7,7 @@ from typing import Any
 from conduit_core.spec import reserved
 from conduit_core.spec.endpoints import URL_FORMS
 from conduit_core.spec.model import PipelineSpec
+from conduit_core.spec.splits import MAX_SPLITS
 
 Node = dict[str, Any]
 
@@ -79,6 +80,9 @@ def _stream_keys(model: Node) -> None:
     properties: Node = model["properties"]
     mode: Node = properties["mode"]
     mode["enum"] = [name for name in mode["enum"] if name not in reserved.MODES]
+    splits: Node = properties["splits"]
+    number = {"type": "integer", "minimum": 1, "maximum": MAX_SPLITS}
+    splits["anyOf"] = [number, {"$ref": "#/$defs/SplitsSpec"}]
     initial: Node = properties["initial"]
     initial.pop("anyOf", None)
     initial["type"] = ["string", "number"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from conduit_core.spec.endpoints import MODEL_CONFIG, ConnectionSpec, Duration
 from conduit_core.spec.names import FILE_TYPES, file_stem, looks_like_path, quote_name, split_table
 from conduit_core.spec.problems import Loc, refusal
+from conduit_core.spec.splits import SplitsSpec, spread
 
 Mode = Literal["append", "replace", "insert_only", "upsert", "replace_window", "scd2"]
 Metadata = Literal["load", "file"]
@@ -97,6 +98,9 @@ class StreamDefaults(BaseModel):
     freshness: Duration | None = Field(
         default=None, description="How far the watermark may lag: 24h. Past it, status exits 5."
     )
+    splits: Annotated[SplitsSpec | None, BeforeValidator(spread)] = Field(
+        default=None, description="Into how many parts a load is cut, read side by side: 8."
+    )
 
     @model_validator(mode="after")
     def _check_lists(self) -> Self:
@@ -168,16 +172,21 @@ class StreamSpec(StreamDefaults):
                     problems.append(((key,), f"`{key}` {error}"))
         problems.extend(self._cursor_problems())
         if self.columns is not None:
-            if len(set(self.columns)) < len(self.columns):
-                problems.append((("columns",), "`columns` names the same column twice"))
-            hidden = [c for c in (*self.unique_key, *self.cursor) if c not in self.columns]
-            lost = [c for c in hidden if not c.startswith("_file_")]
-            if lost:
-                text = f"`columns` leaves out {', '.join(dict.fromkeys(lost))}, a key or cursor"
-                problems.append((("columns",), text))
+            problems.extend((("columns",), f"`columns` {p}") for p in self._left_out(self.columns))
         if problems:
             raise refusal(problems)
         return self
+
+    def _left_out(self, columns: tuple[str, ...]) -> Iterator[str]:
+        if len(set(columns)) < len(columns):
+            yield "names the same column twice"
+        hidden = [c for c in (*self.unique_key, *self.cursor) if c not in columns]
+        lost = [c for c in hidden if not c.startswith("_file_")]
+        if lost:
+            yield f"leaves out {', '.join(dict.fromkeys(lost))}, a key or cursor"
+        split_by = self.splits.column if self.splits else None
+        if split_by is not None and split_by not in columns:
+            yield f"leaves out {split_by}, which `splits` compares"
 
     def _cursor_problems(self) -> list[tuple[Loc, str]]:
         found: list[tuple[Loc, str]] = []

@@ -20,7 +20,6 @@ STREAM_KEYS = frozenset(
         "on_schema_change",
         "quality",
         "settle",
-        "splits",
         "transform",
     }
 )

@@ -105,7 +105,7 @@ def test_files_have_no_tables(refused: Refused) -> None:
 def test_every_problem_is_told_at_once_in_the_files_order(refused: Refused) -> None:
     message = refused(
         "name: x\nsource: {type: postgres, url: '${MISSING}'}\nafter: {}\ndestination: 5\n"
-        "defaults: {null_cursor: x}\nstreams:\n  - {tabel: a}\n  - b\n  - {table: c, splits: 2}\n"
+        "defaults: {null_cursor: x}\nstreams:\n  - {tabel: a}\n  - b\n  - {table: c, deletes: 2}\n"
     )
     assert message.splitlines()[0] == "pipeline.yml: 6 problems"
     lines = [line.split(": ")[0].strip() for line in message.splitlines()[1:]]
@@ -282,3 +282,44 @@ def test_python_input_is_told_by_key(tmp_path: Path) -> None:
             env={},
         )
     assert "<python>: streams[0]: unknown key `tabel`; did you mean `table`?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("splits", "told"),
+    [
+        (
+            "0",
+            "`splits` must be a whole number from 1 to 1000, or a mapping with count, by, column,",
+        ),
+        ("1001", "`splits` must be a whole number from 1 to 1000"),
+        ("true", "`splits` must be a whole number from 1 to 1000"),
+        ("many", "`splits` must be a whole number from 1 to 1000"),
+        ("[1, 2]", "`splits` must be a whole number from 1 to 1000"),
+        ("{}", "`splits` needs a `count`"),
+        ("{by: hash}", "`splits` needs a `count`"),
+        ("{count: 0}", "`count` must be a whole number from 1 to 1000; it is 0"),
+        ("{count: 2.5}", "`count` must be a whole number from 1 to 1000; it is 2.5"),
+        ("{count: 2, by: size}", "`by` must be range or hash or file; it is 'size'"),
+        ("{count: 2, colum: id}", "unknown key `colum`; did you mean `column`?"),
+        ("{count: 2, by: file, column: id}", "`by: file` compares no column"),
+        ("{values: [a]}", "`values` needs a `column`"),
+        ("{column: a, values: []}", "`values` must not be empty"),
+        ("{column: a, values: [x, x]}", "`values` names the same value twice"),
+        ("{column: a, values: [null]}", "`values` must be a list of texts, numbers or dates"),
+        ("{column: a, values: [x], count: 2}", "leave out `count`"),
+    ],
+)
+@pytest.mark.parametrize("where", ["stream", "defaults"])
+def test_wrong_splits_are_told(refused: Refused, splits: str, told: str, where: str) -> None:
+    body = {
+        "stream": f"streams:\n  - table: a\n    splits: {splits}\n",
+        "defaults": f"streams: [a]\ndefaults:\n  splits: {splits}\n",
+    }[where]
+    message = refused(HEAD + body)
+    assert message.startswith("pipeline.yml:6: ")
+    assert told in message
+
+
+def test_columns_hold_the_split_column(refused: Refused) -> None:
+    text = "streams:\n  - {table: a, columns: [x], splits: {count: 2, column: id}}\n"
+    assert "`columns` leaves out id, which `splits` compares" in refused(HEAD + text)

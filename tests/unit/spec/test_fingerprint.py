@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from conduit_core.spec import StreamSpec, fingerprint
+from conduit_core.spec import SplitsSpec, StreamSpec, fingerprint
 
 BASE = StreamSpec(table="a", mode="append", cursor=("id",))
 
@@ -27,7 +27,15 @@ def test_what_decides_rows_changes_it(change: dict[str, object]) -> None:
     assert fingerprint(BASE.model_copy(update=change), "s") != fingerprint(BASE, "s")
 
 
-@pytest.mark.parametrize("change", [{"name": "x"}, {"into": "y"}, {"freshness": timedelta(1)}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "x"},
+        {"into": "y"},
+        {"freshness": timedelta(1)},
+        {"splits": SplitsSpec(count=8)},
+    ],
+)
 def test_what_does_not_decide_rows_leaves_it(change: dict[str, object]) -> None:
     assert fingerprint(BASE.model_copy(update=change), "s") == fingerprint(BASE, "s")
 

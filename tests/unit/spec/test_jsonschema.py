@@ -33,6 +33,8 @@ def test_it_is_a_schema() -> None:
         HEAD + "streams: [{path: a.csv, metadata: [load, file], columns: a}]\n",
         "name: x\nsource: postgres://h/db\ndestination: {connection: w, schema: s}\nstreams: [a]\n",
         HEAD + "streams: [{table: a, mode: append, cursor: id, initial: 5}]\n",
+        HEAD + "defaults: {splits: 8}\nstreams: [{table: a, splits: {count: 8, by: hash}}]\n",
+        HEAD + "streams: [{table: a, splits: {column: b, values: [eu, 5]}}]\n",
     ],
 )
 def test_it_takes_what_the_reader_takes(text: str) -> None:
@@ -47,6 +49,8 @@ def test_it_takes_what_the_reader_takes(text: str) -> None:
         HEAD + "streams: [a]\nsorce: x\n",
         HEAD + "streams: [a]\nafter: {}\n",
         HEAD + "streams: [{tabel: a}]\n",
+        HEAD + "streams: [{table: a, splits: 0}]\n",
+        HEAD + "streams: [{table: a, splits: {number: 2}}]\n",
         HEAD + "streams: [{table: a, path: b}]\n",
         HEAD + "streams: [{table: a, mode: upsert}]\n",
         HEAD + "streams: [{table: a, deletes: {}}]\n",

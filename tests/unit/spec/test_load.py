@@ -10,6 +10,7 @@ from conduit_core.spec import (
     ConnectionSpec,
     LoadedSpec,
     PipelineSpec,
+    SplitsSpec,
     StreamSpec,
     load_spec,
     spec_from_mapping,
@@ -259,3 +260,19 @@ def test_python_values_that_no_file_holds_are_refused(tmp_path: Path) -> None:
         spec_from_mapping({"name": "x", "source": {"url": b"x"}}, tmp_path)
     with pytest.raises(ConfigError, match="a key must be text"):
         spec_from_mapping({"name": "x", "source": {1: 2}}, tmp_path)
+
+
+def test_splits_are_a_number_or_say_by_what(load: Load) -> None:
+    text = (
+        "defaults: {splits: 8}\nstreams:\n  - a\n  - {table: b, splits: {count: 4, by: hash}}\n"
+        "  - {table: c, splits: {column: d, values: [eu, 5, 1.5, true, 2024-01-31]}}\n"
+        "  - {table: d, splits: null}\n  - {table: e, splits: '${N}'}\n"
+    )
+    spec = load(HEAD + text, {"N": "12"}).spec
+    a, b, c, d, e = (stream.splits for stream in spec.streams)
+    assert a == SplitsSpec(count=8)
+    assert b == SplitsSpec(count=4, by="hash")
+    assert c is not None
+    assert (c.column, c.values) == ("d", ("eu", "5", "1.5", "true", "2024-01-31"))
+    assert d is None
+    assert e == SplitsSpec(count=12)
