@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from conduit_core.connectors.publish import Publish
+from conduit_core.connectors.publish import Column, Publish
 from conduit_core.connectors.splits import Split, SplitBy
 from conduit_core.errors import ConfigError
 from conduit_core.events import Emit
@@ -157,6 +157,32 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class RawBatch:
+    """Rows as bytes of a format that both their systems speak; nobody in between looks at them."""
+
+    data: bytes
+    num_rows: int
+
+    @property
+    def nbytes(self) -> int:
+        """Their size."""
+        return len(self.data)
+
+
+@dataclass(slots=True)
+class RawReading:
+    """An open read of undecoded rows: ``pump`` once, then ``close`` (always, idempotent).
+
+    ``pump`` hands batch after batch to its argument until the last, or until that says False.
+    ``cancel`` ends a ``pump`` that runs in another thread; ``close`` follows.
+    """
+
+    pump: Callable[[Callable[[RawBatch], bool]], None]
+    close: Callable[[], None] = lambda: None
+    cancel: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceCapabilities:
     """What a source can do, as data, so that a plan can refuse before it touches the network."""
 
@@ -247,6 +273,30 @@ class Snapshots(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsRaw(Protocol):
+    """Trait: a source that can hand over rows undecoded, in a format it shares with others."""
+
+    def raw_format(self, ref: StreamRef) -> str | None:
+        """Return the format's name, None where the stream can't be read so."""
+        ...
+
+    def read_raw(
+        self, request: ReadRequest, columns: tuple[Column, ...], constants: Mapping[str, str]
+    ) -> RawReading:
+        """Open the window; rows have just these columns, in this order and of these types.
+
+        Args:
+            request: what to read.
+            columns: the source's own columns and constants; ``ddl`` as in the source's system.
+            constants: columns with one value in every row, as text; they aren't in the source.
+
+        Raises:
+            SchemaError: a column of the source isn't of that type any more.
+        """
+        ...
+
+
 # --- destinations ---------------------------------------------------------------------------------
 
 
@@ -315,6 +365,20 @@ class StagedRows(Protocol):
         Raises:
             ConduitError: what broke the read (the driver in between only saw a broken stream), or
                 a rule for the whole load.
+        """
+        ...
+
+
+@runtime_checkable
+class RawRows(Protocol):
+    """Staged rows that can also be had undecoded, where the publish has a ``wire``."""
+
+    def raw(self, columns: tuple[Column, ...], constants: Mapping[str, str]) -> Iterator[RawBatch]:
+        """Return the rows in the wire's format; taken once, instead of ``reader``.
+
+        Args:
+            columns: names and types, in the order the destination wants them in.
+            constants: values, as text, of those that the source doesn't have.
         """
         ...
 
@@ -398,6 +462,23 @@ class Destination(ABC):
 
     def close(self) -> None:  # noqa: B027 - closing nothing is right for some destinations
         """Give back connections and file locks. Idempotent; the next call opens again."""
+
+
+@runtime_checkable
+class TakesRaw(Protocol):
+    """Trait: a destination that can take rows undecoded, where their types are the target's own."""
+
+    def takes_raw(
+        self, schema: pa.Schema, columns: tuple[Column, ...], constants: Mapping[str, str]
+    ) -> str | None:
+        """Return the name of the format in which it takes such rows, None if it doesn't.
+
+        Args:
+            schema: the staged schema, with the tags that tell each column's type in the source.
+            columns: the staged columns as they are, or will be, in the target.
+            constants: staged columns with one value in every row.
+        """
+        ...
 
 
 @runtime_checkable

@@ -151,14 +151,29 @@ Action = Annotated[
 ]
 
 
+class Wire(_Data):
+    """A format of rows that source and target share, so that nothing has to decode them.
+
+    ``constants`` are the staged columns with one value in every row, as text: either side may
+    supply them.
+    """
+
+    format: str
+    constants: dict[str, str] = {}
+
+
 class Publish(_Data):
-    """One transaction on one target: what must hold, and what to do."""
+    """One transaction on one target: what must hold, and what to do.
+
+    With a ``wire`` the staged rows may be taken undecoded, if they can be had so.
+    """
 
     target_schema: str
     target_table: str
     staged_columns: tuple[str, ...]
     requirements: tuple[Requirement, ...]
     actions: tuple[Action, ...]
+    wire: Wire | None = None
 
     @property
     def record(self) -> LedgerRecord:

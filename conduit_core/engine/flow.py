@@ -9,12 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from typing import Generic, TypeAlias, TypeVar
 
 import pyarrow as pa
 
-from conduit_core.connectors.base import Reading, Tally, file_digest
+from conduit_core.connectors.base import RawBatch, RawReading, Reading, Tally, file_digest
+from conduit_core.connectors.publish import Column
 from conduit_core.errors import ConduitError, SourceDataError, unexpected
 from conduit_core.events import AuditStarted, BatchRead, BatchWritten, Emit
 from conduit_core.state.ledger import Counts
@@ -27,6 +29,10 @@ _LOOK_SECONDS = 0.2
 """How often a destination that waits for rows looks whether the run was interrupted."""
 
 
+Batch: TypeAlias = "pa.RecordBatch | RawBatch"
+OpenRaw: TypeAlias = Callable[[tuple[Column, ...], Mapping[str, str]], RawReading]
+
+
 class CancelledError(ConduitError):
     """The run was interrupted; this stream's transaction is rolled back."""
 
@@ -34,7 +40,10 @@ class CancelledError(ConduitError):
     default_retry = "step"
 
 
-class BoundedQueue:
+_B = TypeVar("_B", bound=Batch)
+
+
+class BoundedQueue(Generic[_B]):
     """A queue of batches bounded by bytes, between one producer and one consumer.
 
     A batch larger than the bound still passes, alone.
@@ -42,7 +51,7 @@ class BoundedQueue:
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
-        self._items: deque[pa.RecordBatch] = deque()
+        self._items: deque[_B] = deque()
         self._bytes = 0
         self._closed = False
         self._stopped = False
@@ -53,7 +62,7 @@ class BoundedQueue:
         """Bytes waiting."""
         return self._bytes
 
-    def put(self, batch: pa.RecordBatch) -> bool:
+    def put(self, batch: _B) -> bool:
         """Add a batch, waiting for room; False when the consumer has stopped."""
         size = batch.nbytes
         with self._changed:
@@ -67,7 +76,7 @@ class BoundedQueue:
             self._changed.notify_all()
             return True
 
-    def get(self, cancel: threading.Event | None = None) -> pa.RecordBatch | None:
+    def get(self, cancel: threading.Event | None = None) -> _B | None:
         """Take the next batch, waiting for it; None after the last one, or if ``cancel`` is set."""
         with self._changed:
             while not self._changed.wait_for(
@@ -116,6 +125,7 @@ class Flow:
         queue_bytes: bound of the batches that wait.
         cancel: set from outside to stop at the next batch.
         remember_files: whether the digests of the files read go into the ledger record.
+        read_raw: opens the source for undecoded rows, where the publish has a wire.
     """
 
     def __init__(
@@ -130,15 +140,17 @@ class Flow:
         queue_bytes: int,
         cancel: threading.Event,
         remember_files: bool,
+        read_raw: OpenRaw | None = None,
     ) -> None:
         self.schema = schema
         self._open = read
-        self._reading: Reading | None = None
+        self._open_raw = read_raw
+        self._reading: Reading | RawReading | None = None
         self._load_id = load_id
         self._loaded_at = pa.scalar(loaded_at, pa.timestamp("us", "UTC"))
         self._pipeline, self._stream = identity
         self._emit = emit
-        self._queue = BoundedQueue(queue_bytes)
+        self._queue: BoundedQueue[Batch] = BoundedQueue(queue_bytes)
         self._slice_bytes = max(queue_bytes // 4, 64 * 1024)
         self._cancel = cancel
         self._remember_files = remember_files
@@ -157,12 +169,28 @@ class Flow:
         Raises:
             ConduitError: the source can't be opened, or isn't what it was when planned.
         """
-        self._reading = self._open()
+        self._reading = reading = self._open()
+        self._start(lambda: self._decode(reading))
+        batches = (batch for batch in self._drain() if isinstance(batch, pa.RecordBatch))
+        return pa.RecordBatchReader.from_batches(self.schema, batches)
+
+    def raw(self, columns: tuple[Column, ...], constants: Mapping[str, str]) -> Iterator[RawBatch]:
+        """Open the source, start reading and return the rows undecoded; instead of ``reader``.
+
+        Raises:
+            ConduitError: the source can't be opened, or isn't what it was when planned.
+        """
+        if self._open_raw is None:
+            raise RuntimeError("these rows can't be had undecoded")
+        self._reading = reading = self._open_raw(columns, constants)
+        self._start(lambda: self._pump(reading))
+        return (batch for batch in self._drain() if isinstance(batch, RawBatch))
+
+    def _start(self, read: Callable[[], None]) -> None:
         self._thread = threading.Thread(
-            target=self._read, args=(self._reading,), name=f"read-{self._stream}", daemon=True
+            target=self._read, args=(read,), name=f"read-{self._stream}", daemon=True
         )
         self._thread.start()
-        return pa.RecordBatchReader.from_batches(self.schema, self._drain())
 
     def finish(self) -> Tally:
         """Return what was read; raise what broke it, which the driver only saw as a broken pipe."""
@@ -184,7 +212,7 @@ class Flow:
         if self._cancel.is_set():
             raise CancelledError("interrupted before the commit")
         files: tuple[str, ...] = ()
-        if self._remember_files and self._reading is not None:
+        if self._remember_files and isinstance(self._reading, Reading):
             files = tuple(file_digest(f) for f in self._reading.files)
         return Tally(Counts(read=self.rows_read), files)
 
@@ -198,26 +226,11 @@ class Flow:
         if self._reading is not None:
             self._reading.close()
         # A driver may keep the stream of a failed load, and through it this flow, for good.
-        self._open, self._reading = _closed, None
+        self._open, self._open_raw, self._reading = _closed, None, None
 
-    def _read(self, reading: Reading) -> None:
+    def _read(self, read: Callable[[], None]) -> None:
         try:
-            batches = iter(reading.reader)
-            while True:
-                started = time.perf_counter()
-                raw = next(batches, None)
-                read_done = time.perf_counter()
-                if raw is None:
-                    break
-                if raw.num_rows == 0:
-                    continue
-                batch = self._cast(raw)
-                cast_done = time.perf_counter()
-                self._count(raw, read_done - started, cast_done - read_done)
-                if not all(self._queue.put(part) for part in self._slices(batch)):
-                    return
-                if self._cancel.is_set():
-                    raise CancelledError("interrupted while reading")
+            read()
         except ConduitError as error:
             self._error = error
         except (pa.ArrowException, OSError) as error:
@@ -228,7 +241,43 @@ class Flow:
         finally:
             self._queue.end()
 
-    def _count(self, batch: pa.RecordBatch, read_seconds: float, cast_seconds: float) -> None:
+    def _decode(self, reading: Reading) -> None:
+        """Put every batch in the queue, cast to the staged schema."""
+        batches = iter(reading.reader)
+        while True:
+            started = time.perf_counter()
+            raw = next(batches, None)
+            read_done = time.perf_counter()
+            if raw is None:
+                break
+            if raw.num_rows == 0:
+                continue
+            batch = self._cast(raw)
+            cast_done = time.perf_counter()
+            self._count(raw, read_done - started, cast_done - read_done)
+            if not all(self._queue.put(part) for part in self._slices(batch)):
+                return
+            self._look_for_cancel()
+
+    def _pump(self, reading: RawReading) -> None:
+        """Put every batch in the queue as it comes."""
+        started = time.perf_counter()
+
+        def take(batch: RawBatch) -> bool:
+            nonlocal started
+            self._count(batch, time.perf_counter() - started, 0.0)
+            taken = self._queue.put(batch)
+            self._look_for_cancel()
+            started = time.perf_counter()
+            return taken
+
+        reading.pump(take)
+
+    def _look_for_cancel(self) -> None:
+        if self._cancel.is_set():
+            raise CancelledError("interrupted while reading")
+
+    def _count(self, batch: Batch, read_seconds: float, cast_seconds: float) -> None:
         size = batch.nbytes
         self.rows_read += batch.num_rows
         self.bytes_read += size
@@ -265,7 +314,7 @@ class Flow:
         for start in range(0, batch.num_rows, rows):
             yield batch.slice(start, rows)
 
-    def _drain(self) -> Iterator[pa.RecordBatch]:
+    def _drain(self) -> Iterator[Batch]:
         """Yield batches to the destination; the time between two pulls is its writing."""
         while True:
             asked = time.perf_counter()

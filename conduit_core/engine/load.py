@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
-from conduit_core.connectors.base import BATCH_BYTES, ReadRequest
+from conduit_core.connectors.base import BATCH_BYTES, ReadRequest, ReadsRaw
 from conduit_core.engine.flow import Flow
 from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest
 from conduit_core.engine.outcome import emit_committed, mirror, result_of, state_after_failure
@@ -174,8 +175,9 @@ def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) 
         known_files=known,
         refuse_changed=plan.refuse_changed_files,
     )
+    source = ends.source
     return Flow(
-        lambda: ends.source.read(wanted),
+        lambda: source.read(wanted),
         schema_from_json(plan.staged_schema),
         load_id=plan.load_id,
         loaded_at=plan.loaded_at,
@@ -184,6 +186,7 @@ def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) 
         queue_bytes=runtime.queue_bytes,
         cancel=runtime.cancel,
         remember_files=plan.remember_files,
+        read_raw=partial(source.read_raw, wanted) if isinstance(source, ReadsRaw) else None,
     )
 
 

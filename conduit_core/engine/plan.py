@@ -15,6 +15,7 @@ from conduit_core.engine.model import Guarantee, LoadPlan, RunRequest
 from conduit_core.engine.opening import plan_digest, stored_plan, take_up
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
 from conduit_core.engine.windows import Choice, choose_window
+from conduit_core.engine.wire import choose_wire
 from conduit_core.errors import ConduitError, ConfigError, StateError
 from conduit_core.spec import StreamSpec
 from conduit_core.spec.fingerprint import fingerprint as spec_fingerprint
@@ -278,6 +279,8 @@ def _freeze(draft: _Draft) -> LoadPlan:
         )
     )
     _refuse_actions(publish.action_kinds, stream, draft.ends)
+    wire = choose_wire(draft.ends, stream, draft.staged, record.load_id, record.started_at)
+    publish = publish.model_copy(update={"wire": wire})
     return LoadPlan(
         pipeline=draft.pipeline.name,
         stream=stream.name,
