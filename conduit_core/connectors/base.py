@@ -339,12 +339,14 @@ class DestinationCapabilities:
 class Tally:
     """What reader and rules counted, and the digests of files to remember with the record.
 
-    ``complete`` is False where the destination stopped taking batches before the last one.
+    ``complete`` is False where the destination stopped taking batches before the last one;
+    ``bytes`` is the size of what was read.
     """
 
     counts: Counts
     files: tuple[str, ...] = ()
     complete: bool = True
+    bytes: int = 0
 
 
 class StagedRows(Protocol):

@@ -127,6 +127,11 @@ class Staging(ABC):
     def receipts(self, plan_id: str, target_fingerprint: str) -> list[StageReceipt]:
         """Return the receipts of an open load, by split. Read-only."""
 
+    def receipt(self, plan_id: str, target_fingerprint: str, split: str) -> StageReceipt | None:
+        """Return one split's receipt, if it has one. Read-only."""
+        found = self.receipts(plan_id, target_fingerprint)
+        return next((r for r in found if r.split == split), None)
+
     @abstractmethod
     def stage(self, attempt: Attempt, rows: StagedRows, emit: Emit) -> StageReceipt:
         """Write a split's rows and its receipt, both or neither; return the receipt that won.

@@ -125,6 +125,8 @@ class Flow:
         queue_bytes: bound of the batches that wait.
         cancel: set from outside to stop at the next batch.
         remember_files: whether the digests of the files read go into the ledger record.
+        check: looks at each batch as it was read, and raises where it may not be loaded.
+        is_whole_load: whether the load ends with this flow, or it is one split of it.
         read_raw: opens the source for undecoded rows, where the publish has a wire.
     """
 
@@ -140,6 +142,8 @@ class Flow:
         queue_bytes: int,
         cancel: threading.Event,
         remember_files: bool,
+        check: Callable[[pa.RecordBatch], None] | None = None,
+        is_whole_load: bool = True,
         read_raw: OpenRaw | None = None,
     ) -> None:
         self.schema = schema
@@ -154,6 +158,8 @@ class Flow:
         self._slice_bytes = max(queue_bytes // 4, 64 * 1024)
         self._cancel = cancel
         self._remember_files = remember_files
+        self._check = check
+        self._is_whole_load = is_whole_load
         self._error: ConduitError | None = None
         self._thread: threading.Thread | None = None
         self._exhausted = False
@@ -201,20 +207,21 @@ class Flow:
         if not self._exhausted:
             self.close()
             return Tally(Counts(read=self.rows_read), complete=False)
-        self._emit(
-            AuditStarted(
-                pipeline=self._pipeline,
-                stream=self._stream,
-                load_id=self._load_id,
-                rows_read=self.rows_read,
+        if self._is_whole_load:
+            self._emit(
+                AuditStarted(
+                    pipeline=self._pipeline,
+                    stream=self._stream,
+                    load_id=self._load_id,
+                    rows_read=self.rows_read,
+                )
             )
-        )
         if self._cancel.is_set():
             raise CancelledError("interrupted before the commit")
         files: tuple[str, ...] = ()
         if self._remember_files and isinstance(self._reading, Reading):
             files = tuple(file_digest(f) for f in self._reading.files)
-        return Tally(Counts(read=self.rows_read), files)
+        return Tally(Counts(read=self.rows_read), files, bytes=self.bytes_read)
 
     def close(self) -> None:
         """Stop the thread and close the source. Idempotent."""
@@ -252,6 +259,8 @@ class Flow:
                 break
             if raw.num_rows == 0:
                 continue
+            if self._check is not None:
+                self._check(raw)
             batch = self._cast(raw)
             cast_done = time.perf_counter()
             self._count(raw, read_done - started, cast_done - read_done)

@@ -22,8 +22,7 @@ from conduit_core.events import (
 )
 from conduit_core.spec import StreamSpec
 from conduit_core.state.ledger import (
-    LedgerRecord,
-    since_emptied,
+    known_files,
 )
 from conduit_core.state.window import Window
 from conduit_core.types.dialect import Table
@@ -188,13 +187,3 @@ def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) 
         remember_files=plan.remember_files,
         read_raw=partial(source.read_raw, wanted) if isinstance(source, ReadsRaw) else None,
     )
-
-
-def known_files(chain: list[LedgerRecord]) -> frozenset[str]:
-    """Return the digests of every file whose rows the target can hold."""
-    import json
-
-    digests: set[str] = set()
-    for record in since_emptied(chain):
-        digests.update(json.loads(record.load_window).get("files", ()))
-    return frozenset(digests)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
@@ -75,3 +76,11 @@ def since_emptied(chain: list[LedgerRecord]) -> list[LedgerRecord]:
     """Return the records from the newest on that emptied the target: what rows can come from."""
     start = max((r.version for r in chain if r.empties_target), default=0)
     return [r for r in chain if r.version >= start]
+
+
+def known_files(chain: list[LedgerRecord]) -> frozenset[str]:
+    """Return the digests of every file whose rows the target can hold."""
+    digests: set[str] = set()
+    for record in since_emptied(chain):
+        digests.update(json.loads(record.load_window).get("files", ()))
+    return frozenset(digests)

@@ -1,0 +1,443 @@
+"""The steps of a spread-out load, each a task of its own: stage, audit, publish, after.
+
+Each takes and gives small JSON, runs anywhere with the pipeline file and the connections alone, and
+is idempotent. ``conduit_core.engine.run.plan`` is the first step; ``run`` does all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from conduit_core.connectors.base import BATCH_BYTES, ReadRequest, Snapshots
+from conduit_core.connectors.chain import find_load
+from conduit_core.connectors.splits import Split
+from conduit_core.connectors.staging import Attempt, StageReceipt, Staging
+from conduit_core.engine.budget import budgets
+from conduit_core.engine.cutting import BoundsCheck
+from conduit_core.engine.flow import Flow
+from conduit_core.engine.identity import target_fingerprint
+from conduit_core.engine.model import AuditReport, LoadPlan, LoadResult
+from conduit_core.engine.opening import open_load
+from conduit_core.engine.outcome import emit_committed, mirror, result_of, state_after_failure
+from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
+from conduit_core.engine.runtime import Runtime
+from conduit_core.errors import (
+    ConcurrentLoadError,
+    ConduitError,
+    ConfigError,
+    StagingLostError,
+    StateError,
+    unexpected,
+)
+from conduit_core.events import AuditStarted, Emitter, Listener, Notice, SplitStaged
+from conduit_core.spec import StreamSpec
+from conduit_core.spec.fingerprint import fingerprint as spec_fingerprint
+from conduit_core.state.ledger import Counts, LedgerRecord, known_files
+from conduit_core.state.store import StateStore
+from conduit_core.state.window import Window
+from conduit_core.types.schema import schema_from_json
+
+_SHOWN = 5  # splits that a message names
+
+
+def stage(
+    pipeline: Pipeline,
+    plan: LoadPlan,
+    split: str | None = None,
+    *,
+    listeners: tuple[Listener, ...] = (),
+) -> StageReceipt:
+    """Read one split of a plan and stage its rows; a split that is staged is not read again.
+
+    Args:
+        pipeline: the plan's pipeline.
+        plan: from ``plan(..., staged=True)``, or of a stream with ``splits``.
+        split: the split's id, one of ``plan.splits.ids()``; None for a plan of one split.
+        listeners: called with every event.
+
+    Returns:
+        The receipt that holds: of this attempt, or of the one that was first.
+
+    Raises:
+        ConcurrentLoadError: another plan of the same load is open: plan again.
+        StagingLostError: the load was published, superseded or swept meanwhile: plan again.
+        ConfigError: the place of staging isn't the one that the plan saw.
+        ConduitError: what broke the read, or the staging refused.
+    """
+    runtime = Runtime(Emitter(listeners), queue_bytes=budgets(1)[0])
+    with _step(pipeline, plan) as (stream, ends):
+        return stage_split(plan, split or _only(plan), stream, ends, runtime)
+
+
+def audit(
+    pipeline: Pipeline,
+    plan: LoadPlan,
+    receipts: Iterable[StageReceipt] | None = None,
+    *,
+    listeners: tuple[Listener, ...] = (),
+) -> AuditReport:
+    """Check that every split is staged, and that the receipts are those beside the staging.
+
+    Args:
+        pipeline: the plan's pipeline.
+        plan: the plan.
+        receipts: what ``stage`` returned; None: those beside the staging.
+        listeners: called with every event.
+
+    Raises:
+        StagingLostError: a receipt is missing, or not what was written.
+    """
+    with _step(pipeline, plan) as (_, ends):
+        given = None if receipts is None else list(receipts)
+        return audit_load(plan, given, ends, Runtime(Emitter(listeners)))
+
+
+def publish(
+    pipeline: Pipeline,
+    plan: LoadPlan,
+    receipts: Iterable[StageReceipt] | None = None,
+    report: AuditReport | None = None,
+    *,
+    listeners: tuple[Listener, ...] = (),
+) -> LoadResult:
+    """Publish the staged rows in one transaction, and drop the staging.
+
+    Args:
+        pipeline: the plan's pipeline.
+        plan: the plan; one that is empty or replayed is returned as a result.
+        receipts: what ``stage`` returned; None: those beside the staging.
+        report: what ``audit`` returned; None: it is made here.
+        listeners: called with every event.
+
+    Raises:
+        ConcurrentLoadError: the target went on since the plan: nothing can be published from it.
+        StagingLostError: staged rows are gone, or not as many as their receipt says.
+        ConduitError: the destination refused; nothing was published.
+    """
+    with _step(pipeline, plan) as (_, ends):
+        given = None if receipts is None else list(receipts)
+        return publish_load(plan, given, report, ends, Runtime(Emitter(listeners)))
+
+
+def after(
+    pipeline: Pipeline,
+    results: Sequence[LoadResult],
+    *,
+    store: StateStore | None = None,
+    listeners: tuple[Listener, ...] = (),
+) -> None:
+    """Do what follows the commits: mirror the watermarks into the runner's state store.
+
+    Whatever fails here is a warning: the loads are committed, and the next run makes it good.
+
+    Args:
+        pipeline: the results' pipeline.
+        results: what ``publish`` returned.
+        store: the runner's state store.
+        listeners: called with every event.
+
+    Raises:
+        ConfigError: a result is of another pipeline.
+    """
+    if store is None:
+        return
+    emit = Emitter(listeners)
+    with pipeline.open() as ends:
+        for result in results:
+            (stream,) = pipeline.select((result.stream,))
+            target = pipeline.target(stream, ends.destination)
+            fingerprint = target_fingerprint(ends.destination.identity, target)
+            mirror(result, target, fingerprint, ends, store, emit)
+
+
+# --- the same, on open ends -----------------------------------------------------------------------
+
+
+def stage_split(
+    plan: LoadPlan,
+    split_id: str,
+    stream: StreamSpec,
+    ends: Ends,
+    runtime: Runtime,
+    snapshot: str | None = None,
+) -> StageReceipt:
+    """Stage one split; see :func:`stage`."""
+    split = plan.splits.split(split_id)
+    staging = ends.staging()
+    _check_place(plan, staging)
+    held = staging.open(open_load(plan), plan.supersedes)
+    if held.plan_id != plan.plan_id:
+        raise ConcurrentLoadError(
+            f"load {plan.load_id} is open with another plan, of {held.opened_at:%H:%M:%S} UTC: a"
+            " new plan takes it up",
+            command="conduit run",
+        )
+    known = staging.receipt(plan.plan_id, plan.target_fingerprint, split_id)
+    if known is not None:
+        return known
+    attempt = Attempt(
+        load=held,
+        split=split_id,
+        attempt=uuid.uuid4().hex[:12],
+        columns=plan.staged_columns,
+        worker=f"{platform.node()}:{os.getpid()}",
+    )
+    flow = _flow(plan, split, stream, ends, runtime, snapshot)
+    try:
+        receipt = staging.stage(attempt, flow, runtime.emit)
+    except Exception as raised:  # noqa: BLE001 - whatever it is, it gets its four lines
+        error = raised if isinstance(raised, ConduitError) else unexpected(raised)
+        raise error from error.__cause__
+    finally:
+        flow.close()
+    if receipt.attempt == attempt.attempt:
+        runtime.emit(staged_event(plan, receipt))
+    return receipt
+
+
+def staged_event(plan: LoadPlan, receipt: StageReceipt) -> SplitStaged:
+    """Return the event that tells of a receipt."""
+    return SplitStaged(
+        pipeline=plan.pipeline,
+        stream=plan.stream,
+        load_id=plan.load_id,
+        split=receipt.split,
+        splits=plan.splits.count,
+        rows=receipt.rows,
+        bytes=receipt.bytes,
+        seconds=receipt.seconds,
+        worker=receipt.worker,
+    )
+
+
+def audit_load(
+    plan: LoadPlan, given: list[StageReceipt] | None, ends: Ends, runtime: Runtime
+) -> AuditReport:
+    """Check a load's receipts; see :func:`audit`."""
+    receipts = _receipts(plan, given, ends.staging())
+    counts = _sum(receipts)
+    runtime.emit(
+        AuditStarted(
+            pipeline=plan.pipeline,
+            stream=plan.stream,
+            load_id=plan.load_id,
+            rows_read=counts.read,
+        )
+    )
+    return AuditReport(
+        load_id=plan.load_id,
+        plan_id=plan.plan_id,
+        splits=len(receipts),
+        counts=counts,
+        bytes=sum(r.bytes for r in receipts),
+        seconds=round(sum(r.seconds for r in receipts), 6),
+    )
+
+
+def publish_load(
+    plan: LoadPlan,
+    given: list[StageReceipt] | None,
+    report: AuditReport | None,
+    ends: Ends,
+    runtime: Runtime,
+) -> LoadResult:
+    """Publish what is staged; see :func:`publish`."""
+    started = time.perf_counter()
+    if plan.empty:
+        return result_of(plan, plan.replayed, started, {})
+    chain = ends.destination.records(plan.target)
+    staging = ends.staging()
+    if found := find_load(chain, plan.publish.record):
+        _drop(plan, staging, runtime)
+        return result_of(plan, found, started, {}, replayed=True)
+    if report is None:
+        report = audit_load(plan, given, ends, runtime)
+    elif report.plan_id != plan.plan_id:
+        raise StateError("the audit report is of another plan", retry="plan")
+    receipts = _receipts(plan, given, staging)
+    _refuse_changed_files(plan, receipts, chain)
+    rows = staging.rows(receipts, schema_from_json(plan.staged_schema))
+    publishing = time.perf_counter()
+    try:
+        commit = ends.destination.commit(plan.publish, rows, runtime.emit)
+    except ConduitError as error:
+        raise error.at(state=state_after_failure(ends, plan)) from error.__cause__
+    seconds = time.perf_counter() - publishing
+    emit_committed(commit, runtime.emit, seconds)
+    _drop(plan, staging, runtime)
+    stages = {"stage": report.seconds, "commit": seconds}
+    read = report.bytes
+    return result_of(plan, commit.record, started, stages, read, replayed=commit.replayed)
+
+
+def _drop(plan: LoadPlan, staging: Staging, runtime: Runtime) -> None:
+    """Remove a published load's staging; what stays behind is swept later."""
+    try:
+        staging.drop(plan.plan_id, plan.target_fingerprint)
+    except Exception as error:  # noqa: BLE001 - the load is committed by now
+        what = error.message if isinstance(error, ConduitError) else str(error)
+        message = f"the load's staging could not be removed, `conduit clean` will: {what}"
+        runtime.emit(
+            Notice(pipeline=plan.pipeline, stream=plan.stream, level="warning", message=message)
+        )
+
+
+def _receipts(
+    plan: LoadPlan, given: list[StageReceipt] | None, staging: Staging
+) -> list[StageReceipt]:
+    """Return the receipts of every split in order, as they are beside the staging."""
+    held = {r.split: r for r in staging.receipts(plan.plan_id, plan.target_fingerprint)}
+    wanted = plan.splits.ids()
+    missing = [s for s in wanted if s not in held]
+    if missing:
+        shown = ", ".join(missing[:_SHOWN]) + (" ..." if len(missing) > _SHOWN else "")
+        raise StagingLostError(
+            f"{len(missing)} of {len(wanted)} splits of load {plan.load_id} have no receipt"
+            f" ({shown}): they were not staged, or the staging was lost",
+            command="conduit run",
+        )
+    for receipt in given or ():
+        if held.get(receipt.split) != receipt:
+            raise StagingLostError(
+                f"the receipt of split {receipt.split} is not the one beside the staging: it was"
+                " altered, or is of another attempt or plan",
+                command="conduit run",
+            )
+    if strangers := set(held) - set(wanted):
+        raise StagingLostError(
+            f"the staging of load {plan.load_id} has receipts of splits that its plan doesn't have"
+            f" ({', '.join(sorted(strangers)[:_SHOWN])})",
+            command="conduit run",
+        )
+    return [held[s] for s in wanted]
+
+
+def _sum(receipts: list[StageReceipt]) -> Counts:
+    names = Counts.model_fields
+    return Counts(**{n: sum(getattr(r.counts, n) for r in receipts) for n in names})
+
+
+def _refuse_changed_files(
+    plan: LoadPlan, receipts: list[StageReceipt], chain: list[LedgerRecord]
+) -> None:
+    """Refuse files that an append loaded before: the stages can't ask the destination's ledger."""
+    if not plan.refuse_changed_files:
+        return
+    known = known_files(chain)
+    again = {digest for r in receipts for digest in r.files if digest in known}
+    if again:
+        raise StateError(
+            f"{len(again)} files changed since they were loaded, and append would load their rows"
+            " again: set `metadata: [load, file]` (their old rows are then replaced), or"
+            " `mode: replace`",
+            command="conduit run --full-refresh",
+        )
+
+
+def _flow(
+    plan: LoadPlan,
+    split: Split,
+    stream: StreamSpec,
+    ends: Ends,
+    runtime: Runtime,
+    snapshot: str | None,
+) -> Flow:
+    wanted = ReadRequest(
+        ref=stream_ref(stream),
+        schema=schema_from_json(plan.source_schema),
+        window=Window.from_json(plan.window),
+        batch_bytes=min(BATCH_BYTES, runtime.queue_bytes),
+        split=None if split.kind == "whole" else split,
+        snapshot=snapshot,
+    )
+    return Flow(
+        lambda: ends.source.read(wanted),
+        schema_from_json(plan.staged_schema),
+        load_id=plan.load_id,
+        loaded_at=plan.loaded_at,
+        identity=(plan.pipeline, plan.stream),
+        emit=runtime.emit,
+        queue_bytes=runtime.queue_bytes,
+        cancel=runtime.cancel,
+        remember_files=plan.remember_files,
+        check=BoundsCheck(split).check,
+        is_whole_load=False,
+    )
+
+
+# --- where a step runs ----------------------------------------------------------------------------
+
+
+def _only(plan: LoadPlan) -> str:
+    ids = plan.splits.ids()
+    if len(ids) > 1:
+        raise ConfigError(
+            f"the plan of {plan.stream} has {len(ids)} splits: name one of plan.splits.ids()"
+        )
+    return ids[0]
+
+
+@contextmanager
+def _step(pipeline: Pipeline, plan: LoadPlan) -> Iterator[tuple[StreamSpec, Ends]]:
+    """Open the ends of a step, check that the plan is this pipeline's, and place what it raises."""
+    try:
+        with pipeline.open() as ends:
+            yield plan_stream_of(pipeline, plan, ends), ends
+    except ConduitError as error:
+        if error.retry == "plan" and "clear the" not in error.message:
+            error.message += "; a scheduler has to clear the plan step and those after it"
+        raise pipeline.at(error, plan.stream, "conduit run") from error.__cause__
+
+
+def plan_stream_of(pipeline: Pipeline, plan: LoadPlan, ends: Ends) -> StreamSpec:
+    """Return the stream of a plan.
+
+    Raises:
+        ConfigError: the plan is of another pipeline, or has nothing to stage.
+        StateError: the pipeline changed since the plan.
+    """
+    if plan.pipeline != pipeline.name:
+        raise ConfigError(f"the plan is of pipeline {plan.pipeline!r}, not {pipeline.name!r}")
+    if not plan.staged and not plan.empty:
+        raise ConfigError(
+            f"the plan of {plan.stream} is for one process: plan with staged=True, or give the"
+            " stream `splits:`"
+        )
+    (stream,) = pipeline.select((plan.stream,))
+    target = pipeline.target(stream, ends.destination)
+    now = (
+        spec_fingerprint(stream, ends.source.identity),
+        target_fingerprint(ends.destination.identity, target),
+    )
+    if now != (plan.publish.record.spec_fingerprint, plan.target_fingerprint):
+        raise StateError(
+            "the pipeline's stream, source or destination isn't what it was when the load was"
+            " planned",
+            retry="plan",
+            command="conduit run",
+        )
+    return stream
+
+
+def _check_place(plan: LoadPlan, staging: Staging) -> None:
+    if plan.probe != staging.probe(write=False):
+        raise ConfigError(
+            f"the destination's `staging:` on {platform.node()} is another place than the one that"
+            " the load was planned with: every worker must reach the same folder or URL",
+            command="conduit check",
+        )
+
+
+@contextmanager
+def one_moment(plan: LoadPlan, ends: Ends) -> Iterator[str | None]:
+    """Hold a snapshot of the source while a load's splits are read, where the source has them."""
+    if plan.splits.count > 1 and isinstance(ends.source, Snapshots):
+        with ends.source.snapshot() as token:
+            yield token
+    else:
+        yield None
