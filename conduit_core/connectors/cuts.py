@@ -17,6 +17,10 @@ from conduit_core.state.cursor import Cursor, to_text
 if TYPE_CHECKING:
     import pyarrow as pa
 
+EXACT_ROWS = 200_000
+"""Up to so many rows a window is cut exactly, above it by a sample."""
+_SAMPLED_ROWS = 100_000
+_SAMPLED_OF_EACH = 400
 _LONG = 48
 _Text = TypeVar("_Text", str, bytes)
 
@@ -32,6 +36,11 @@ class First:
 
     value: pa.Scalar[pa.DataType] | None
     before: pa.Scalar[pa.DataType] | None = None
+
+
+def sample_size(count: int) -> int:
+    """Return how many rows to sample for ``count`` parts."""
+    return max(_SAMPLED_ROWS, _SAMPLED_OF_EACH * count)
 
 
 def range_cuts(

@@ -1,4 +1,4 @@
-"""Windows as SQL: predicates with bound values, lexicographic over the cursor columns."""
+"""Windows and splits as SQL: predicates with bound values, and where a window is to be cut."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conduit_core.connectors.splits import Split
+from conduit_core.errors import ConfigError
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 Quote = Callable[[str], str]
 Param = Callable[[int, "pa.Scalar[pa.DataType]"], str]
+Bucket = Callable[[str, int], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +89,75 @@ def _lexicographic(
         return f"({greater} OR ({column} = {bind(values[i])} AND {tail(i + 1)}))"
 
     return f"({head} AND {tail(0)})"
+
+
+def split_predicate(
+    split: Split | None, quote: Quote, param: Param, bucket: Bucket | None = None
+) -> Predicate:
+    """Return the rows of a split, among all rows: NULLs are in the first range, and in the rest.
+
+    Args:
+        split: the split; None and ``whole``: all rows.
+        quote: how the split column is written where it is compared (texts: byte by byte).
+        param: as for :func:`window_predicate`; positions begin at 1 again.
+        bucket: SQL of the number, from 0, of a column's bucket among so many, where there is one.
+
+    Raises:
+        ConfigError: the system splits by no such thing.
+    """
+    if split is None or split.kind == "whole":
+        return Predicate("", ())
+    column = quote(split.column or "")
+    values: list[pa.Scalar[pa.DataType]] = []
+
+    def bind(value: pa.Scalar[pa.DataType]) -> str:
+        values.append(value)
+        return param(len(values), value)
+
+    if split.kind == "range":
+        parts = []
+        if split.low is not None:
+            parts.append(f"{column} >= {bind(split.low)}")
+        if split.high is not None:
+            parts.append(f"{column} < {bind(split.high)}")
+        sql = " AND ".join(parts)
+        if split.low is None and sql:
+            sql = f"({sql} OR {column} IS NULL)"
+    elif split.kind == "values" and split.value is not None:
+        sql = f"{column} = {bind(split.value)}"
+    elif split.kind == "values":
+        listed = ", ".join(bind(other) for other in split.others)
+        sql = f"({column} IS NULL OR {column} NOT IN ({listed}))"
+    elif split.kind == "hash" and bucket is not None:
+        sql = f"{bucket(column, split.buckets)} = {split.bucket}"
+    else:
+        raise ConfigError(f"the source can't be split by {split.kind}", command="conduit plan")
+    return Predicate(sql, tuple(values))
+
+
+def both(one: Predicate, other: Predicate) -> Predicate:
+    """Return the rows of both; placeholders count on."""
+    parts = [f"({p.sql})" for p in (one, other) if p.sql]
+    return Predicate(" AND ".join(parts), (*one.values, *other.values))
+
+
+def firsts_query(column: str, order: str, relation: str, where: str, count: int) -> str:
+    """Return the query for the first row of each of ``count`` parts of about as many rows.
+
+    Its columns are ``value``, ``before`` (the row before's), ``place`` (by which they come in
+    order; NULLs first) and ``total``, the rows there are.
+
+    Args:
+        column: the column.
+        order: how it is written where it is compared.
+        relation: a FROM item.
+        where: which rows; empty: all.
+        count: the number of parts.
+    """
+    filtered = f" WHERE {where}" if where else ""
+    return (
+        f"SELECT value, before, place, total FROM (SELECT {column} AS value, lag({column}) OVER w"
+        " AS before, row_number() OVER w - 1 AS place, count(*) OVER () AS total"
+        f" FROM {relation}{filtered} WINDOW w AS (ORDER BY {order} NULLS FIRST)) AS parts"
+        f" WHERE (place * {count:d}) % total < {count:d} ORDER BY place"
+    )

@@ -13,7 +13,8 @@ from datetime import date, timedelta
 
 import pyarrow as pa
 
-from conduit_core.connectors.sql.predicate import Predicate, window_predicate
+from conduit_core.connectors.splits import Split
+from conduit_core.connectors.sql.predicate import Predicate, split_predicate, window_predicate
 from conduit_core.connectors.sqlite.types import SqliteDialect
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
@@ -78,6 +79,18 @@ def predicate(window: Window, kinds: Mapping[str, pa.DataType]) -> Predicate:
         nulls = " OR ".join(f"{_quote(c)} IS NULL" for c in columns)
         sql = f"({sql}) OR {nulls}"
     return Predicate(sql, tuple(values))
+
+
+def part(split: Split, kind: pa.DataType) -> Predicate:
+    """Return the rows of a split by a column of this type."""
+    column = split.column or ""
+    if split.kind != "range":
+        return split_predicate(split, _expr({column: kind}), lambda _n, _value: "?")
+    low, high = (None if v is None else Cursor((column,), (v,)) for v in (split.low, split.high))
+    inside = predicate(Window("given", low, high), {column: kind})
+    if split.low is not None or not inside.sql:
+        return inside
+    return Predicate(f"({inside.sql}) OR {_quote(column)} IS NULL", inside.values)
 
 
 def _expr(kinds: Mapping[str, pa.DataType]) -> Callable[[str], str]:

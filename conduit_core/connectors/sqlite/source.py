@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from conduit_core.connectors.base import (
     Bounds,
@@ -17,8 +17,10 @@ from conduit_core.connectors.base import (
     SourceCapabilities,
     StreamRef,
 )
-from conduit_core.connectors.sql.predicate import Predicate
+from conduit_core.connectors.splits import Split, SplitBy, refuse_kind
+from conduit_core.connectors.sql.predicate import Predicate, both
 from conduit_core.connectors.sqlite import catalogue
+from conduit_core.connectors.sqlite.cutting import cut
 from conduit_core.connectors.sqlite.destination import check_file
 from conduit_core.connectors.sqlite.file import Connection, as_int, explain, open_for_reading
 from conduit_core.connectors.sqlite.order import (
@@ -26,6 +28,7 @@ from conduit_core.connectors.sqlite.order import (
     can_order,
     newest_days,
     order_expr,
+    part,
     predicate,
 )
 from conduit_core.connectors.sqlite.reading import (
@@ -50,7 +53,9 @@ class SqliteSource(Source):
     """A SQLite file as source. Every call opens the file for itself and changes nothing in it."""
 
     system = SYSTEM
-    capabilities = SourceCapabilities(kinds=frozenset({"table", "query"}))
+    capabilities = SourceCapabilities(
+        kinds=frozenset({"table", "query"}), splits=frozenset({"range", "values"})
+    )
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -161,6 +166,27 @@ class SqliteSource(Source):
             return None
         return Cursor(names, tuple(last.column(n)[0] for n in names))
 
+    def cut(
+        self,
+        ref: StreamRef,
+        window: Window,
+        kind: Literal["range", "file"],
+        column: str | None,
+        count: int,
+    ) -> SplitBy:
+        """Cut a window where its rows are, exactly; a large one by a sample."""
+        refuse_kind(kind, self.capabilities.splits, SYSTEM)
+        connection = open_for_reading(self._path)
+        try:
+            found = self._select(connection, ref)
+            where = predicate(window, {c: _orderable(found, c) for c in ref.cursor})
+            _orderable(found, column or "", "split")
+            return cut(connection, found, column or "", where, count)
+        except Exception as error:
+            raise explain(error, self._path) from error
+        finally:
+            connection.close()
+
     def read(self, request: ReadRequest) -> Reading:
         """Open the window; the schema must still be the one that describe gave."""
         connection = open_for_reading(self._path)
@@ -175,6 +201,8 @@ class SqliteSource(Source):
                 )
             kinds = {c: _orderable(found, c) for c in request.ref.cursor}
             where = predicate(request.window, kinds)
+            if request.split is not None:
+                where = both(where, _part(found, request.split))
         except Exception as error:
             connection.close()
             if isinstance(error, ConduitError):
@@ -184,11 +212,18 @@ class SqliteSource(Source):
         return stream_rows(connection, self._path, found, selection)
 
 
-def _orderable(found: Selected, name: str) -> pa.DataType:
+def _part(found: Selected, split: Split) -> Predicate:
+    refuse_kind(split.kind, SqliteSource.capabilities.splits, SYSTEM)
+    if split.column is None:
+        return Predicate("", ())
+    return part(split, _orderable(found, split.column, "split"))
+
+
+def _orderable(found: Selected, name: str, what: str = "cursor") -> pa.DataType:
     field = found.column(name).field
     if not can_order(field):
         raise SchemaError(
-            f"the cursor column {name!r} ({field.type}) has no order in SQLite: it is kept as text",
+            f"the {what} column {name!r} ({field.type}) has no order in SQLite: it is kept as text",
             command="conduit discover",
         )
     return field.type
