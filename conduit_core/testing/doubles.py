@@ -76,7 +76,7 @@ class TableRows:
         self.finished = True
         if self._broken is not None:
             raise self._broken
-        return Tally(Counts(read=self._read))
+        return Tally(Counts(read=self._read), bytes=self._table.nbytes)
 
 
 _serial = threading.Lock()

@@ -35,6 +35,7 @@ from conduit_core.connectors.publish import Column, Publish
 from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
 from conduit_core.connectors.sql.ledger import LEDGER, SCHEMAS, LedgerSql, LedgerTypes
 from conduit_core.connectors.sql.session import SqlSession
+from conduit_core.connectors.staging import Staging
 from conduit_core.errors import ConduitError, PublishError
 from conduit_core.types.dialect import Landing, Table
 from conduit_core.types.schema import native_type
@@ -53,6 +54,7 @@ class PostgresDestination(SqlDestination):
         default_schema="public",
     )
     dialect = PostgresDialect()
+    keep_identities = " OVERRIDING SYSTEM VALUE"
 
     def __init__(
         self,
@@ -86,7 +88,7 @@ class PostgresDestination(SqlDestination):
 
     # --- what the publish walk asks for -----------------------------------------------------------
 
-    def session(self) -> SqlSession:
+    def session(self) -> PostgresSession:
         """Open a session."""
         return PostgresSession(self._server.connect(), self._lock_wait, self.identity)
 
@@ -109,10 +111,14 @@ class PostgresDestination(SqlDestination):
 
     def has_ledger(self, session: SqlSession) -> bool:
         """Say whether the internal tables exist."""
+        return self.has_tables(session, LEDGER, SCHEMAS)
+
+    def has_tables(self, session: SqlSession, one: str, two: str) -> bool:
+        """Say whether both tables exist in the internal schema."""
         found = session.rows(
             "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE n.nspname = $1 AND c.relname IN ($2, $3)",
-            (self.ledger.schema, LEDGER, SCHEMAS),
+            (self.ledger.schema, one, two),
         )
         return found[0][0] == 2
 
@@ -144,6 +150,12 @@ class PostgresDestination(SqlDestination):
                 f"{target} is gone since the plan", retry="plan", command="conduit plan"
             )
         return swap_statements(session, found.oid, target, new, columns)
+
+    def staging(self) -> Staging:
+        """Return staging in relations of the internal schema."""
+        from conduit_core.connectors.postgres.staging import PostgresStaging
+
+        return PostgresStaging(self)
 
     # --- reading ----------------------------------------------------------------------------------
 

@@ -52,6 +52,10 @@ class PostgresSession(SqlSession):
                 command="conduit run",
             ) from error
 
+    def begin_unlocked(self, *, read_only: bool = False) -> None:
+        """Open a transaction without a lock."""
+        self.connection.begin(read_only=read_only, lock_timeout_seconds=self._lock_wait)
+
     def _holder(self, key: int) -> str:
         found = self.connection.rows(
             """

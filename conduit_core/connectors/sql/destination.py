@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -100,6 +100,8 @@ class SqlDestination(Destination):
 
     dialect: Dialect
     ledger: LedgerSql
+    keep_identities = ""
+    """The clause by which an INSERT keeps the rows' own values of identity columns."""
 
     # --- what a system gives ---------------------------------------------------------------------
 
@@ -224,7 +226,7 @@ class SqlDestination(Destination):
         target = Table(publish.target_schema, publish.target_table)
         record = publish.record
         try:
-            self._bootstrap(session, target.schema)
+            self.bootstrap(session, lambda: self._missing(session, target.schema))
             session.begin(self.lock_name(target))
             name, stream, load_id = record.pipeline, record.stream, record.load_id
             emit(PublishStarted(pipeline=name, stream=stream, load_id=load_id))
@@ -247,13 +249,13 @@ class SqlDestination(Destination):
         """Return the name of the target's lock."""
         return f"{self.ledger.schema}:{self._spelled(target)}"
 
-    def _bootstrap(self, session: SqlSession, schema: str) -> None:
-        """Make schemas and internal tables in their own transaction: in parallel they'd collide."""
-        if not self._missing(session, schema):
+    def bootstrap(self, session: SqlSession, missing: Callable[[], list[str]]) -> None:
+        """Make what ``missing`` says in a transaction of its own: in parallel they'd collide."""
+        if not missing():
             return
         session.begin("conduit:bootstrap")
         try:
-            for statement in self._missing(session, schema):
+            for statement in missing():
                 session.execute(statement)
             session.commit()
         except BaseException:
@@ -405,7 +407,7 @@ class SqlDestination(Destination):
     def insert_from(self, table: Table, relation: Table, columns: tuple[Column, ...]) -> str:
         """Return the statement that copies a relation's rows into a table."""
         names = self.dialect.columns([c.name for c in columns])
-        into = f"INSERT INTO {self.dialect.table(table)} ({names})"
+        into = f"INSERT INTO {self.dialect.table(table)} ({names}){self.keep_identities}"
         return f"{into} SELECT {names} FROM {self.dialect.table(relation)}"
 
     def create_table(self, table: Table, columns: tuple[Column, ...], kind: str = "TABLE") -> str:

@@ -121,7 +121,8 @@ def to_row(record: LedgerRecord) -> tuple[Value, ...]:
     return tuple(data[c] for c in COLUMNS)
 
 
-def _time(value: object) -> datetime:
+def time_of(value: object) -> datetime:
+    """Return a time as a driver gives it, in UTC."""
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     if not isinstance(moment, datetime):
         raise TypeError(f"not a time: {value!r}")
@@ -132,6 +133,6 @@ def from_row(row: Row) -> LedgerRecord:
     """Return the record of a row in the order of ``COLUMNS``."""
     data: dict[str, object] = dict(zip(COLUMNS, row, strict=True))
     for name in _TIMES:
-        data[name] = _time(data[name])
+        data[name] = time_of(data[name])
     data["counts"] = {c: data.pop(f"rows_{c}") for c in _COUNTS}
     return LedgerRecord.model_validate(data)

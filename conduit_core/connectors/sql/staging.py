@@ -154,7 +154,7 @@ class StagedRelations:
         schema: names and types, as the target has them.
         receipts: one per split, in the order the rows are to have.
         relations: the relation of each receipt.
-        hold: a query (and values) that keeps sweeps away until the transaction ends.
+        holds: queries (and values) that keep sweeps away until the transaction ends.
         is_gone: whether a driver's error says that a relation doesn't exist.
     """
 
@@ -163,12 +163,12 @@ class StagedRelations:
         schema: pa.Schema,
         receipts: Sequence[StageReceipt],
         relations: Sequence[Table],
-        hold: tuple[str, tuple[Value, ...]],
+        holds: Sequence[tuple[str, tuple[Value, ...]]],
         is_gone: Callable[[Exception], bool],
     ) -> None:
         self.schema = schema
         self._staged = tuple(zip(receipts, relations, strict=True))
-        self._hold = hold
+        self._holds = holds
         self._is_gone = is_gone
 
     def reader(self) -> pa.RecordBatchReader:
@@ -181,7 +181,8 @@ class StagedRelations:
         Raises:
             StagingLostError: a relation is gone, or its rows aren't as many as were staged.
         """
-        session.rows(*self._hold)
+        for query, values in self._holds:
+            session.rows(query, values)
         for receipt, relation in self._staged:
             try:
                 moved = session.execute(insert(relation))
