@@ -7,7 +7,9 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 
@@ -22,11 +24,13 @@ from conduit_core.connectors.base import (
     SourceCapabilities,
     StreamRef,
 )
+from conduit_core.connectors.duckdb.cutting import cut, part
 from conduit_core.connectors.duckdb.file import find_problem, shared_file
 from conduit_core.connectors.duckdb.reading import brief, open_reader, reads_of, select
 from conduit_core.connectors.duckdb.session import DuckDBSession, bound_as, parameter
 from conduit_core.connectors.duckdb.types import SYSTEM, DuckDBDialect, Read, can_order
-from conduit_core.connectors.sql.predicate import window_predicate
+from conduit_core.connectors.splits import SplitBy, refuse_kind
+from conduit_core.connectors.sql.predicate import Predicate, both, window_predicate
 from conduit_core.errors import (
     ConduitError,
     ConnectionFailedError,
@@ -51,7 +55,9 @@ class DuckDBSource(Source):
     """
 
     system = SYSTEM
-    capabilities = SourceCapabilities(kinds=frozenset({"table", "query"}))
+    capabilities = SourceCapabilities(
+        kinds=frozenset({"table", "query"}), splits=frozenset({"range", "hash", "values"})
+    )
 
     def __init__(self, path: Path, budget: int, lock_wait: float) -> None:
         self.path = path
@@ -213,7 +219,11 @@ class DuckDBSource(Source):
         return tuple(by_name[name] for name in columns)
 
     def _cursor_reads(
-        self, session: DuckDBSession, reads: tuple[Read, ...], ref: StreamRef
+        self,
+        session: DuckDBSession,
+        reads: tuple[Read, ...],
+        ref: StreamRef,
+        use: str = "a cursor",
     ) -> tuple[Read, ...]:
         chosen = self._chosen(reads, ref.cursor, ref)
         if not chosen:
@@ -224,7 +234,7 @@ class DuckDBSource(Source):
             kind = kinds[read.field.name]
             if not can_order(kind, read.field.type):
                 raise SchemaError(
-                    f"{ref}: column {read.field.name} can't be a cursor: its type {kind} has no"
+                    f"{ref}: column {read.field.name} can't be {use}: its type {kind} has no"
                     " order that survives reading",
                     connector=SYSTEM, command="conduit discover",
                 )  # fmt: skip
@@ -254,12 +264,31 @@ class DuckDBSource(Source):
             return Bounds(high, int(str(nulls)), count, clock)
 
     def _count(self, session: DuckDBSession, ref: StreamRef, window: Window) -> int:
-        where = window_predicate(window, ref.cursor, self._dialect.quote, self._bind)
+        where = self._where(ref, window)
         sql = f"SELECT count(*) FROM {self._relation_sql(ref)} WHERE {where.sql}"
         return int(str(session.rows(sql, where.values)[0][0]))
 
     def _bind(self, position: int, value: pa.Scalar[pa.DataType]) -> str:
         return bound_as(self._dialect, value)
+
+    def _where(self, ref: StreamRef, window: Window) -> Predicate:
+        return window_predicate(window, ref.cursor, self._dialect.quote, self._bind)
+
+    def cut(
+        self,
+        ref: StreamRef,
+        window: Window,
+        kind: Literal["range", "file"],
+        column: str | None,
+        count: int,
+    ) -> SplitBy:
+        """Cut a window where its rows are, exactly; a large one by a sample."""
+        refuse_kind(kind, self.capabilities.splits, SYSTEM)
+        by = replace(ref, cursor=(column or "",))
+        with self._looking(ref) as session:
+            (read,) = self._cursor_reads(session, self._reads(session, ref), by, "split by ranges")
+            where = self._where(ref, window)
+            return cut(session, self._relation_sql(ref), read, where, count)
 
     def read(self, request: ReadRequest) -> Reading:
         """Open the window for reading in batches of about ``batch_bytes``."""
@@ -276,7 +305,12 @@ class DuckDBSource(Source):
                     connector=SYSTEM, retry="plan", command="conduit plan",
                 )  # fmt: skip
             reads.append(read)
-        where = window_predicate(request.window, ref.cursor, self._dialect.quote, self._bind)
+        where = self._where(ref, request.window)
+        if request.split is not None and request.split.kind != "whole":
+            refuse_kind(request.split.kind, self.capabilities.splits, SYSTEM)
+            every = tuple(by_name.values())
+            (read,) = self._chosen(every, (request.split.column or "",), ref)
+            where = both(where, part(request.split, read))
         session = self._session(long=True)
         try:
             with self._explained(ref):
