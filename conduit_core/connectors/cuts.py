@@ -71,6 +71,23 @@ def range_cuts(
     return SplitBy(kind="range", column=column, type=str(kind), cuts=cuts)
 
 
+def path_cuts(files: Sequence[tuple[str, int]], count: int) -> SplitBy:
+    """Return the cuts between files, given with their bytes by path; WHOLE where there is one.
+
+    A file counts as one byte at least, so that empty ones are spread too.
+    """
+    total = sum(max(size, 1) for _, size in files)
+    cuts: list[str] = []
+    before, done, part = "", 0, 0
+    for path, size in files:
+        # The file belongs where its middle lies.
+        mine = (2 * done + max(size, 1)) * count // (2 * total)
+        if before and mine > part:
+            cuts.append(separator(before, path))
+        before, done, part = path, done + max(size, 1), max(mine, part)
+    return SplitBy(kind="file", cuts=tuple(cuts)) if cuts else WHOLE
+
+
 def separator(before: _Text, value: _Text) -> _Text:
     """Return the shortest prefix of ``value`` that lies above ``before``, which is below it."""
     for length in range(1, len(value)):

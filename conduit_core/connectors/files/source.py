@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from typing import Literal
 
 import pyarrow as pa
 
@@ -22,11 +23,13 @@ from conduit_core.connectors.base import (
     StreamRef,
     file_digest,
 )
+from conduit_core.connectors.cuts import path_cuts
 from conduit_core.connectors.files.columns import Field, Value
 from conduit_core.connectors.files.formats import Format, Sample, conform
 from conduit_core.connectors.files.listing import FileEntry, Root
 from conduit_core.connectors.files.opening import File, reading
 from conduit_core.connectors.files.windowing import Last, inside, needed, orderable
+from conduit_core.connectors.splits import Split, SplitBy, refuse_kind
 from conduit_core.errors import ConduitError, SchemaError, SourceDataError, StateError
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
@@ -64,6 +67,7 @@ class FileSource(Source):
             kinds=frozenset({"path"}),
             virtual_cursor=FILE_CURSOR,
             infers_types=system != "parquet",
+            splits=frozenset({"file"}),
         )
         self._root = root
         self._format = file_format
@@ -141,18 +145,34 @@ class FileSource(Source):
                     found.add(conform(batch, wanted))
         return Bounds(found.high, found.null_rows, found.rows, now)
 
+    def cut(
+        self,
+        ref: StreamRef,
+        window: Window,
+        kind: Literal["range", "file"],
+        column: str | None,
+        count: int,
+    ) -> SplitBy:
+        """Cut a window's files, in the order of their paths, into parts of about as many bytes."""
+        refuse_kind(kind, self.capabilities.splits, self.system)
+        files = sorted(self._of_window(ref, window), key=lambda f: f.path)
+        return path_cuts([(f.path, f.size) for f in files], count)
+
+    def _of_window(self, ref: StreamRef, window: Window) -> list[FileEntry]:
+        if not _by_file(ref):
+            return self._select(ref)
+        return [f for f in self._settled(ref) if _in_window(f, window)]
+
     def read(self, request: ReadRequest) -> Reading:
         """Open the window: whole files for the file cursor, rows for any other.
 
         Raises:
             SourceDataError: a file of the window was loaded before and ``refuse_changed`` is set.
         """
-        ref, window = request.ref, request.window
-        if _by_file(ref):
-            files = [f for f in self._settled(ref) if _in_window(f, window)]
-            rows = Window("full")
-        else:
-            files, rows = self._select(ref), window
+        ref, split = request.ref, request.split
+        refuse_kind(split.kind if split else "whole", self.capabilities.splits, self.system)
+        files = [f for f in self._of_window(ref, request.window) if _in_split(f, split)]
+        rows = Window("full") if _by_file(ref) else request.window
         if request.refuse_changed:
             _refuse(files, request.known_files)
         out = Reading(pa.RecordBatchReader.from_batches(request.schema, iter(())))
@@ -286,6 +306,13 @@ def _in_window(entry: FileEntry, window: Window) -> bool:
     return (window.low is None or mine > position(window.low)) and (
         window.high is None or mine <= position(window.high)
     )
+
+
+def _in_split(entry: FileEntry, split: Split | None) -> bool:
+    if split is None:
+        return True
+    low, high = (None if v is None else str(v.as_py()) for v in (split.low, split.high))
+    return (low is None or low <= entry.path) and (high is None or entry.path < high)
 
 
 def _refuse(files: Sequence[FileEntry], known: frozenset[str]) -> None:
