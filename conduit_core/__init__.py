@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest, RunResult
+    from conduit_core.connectors.staging import StageReceipt
+    from conduit_core.engine.model import AuditReport, LoadPlan, LoadResult, RunRequest, RunResult
     from conduit_core.engine.pipeline import Pipeline
     from conduit_core.engine.read import read
     from conduit_core.engine.run import RunInterrupted, plan, raise_for_failures, run
+    from conduit_core.engine.steps import after, audit, publish, stage
     from conduit_core.errors import ConduitError
 
 _HOMES = {
+    "AuditReport": "conduit_core.engine.model",
     "ConduitError": "conduit_core.errors",
     "LoadPlan": "conduit_core.engine.model",
     "LoadResult": "conduit_core.engine.model",
@@ -25,13 +28,19 @@ _HOMES = {
     "RunInterrupted": "conduit_core.engine.run",
     "RunRequest": "conduit_core.engine.model",
     "RunResult": "conduit_core.engine.model",
+    "StageReceipt": "conduit_core.connectors.staging",
+    "after": "conduit_core.engine.steps",
+    "audit": "conduit_core.engine.steps",
     "plan": "conduit_core.engine.run",
+    "publish": "conduit_core.engine.steps",
     "raise_for_failures": "conduit_core.engine.run",
     "read": "conduit_core.engine.read",
     "run": "conduit_core.engine.run",
+    "stage": "conduit_core.engine.steps",
 }
 
 __all__ = [
+    "AuditReport",
     "ConduitError",
     "LoadPlan",
     "LoadResult",
@@ -39,10 +48,15 @@ __all__ = [
     "RunInterrupted",
     "RunRequest",
     "RunResult",
+    "StageReceipt",
+    "after",
+    "audit",
     "plan",
+    "publish",
     "raise_for_failures",
     "read",
     "run",
+    "stage",
 ]
 
 

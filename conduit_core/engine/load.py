@@ -1,17 +1,18 @@
-"""One stream from plan to mirror, fused in one process, with retries of what a retry can mend."""
+"""One stream from plan to mirror, with retries of what a retry can mend.
+
+Fused, rows stream straight into the publish transaction; a load in splits is staged first.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 
-from conduit_core.connectors.base import BATCH_BYTES, ReadRequest, ReadsRaw
-from conduit_core.engine.flow import Flow
 from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest
 from conduit_core.engine.outcome import emit_committed, mirror, result_of, state_after_failure
-from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
+from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.plan import plan_stream
+from conduit_core.engine.rows import open_flow
 from conduit_core.engine.runtime import Runtime
 from conduit_core.errors import ConduitError, PublishUnknownError, unexpected
 from conduit_core.events import (
@@ -21,12 +22,8 @@ from conduit_core.events import (
     StreamStarted,
 )
 from conduit_core.spec import StreamSpec
-from conduit_core.state.ledger import (
-    known_files,
-)
-from conduit_core.state.window import Window
+from conduit_core.state.ledger import Counts
 from conduit_core.types.dialect import Table
-from conduit_core.types.schema import schema_from_json
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 20.0
@@ -42,12 +39,17 @@ def load_stream(
     """
     runtime.emit(StreamStarted(pipeline=pipeline.name, stream=stream.name))
     unsettled: list[LoadPlan] = []  # attempts whose commit nobody could ask about
+    taken_up: list[LoadResult] = []  # loads that an earlier run had opened
 
     def attempt() -> LoadResult:
         for earlier in unsettled:
             if settled := _settled(earlier, ends, runtime):
                 return settled
-        return _attempt(pipeline, stream, ends, request, runtime, unsettled)
+        while True:
+            plan, result = _attempt(pipeline, stream, ends, request, runtime, unsettled)
+            if not (plan.adopted and result.outcome == "published"):
+                return _joined(taken_up, result)
+            taken_up.append(result)  # it ends where it was planned to: once more, to the newest
 
     return _retrying(attempt, pipeline, stream, runtime)
 
@@ -106,9 +108,9 @@ def _attempt(
     request: RunRequest,
     runtime: Runtime,
     unsettled: list[LoadPlan],
-) -> LoadResult:
+) -> tuple[LoadPlan, LoadResult]:
     started = time.perf_counter()
-    plan = plan_stream(pipeline, stream, ends, request, runtime.store)
+    plan = plan_stream(pipeline, stream, ends, request, runtime.store, staged=runtime.staged)
     planned = time.perf_counter() - started
     runtime.emit(
         PlanReady(
@@ -126,15 +128,13 @@ def _attempt(
     )
     for note in plan.notes:
         runtime.emit(Notice(pipeline=plan.pipeline, stream=plan.stream, level="info", message=note))
-    if plan.empty:
-        result = result_of(plan, plan.replayed, started, {"plan": planned})
-        return _ended(plan, result, ends, runtime)
-    flow: Flow | None = None
     try:
-        flow = open_flow(plan, stream, ends, runtime)
-        publishing = time.perf_counter()
-        commit = ends.destination.commit(plan.publish, flow, runtime.emit)
-        seconds = time.perf_counter() - publishing
+        if plan.empty:
+            result = result_of(plan, plan.replayed, started, {})
+        elif plan.staged:
+            result = _spread_out(plan, pipeline, ends, runtime)
+        else:
+            result = _fused(plan, stream, ends, runtime)
     except Exception as raised:  # noqa: BLE001 - whatever it is, it gets its four lines
         error = raised if isinstance(raised, ConduitError) else unexpected(raised)
         error.at(state=state_after_failure(ends, plan))
@@ -142,15 +142,55 @@ def _attempt(
         if isinstance(error, PublishUnknownError):
             unsettled.append(plan)
         raise error from error.__cause__
+    stages = {"plan": round(planned, 6), **result.stages}
+    result = result.model_copy(update={"stages": stages, "seconds": time.perf_counter() - started})
+    return plan, _ended(plan, result, ends, runtime)
+
+
+def _fused(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> LoadResult:
+    started = time.perf_counter()
+    flow = open_flow(plan, stream, ends, runtime)
+    try:
+        commit = ends.destination.commit(plan.publish, flow, runtime.emit)
     finally:
-        if flow is not None:
-            flow.close()
+        flow.close()
+    seconds = time.perf_counter() - started
     emit_committed(commit, runtime.emit, seconds)
-    stages = {"plan": planned, **flow.seconds}
-    stages["commit"] = max(seconds - flow.seconds["write"] - flow.waited_seconds, 0.0)
+    waited = flow.seconds["write"] + flow.waited_seconds
+    stages = {**flow.seconds, "commit": max(seconds - waited, 0.0)}
     read = flow.bytes_read
-    result = result_of(plan, commit.record, started, stages, read, replayed=commit.replayed)
-    return _ended(plan, result, ends, runtime)
+    return result_of(plan, commit.record, started, stages, read, replayed=commit.replayed)
+
+
+def _spread_out(plan: LoadPlan, pipeline: Pipeline, ends: Ends, runtime: Runtime) -> LoadResult:
+    from conduit_core.engine.spread import stage_all
+    from conduit_core.engine.steps import audit_load, publish_load
+
+    started = time.perf_counter()
+    receipts = stage_all(plan, pipeline, ends, runtime)
+    seconds = round(time.perf_counter() - started, 6)
+    report = audit_load(plan, receipts, ends, runtime)
+    result = publish_load(plan, receipts, report, ends, runtime)
+    return result.model_copy(update={"stages": {**result.stages, "stage": seconds}})
+
+
+def _joined(earlier: list[LoadResult], last: LoadResult) -> LoadResult:
+    """Return a stream's result where the run first published what an earlier one had opened."""
+    if not earlier:
+        return last
+    if last.outcome != "published":
+        return earlier[-1]
+    parts = [*earlier, last]
+    counts = {name: sum(getattr(r.counts, name) for r in parts) for name in Counts.model_fields}
+    ids = ", ".join(r.load_id or "" for r in earlier)
+    return last.model_copy(
+        update={
+            "counts": Counts(**counts),
+            "bytes_read": sum(r.bytes_read for r in parts),
+            "seconds": sum(r.seconds for r in parts),
+            "notes": (*last.notes, f"the open load {ids} was published first; rows are of both"),
+        }
+    )
 
 
 def _ended(plan: LoadPlan, result: LoadResult, ends: Ends, runtime: Runtime) -> LoadResult:
@@ -158,32 +198,3 @@ def _ended(plan: LoadPlan, result: LoadResult, ends: Ends, runtime: Runtime) -> 
         fingerprint = plan.target_fingerprint
         mirror(result, plan.target, fingerprint, ends, runtime.store, runtime.emit)
     return result
-
-
-def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> Flow:
-    """Return the rows of a plan's window; the source is opened when the destination asks."""
-    known: frozenset[str] = frozenset()
-    if plan.refuse_changed_files:
-        chain = ends.destination.records(Table(plan.target_schema, plan.target_table))
-        known = known_files(chain)
-    wanted = ReadRequest(
-        ref=stream_ref(stream),
-        schema=schema_from_json(plan.source_schema),
-        window=Window.from_json(plan.window),
-        batch_bytes=min(BATCH_BYTES, runtime.queue_bytes),
-        known_files=known,
-        refuse_changed=plan.refuse_changed_files,
-    )
-    source = ends.source
-    return Flow(
-        lambda: source.read(wanted),
-        schema_from_json(plan.staged_schema),
-        load_id=plan.load_id,
-        loaded_at=plan.loaded_at,
-        identity=(plan.pipeline, plan.stream),
-        emit=runtime.emit,
-        queue_bytes=runtime.queue_bytes,
-        cancel=runtime.cancel,
-        remember_files=plan.remember_files,
-        read_raw=partial(source.read_raw, wanted) if isinstance(source, ReadsRaw) else None,
-    )

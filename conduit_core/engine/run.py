@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 import traceback
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 
 from conduit_core.engine.budget import budgets
 from conduit_core.engine.flow import CancelledError
@@ -14,7 +15,7 @@ from conduit_core.engine.load import load_stream
 from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest, RunResult, StreamFailure
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.plan import plan_stream
-from conduit_core.engine.runtime import Runtime
+from conduit_core.engine.runtime import Runtime, Workers, cores
 from conduit_core.errors import ConduitError, LoadFailedError, unexpected
 from conduit_core.events import (
     Emitter,
@@ -45,15 +46,24 @@ def plan(
     *,
     request: RunRequest | None = None,
     store: StateStore | None = None,
+    staged: bool | None = None,
 ) -> list[LoadPlan]:
     """Plan streams (all by default) without changing anything.
+
+    Args:
+        pipeline: what to plan.
+        streams: names of streams; None for all.
+        request: window, full refresh, request key.
+        store: the runner's state store.
+        staged: whether the plans are for ``stage``, ``audit`` and ``publish`` as steps of their
+            own; an open load is then taken up. None: those of streams with ``splits``.
 
     Raises:
         ConduitError: the first stream's that can't be planned.
     """
     with pipeline.open() as ends:
         return [
-            plan_stream(pipeline, s, ends, request or RunRequest(), store)
+            plan_stream(pipeline, s, ends, request or RunRequest(), store, staged=staged)
             for s in pipeline.select(streams)
         ]
 
@@ -64,6 +74,8 @@ def run(
     *,
     request: RunRequest | None = None,
     jobs: int = 1,
+    executor: Executor | None = None,
+    workers: int | None = None,
     store: StateStore | None = None,
     listeners: tuple[Listener, ...] = (),
     attempts: int = ATTEMPTS,
@@ -75,6 +87,10 @@ def run(
         streams: names of streams; None for all.
         request: window, full refresh, request key.
         jobs: how many streams run side by side.
+        executor: where rows are staged before they are published, split by split: any
+            ``concurrent.futures.Executor``. None: streams with ``splits`` are staged by threads of
+            this process, all others aren't staged at all.
+        workers: how many splits are staged at once by those threads; the cores by default.
         store: the runner's state store; None leaves the ledger as the only state.
         listeners: called with every event.
         attempts: how often a failure that a retry may mend is tried.
@@ -89,9 +105,18 @@ def run(
     chosen = pipeline.select(streams)
     started = time.perf_counter()
     emit = Emitter(listeners)
-    queue_bytes, _ = budgets(jobs)
-    runtime = Runtime(emit, store, queue_bytes, attempts, threading.Event())
-    with pipeline.open(jobs) as ends:
+    with ExitStack() as stack:
+        crew_size = _workers(chosen, executor, workers, stack)
+        queue_bytes, _ = budgets(max(jobs, crew_size.count))
+        runtime = Runtime(
+            emit,
+            store,
+            queue_bytes,
+            attempts,
+            staged=True if executor is not None else None,
+            workers=crew_size,
+        )
+        ends = stack.enter_context(pipeline.open(jobs))
         emit(RunStarted(pipeline=pipeline.name, streams=tuple(s.name for s in chosen)))
         crew = _Crew(pipeline, ends, request or RunRequest(), runtime)
         interrupted = crew.work(chosen, jobs)
@@ -115,6 +140,22 @@ def run(
     if interrupted:
         raise RunInterrupted(result)
     return result
+
+
+def _workers(
+    streams: tuple[StreamSpec, ...],
+    executor: Executor | None,
+    count: int | None,
+    stack: ExitStack,
+) -> Workers:
+    """Return where splits are staged; threads are started when the first split is."""
+    if executor is not None:
+        return Workers(executor, count or cores())
+    count = count or cores()
+    if count == 1 or not any(s.splits for s in streams):
+        return Workers()
+    pool = ThreadPoolExecutor(count, thread_name_prefix="split")
+    return Workers(stack.enter_context(pool), count)
 
 
 class _Crew:

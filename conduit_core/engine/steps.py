@@ -13,18 +13,16 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from conduit_core.connectors.base import BATCH_BYTES, ReadRequest, Snapshots
+from conduit_core.connectors.base import Snapshots
 from conduit_core.connectors.chain import find_load
-from conduit_core.connectors.splits import Split
 from conduit_core.connectors.staging import Attempt, StageReceipt, Staging
 from conduit_core.engine.budget import budgets
-from conduit_core.engine.cutting import BoundsCheck
-from conduit_core.engine.flow import Flow
 from conduit_core.engine.identity import target_fingerprint
 from conduit_core.engine.model import AuditReport, LoadPlan, LoadResult
 from conduit_core.engine.opening import open_load
 from conduit_core.engine.outcome import emit_committed, mirror, result_of, state_after_failure
-from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
+from conduit_core.engine.pipeline import Ends, Pipeline
+from conduit_core.engine.rows import open_split
 from conduit_core.engine.runtime import Runtime
 from conduit_core.errors import (
     ConcurrentLoadError,
@@ -39,7 +37,6 @@ from conduit_core.spec import StreamSpec
 from conduit_core.spec.fingerprint import fingerprint as spec_fingerprint
 from conduit_core.state.ledger import Counts, LedgerRecord, known_files
 from conduit_core.state.store import StateStore
-from conduit_core.state.window import Window
 from conduit_core.types.schema import schema_from_json
 
 _SHOWN = 5  # splits that a message names
@@ -187,7 +184,7 @@ def stage_split(
         columns=plan.staged_columns,
         worker=f"{platform.node()}:{os.getpid()}",
     )
-    flow = _flow(plan, split, stream, ends, runtime, snapshot)
+    flow = open_split(plan, split, stream, ends, runtime, snapshot)
     try:
         receipt = staging.stage(attempt, flow, runtime.emit)
     except Exception as raised:  # noqa: BLE001 - whatever it is, it gets its four lines
@@ -337,37 +334,6 @@ def _refuse_changed_files(
             " `mode: replace`",
             command="conduit run --full-refresh",
         )
-
-
-def _flow(
-    plan: LoadPlan,
-    split: Split,
-    stream: StreamSpec,
-    ends: Ends,
-    runtime: Runtime,
-    snapshot: str | None,
-) -> Flow:
-    wanted = ReadRequest(
-        ref=stream_ref(stream),
-        schema=schema_from_json(plan.source_schema),
-        window=Window.from_json(plan.window),
-        batch_bytes=min(BATCH_BYTES, runtime.queue_bytes),
-        split=None if split.kind == "whole" else split,
-        snapshot=snapshot,
-    )
-    return Flow(
-        lambda: ends.source.read(wanted),
-        schema_from_json(plan.staged_schema),
-        load_id=plan.load_id,
-        loaded_at=plan.loaded_at,
-        identity=(plan.pipeline, plan.stream),
-        emit=runtime.emit,
-        queue_bytes=runtime.queue_bytes,
-        cancel=runtime.cancel,
-        remember_files=plan.remember_files,
-        check=BoundsCheck(split).check,
-        is_whole_load=False,
-    )
 
 
 # --- where a step runs ----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from conduit_core import LoadPlan, Pipeline
 from conduit_core.connectors.base import Commit
-from conduit_core.engine.load import open_flow
+from conduit_core.engine.rows import open_flow
 from conduit_core.engine.runtime import Runtime
 from conduit_core.errors import ConcurrentLoadError
 from conduit_core.events import ignore

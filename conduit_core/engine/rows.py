@@ -1,0 +1,81 @@
+"""The rows of a plan, or of one split of it, ready to be pulled."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from conduit_core.connectors.base import BATCH_BYTES, ReadRequest, ReadsRaw
+from conduit_core.connectors.splits import Split
+from conduit_core.engine.cutting import BoundsCheck
+from conduit_core.engine.flow import Flow
+from conduit_core.engine.model import LoadPlan
+from conduit_core.engine.pipeline import Ends, stream_ref
+from conduit_core.engine.runtime import Runtime
+from conduit_core.spec import StreamSpec
+from conduit_core.state.ledger import known_files
+from conduit_core.state.window import Window
+from conduit_core.types.schema import schema_from_json
+
+
+def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> Flow:
+    """Return the rows of a plan's window; the source is opened when the destination asks."""
+    known: frozenset[str] = frozenset()
+    if plan.refuse_changed_files:
+        known = known_files(ends.destination.records(plan.target))
+    request = _request(plan, stream, runtime, known_files=known)
+    return _flow(request, plan, ends, runtime, is_whole_load=True)
+
+
+def open_split(
+    plan: LoadPlan,
+    split: Split,
+    stream: StreamSpec,
+    ends: Ends,
+    runtime: Runtime,
+    snapshot: str | None,
+) -> Flow:
+    """Return the rows of one split, checked against its bounds; the destination isn't asked."""
+    part = None if split.kind == "whole" else split
+    request = _request(plan, stream, runtime, split=part, snapshot=snapshot)
+    return _flow(request, plan, ends, runtime, is_whole_load=False)
+
+
+def _request(
+    plan: LoadPlan,
+    stream: StreamSpec,
+    runtime: Runtime,
+    *,
+    known_files: frozenset[str] = frozenset(),
+    split: Split | None = None,
+    snapshot: str | None = None,
+) -> ReadRequest:
+    return ReadRequest(
+        ref=stream_ref(stream),
+        schema=schema_from_json(plan.source_schema),
+        window=Window.from_json(plan.window),
+        batch_bytes=min(BATCH_BYTES, runtime.queue_bytes),
+        known_files=known_files,
+        refuse_changed=plan.refuse_changed_files,
+        split=split,
+        snapshot=snapshot,
+    )
+
+
+def _flow(
+    request: ReadRequest, plan: LoadPlan, ends: Ends, runtime: Runtime, *, is_whole_load: bool
+) -> Flow:
+    source, split = ends.source, request.split
+    return Flow(
+        lambda: source.read(request),
+        schema_from_json(plan.staged_schema),
+        load_id=plan.load_id,
+        loaded_at=plan.loaded_at,
+        identity=(plan.pipeline, plan.stream),
+        emit=runtime.emit,
+        queue_bytes=runtime.queue_bytes,
+        cancel=runtime.cancel,
+        remember_files=plan.remember_files,
+        read_raw=partial(source.read_raw, request) if isinstance(source, ReadsRaw) else None,
+        check=BoundsCheck(split).check if split is not None else None,
+        is_whole_load=is_whole_load,
+    )
