@@ -47,6 +47,13 @@ AllowEmpty = Annotated[
 ]
 
 
+class Executor(StrEnum):
+    """Who stages splits."""
+
+    threads = "threads"
+    processes = "processes"
+
+
 class LogFormat(StrEnum):
     """How stderr is written."""
 

@@ -17,6 +17,7 @@ from conduit_core.events import (
     Retrying,
     RunFinished,
     RunStarted,
+    SplitStaged,
     StreamFailed,
     StreamFinished,
     StreamStarted,
@@ -75,7 +76,7 @@ class LiveProgress:
                     self._tasks[name] = self._progress.add_task(
                         name, total=None, start=False, rows="", size="", rate="", note="waiting"
                     )
-            case BatchWritten() if tally is not None:
+            case BatchWritten() | SplitStaged() if tally is not None:
                 self._draw(event.stream, tally)
             case StreamFinished():
                 self._finished(event, tally)

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from conduit_core.events import BatchRead, BatchWritten, Event, PlanReady, StreamFinished
+from conduit_core.events import (
+    BatchRead,
+    BatchWritten,
+    Event,
+    PlanReady,
+    SplitStaged,
+    StreamFinished,
+)
+
+_COUNTED = (BatchRead, BatchWritten, SplitStaged, StreamFinished)
+_HERE = f"{platform.node()}:{os.getpid()}"
 
 
 @dataclass(slots=True)
@@ -54,13 +66,17 @@ class Tally:
             self.streams[event.stream] = tally
             return tally
         known = self.streams.get(event.stream)
-        if known is None or not isinstance(event, BatchRead | BatchWritten | StreamFinished):
+        if known is None or not isinstance(event, _COUNTED):
             return None
         if isinstance(event, BatchRead):
             known.rows_read += event.rows
         elif isinstance(event, BatchWritten):
             known.rows += event.rows
             known.bytes += event.bytes
+        elif isinstance(event, SplitStaged):
+            if event.worker != _HERE:  # a worker of this process has told of each batch
+                known.rows += event.rows
+                known.bytes += event.bytes
         elif event.outcome == "published":
             known.rows, known.bytes = event.rows_read, event.bytes_read
         known.seconds = self.clock() - known.started

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +15,8 @@ from conduit_core.cli.session import Session
 from conduit_core.observe import figures
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from conduit_core.cli.planning import Planned
     from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest, RunResult
     from conduit_core.engine.pipeline import Pipeline
@@ -51,6 +55,16 @@ def run(
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, max=64, help="How many streams load side by side.")
     ] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, max=64, help="How many splits are staged at once; default: cores."
+        ),
+    ] = None,
+    executor: Annotated[
+        options.Executor,
+        typer.Option("--executor", help="Who stages splits; processes stage every stream."),
+    ] = options.Executor.threads,
     request_key: options.RequestKey = None,
     allow_empty: options.AllowEmpty = False,
 ) -> Answer:
@@ -72,18 +86,36 @@ def run(
     if dry_run:
         return _planned(pipeline, stream, request, sql=False)
     _silence_retries()
-    with session.listeners() as listeners:
+    with session.listeners() as listeners, _processes(executor, workers) as pool:
         try:
             result = run_pipeline(
                 pipeline,
                 tuple(stream) if stream else None,
                 request=request,
                 jobs=jobs,
+                executor=pool,
+                workers=workers,
                 listeners=listeners,
             )
         except RunInterrupted as interrupted:
             result = interrupted.result
     return _ran(pipeline, result)
+
+
+@contextmanager
+def _processes(executor: options.Executor, workers: int | None) -> Iterator[Executor | None]:
+    """Start processes, if that is who stages; threads are the run's own."""
+    if executor is options.Executor.threads:
+        yield None
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    from conduit_core.engine.runtime import cores
+
+    context = multiprocessing.get_context("spawn")  # a fork would take locks and drivers along
+    with ProcessPoolExecutor(workers or cores(), mp_context=context) as pool:
+        yield pool
 
 
 def _runner() -> str:
@@ -161,6 +193,8 @@ def _show_plan(screen: Screen, plan: LoadPlan) -> None:
         facts.append(("window", plan.window_text))
         if plan.rows_estimate is not None:
             facts.append(("rows", f"about {figures.count(plan.rows_estimate)}"))
+    if plan.staged:
+        facts.append(("splits", _splits(plan)))
     if plan.watermark_text:
         facts.append(("watermark", plan.watermark_text + ("" if plan.empty else " afterwards")))
     if not plan.empty:
@@ -169,6 +203,19 @@ def _show_plan(screen: Screen, plan: LoadPlan) -> None:
     for name, text in facts:
         screen.line(f"  {name:<10} {text}")
     screen.line()
+
+
+def _splits(plan: LoadPlan) -> str:
+    """Return how the window is cut."""
+    by = plan.splits
+    how = {
+        "whole": "staged as one",
+        "file": f"{by.count}, by file",
+        "range": f"{by.count}, by ranges of {by.column}",
+        "hash": f"{by.count}, by a hash of {by.column}",
+        "values": f"{by.count}, by values of {by.column}",
+    }
+    return how[by.kind]
 
 
 def _ddl(plan: LoadPlan) -> list[tuple[str, str]]:
