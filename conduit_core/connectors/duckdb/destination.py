@@ -123,21 +123,25 @@ class DuckDBDestination(SqlDestination):
         """Return the target as it is; makes nothing."""
         session = self.read_session()
         try:
-            columns = self.target_columns(session, target)
-            if columns is None:
+            columns = self._catalogue(
+                session, target, "data_type, is_nullable, column_default, is_generated"
+            )
+            if not columns:
                 return None
             reads = reads_of(session.con, self.dialect.table(target))
-            defaults = {str(n): d for n, d in self._catalogue(session, target, "column_default")}
             tables = self._facts(session, "duckdb_tables()", "estimated_size", target)
             return TargetShape(
                 columns=tuple(
                     TargetColumn(
-                        c.name, c.ddl, r.field.type, c.nullable, defaults[c.name] is not None
+                        str(name), str(ddl), read.field.type, bool(nullable), default is not None
                     )
-                    for c, r in zip(columns, reads, strict=True)
+                    for (name, ddl, nullable, default, _), read in zip(columns, reads, strict=True)
                 ),
                 rows_estimate=int(str(tables[0][0])) if tables else None,
-                dependants=self._dependants(session, target),
+                dependants=(
+                    *self._dependants(session, target),
+                    *(f"generated column {name}" for name, *_, is_so in columns if is_so),
+                ),
                 is_table=bool(tables),
             )
         finally:
@@ -173,7 +177,7 @@ class DuckDBDestination(SqlDestination):
         return [r[:-2] for r in rows if (_fold(str(r[-2])), _fold(str(r[-1]))) == wanted]
 
     def _dependants(self, session: SqlSession, target: Table) -> tuple[str, ...]:
-        """List what a swap would lose: keys, checks and generated columns. Views bind by name."""
+        """List the constraints that a swap would lose: keys and checks. Views bind by name."""
         own = self._facts(
             session, "duckdb_constraints()", "constraint_type, constraint_text", target
         )
@@ -186,8 +190,6 @@ class DuckDBDestination(SqlDestination):
         for schema, name, referenced, text in others:
             if _fold(str(referenced)) == _fold(target.name):
                 found.append(f"{schema}.{name}: {text}")
-        generated = self._catalogue(session, target, "is_generated")
-        found.extend(f"generated column {name}" for name, is_so in generated if is_so)
         return tuple(found)
 
     # --- writing --------------------------------------------------------------------------------
@@ -207,11 +209,12 @@ class DuckDBDestination(SqlDestination):
         """Drop the old table, rename the new one; indexes, defaults and comments come along."""
         place, quote = self.dialect.table(target), self.dialect.quote
         rename = f"ALTER TABLE {self.dialect.table(new)} RENAME TO {quote(target.name)}"
-        if self.target_columns(session, target) is None:
+        existing = self._catalogue(session, target, "column_default, comment")
+        if not existing:
             return [rename]
         kept = {_fold(c.name) for c in columns}
         after: list[str] = []
-        for name, default, comment in self._catalogue(session, target, "column_default, comment"):
+        for name, default, comment in existing:
             if _fold(str(name)) not in kept:
                 continue
             column = quote(str(name))
