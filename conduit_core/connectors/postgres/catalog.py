@@ -6,7 +6,7 @@ import difflib
 import json
 from dataclasses import dataclass
 
-from conduit_core.connectors.postgres.connection import Connection
+from conduit_core.connectors.postgres.connection import Connection, ServerConnection
 from conduit_core.errors import SchemaError
 from conduit_core.types.dialect import Table
 
@@ -114,7 +114,7 @@ def _unquoted(text: str) -> str:
     return text
 
 
-def find(connection: Connection, table: Table) -> PgRelation | None:
+def find(connection: ServerConnection, table: Table) -> PgRelation | None:
     """Return a relation by name; without a schema, the one the search path finds."""
     if table.schema:
         sql = _RELATIONS.format(where="c.relname = $1 AND n.nspname = $2")
@@ -125,7 +125,7 @@ def find(connection: Connection, table: Table) -> PgRelation | None:
     return _relation(found[0]) if found else None
 
 
-def relations(connection: Connection) -> list[PgRelation]:
+def relations(connection: ServerConnection) -> list[PgRelation]:
     """Return every relation that the role may read and that isn't the system's or ours."""
     return [_relation(row) for row in connection.rows(_RELATIONS.format(where=_USERS_OWN))]
 
@@ -138,13 +138,13 @@ def _relation(row: tuple[object, ...]) -> PgRelation:
     )
 
 
-def columns(connection: Connection, oid: int) -> tuple[PgColumn, ...]:
+def columns(connection: ServerConnection, oid: int) -> tuple[PgColumn, ...]:
     """Return a relation's columns in order."""
     rows = connection.rows(_COLUMNS.format(where="a.attrelid = $1"), (oid,))
     return tuple(_column(row) for row in rows)
 
 
-def columns_of_all(connection: Connection) -> dict[int, tuple[PgColumn, ...]]:
+def columns_of_all(connection: ServerConnection) -> dict[int, tuple[PgColumn, ...]]:
     """Return the columns of all :func:`relations`, by oid."""
     where = (
         "a.attrelid IN (SELECT c.oid FROM pg_class c JOIN pg_namespace n"
@@ -183,13 +183,13 @@ def query_columns(connection: Connection, sql: str) -> tuple[PgColumn, ...]:
     )
 
 
-def primary_key(connection: Connection, oid: int) -> tuple[str, ...]:
+def primary_key(connection: ServerConnection, oid: int) -> tuple[str, ...]:
     """Return the columns of a relation's primary key, in key order."""
     rows = connection.rows(_PRIMARY_KEYS.format(where="i.indrelid = $1"), (oid,))
     return tuple(str(name) for _, name in rows)
 
 
-def primary_keys(connection: Connection) -> dict[int, tuple[str, ...]]:
+def primary_keys(connection: ServerConnection) -> dict[int, tuple[str, ...]]:
     """Return every table's primary key, by oid."""
     found: dict[int, tuple[str, ...]] = {}
     for oid, name in connection.rows(_PRIMARY_KEYS.format(where="true")):
@@ -206,7 +206,7 @@ def estimate(connection: Connection, sql: str) -> int | None:
     return None if rows is None else int(rows)
 
 
-def missing(connection: Connection, table: Table) -> SchemaError:
+def missing(connection: ServerConnection, table: Table) -> SchemaError:
     """Return the error for a relation that isn't there, naming the nearest that are."""
     known = [str(r.table) for r in relations(connection)]
     near = difflib.get_close_matches(str(table), known, n=3, cutoff=0.5) or [

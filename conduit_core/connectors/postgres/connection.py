@@ -1,9 +1,9 @@
 """One connection to PostgreSQL over ADBC's low-level API: transactions, queries, COPY in and out.
 
-Only this module calls the driver. Transactions are begun and ended by the driver alone: left in
-autocommit mode it commits by itself after a statement with a timestamptz among its values, ours
-included. Settings are local to each transaction, which also holds behind a pooler in transaction
-mode.
+Only this module calls that driver; ``copying`` has the other one. Transactions are begun and ended
+by the drivers alone: left in autocommit mode ADBC commits by itself after a statement with a
+timestamptz among its values, ours included. Settings are local to each transaction, which also
+holds behind a pooler in transaction mode.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ from __future__ import annotations
 import contextlib
 import struct
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import pyarrow as pa
 
 from conduit_core.connectors.postgres.errors import connection_failed
 from conduit_core.connectors.postgres.options import PostgresOptions
 from conduit_core.connectors.registry import missing_driver
-from conduit_core.connectors.sql.session import Value
+from conduit_core.connectors.sql.session import Row, Value
+from conduit_core.state.cursor import Cursor
 from conduit_core.types.dialect import Table
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         ArrowArrayStreamHandle,
     )
 
+    from conduit_core.connectors.postgres.copying import CopyConnection
     from conduit_core.connectors.postgres.reading import Array
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -76,20 +79,55 @@ def _one(value: Value) -> Array:
     return pa.Array.from_buffers(kind, 1, [None, *(pa.py_buffer(b) for b in buffers)])
 
 
-class Connection:
-    """An open connection. Not for two threads at once; :meth:`cancel` may come from anywhere."""
+def as_text(value: pa.Scalar[pa.DataType]) -> str:
+    """Return a value as PostgreSQL reads it."""
+    if pa.types.is_binary(value.type):
+        return "\\x" + bytes(value.as_py()).hex()
+    return Cursor(("value",), (value,)).display()
 
-    def __init__(self, raw: AdbcConnection) -> None:
+
+class _Driver(Protocol):
+    """What both drivers' connections can do alike."""
+
+    def commit(self) -> None: ...
+    def rollback(self) -> None: ...
+    def cancel(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class ServerConnection(ABC):
+    """An open connection by any driver: transactions, statements, the end.
+
+    Not for two threads at once; :meth:`cancel` may come from anywhere.
+    """
+
+    _raw: _Driver
+
+    def __init__(self, raw: _Driver) -> None:
         self._raw = raw
-        self._open: list[AdbcStatement] = []
         self._closed = False
         self.in_transaction = False
+
+    @abstractmethod
+    def execute(self, sql: str, values: tuple[Value, ...] = ()) -> int:
+        """Run a statement; return the rows it affected, 0 where the server counts none."""
+
+    @abstractmethod
+    def rows(self, sql: str, values: tuple[Value, ...] = ()) -> list[Row]:
+        """Run a query with a small result and return it as Python rows."""
+
+    @abstractmethod
+    def _autocommit(self, *, on: bool) -> None:
+        """Switch the driver's autocommit; off, it sends BEGIN itself."""
+
+    def _finish_statements(self) -> None:  # noqa: B027 - a driver may leave none open
+        """Close what is open on the connection."""
 
     # --- transactions -----------------------------------------------------------------------------
 
     def begin(self, *, read_only: bool = False, lock_timeout_seconds: float = 30.0) -> None:
         """Open a transaction in READ COMMITTED, with our settings for its length."""
-        self._raw.set_autocommit(False)  # the driver sends BEGIN
+        self._autocommit(on=False)
         self.in_transaction = True
         mode = ", READ ONLY" if read_only else ""
         self.execute(f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED{mode}")
@@ -120,9 +158,37 @@ class Connection:
     def _rest(self) -> None:
         """Leave the empty transaction that the driver opens after each end of one."""
         with contextlib.suppress(Exception):
-            self._raw.set_autocommit(True)
+            self._autocommit(on=True)
 
-    # --- statements -------------------------------------------------------------------------------
+    # --- the end ----------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Ask the server to stop what the connection runs; from any thread."""
+        with contextlib.suppress(Exception):
+            self._raw.cancel()
+
+    def close(self) -> None:
+        """Give the connection back. Idempotent; never raises."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(Exception):
+            self._finish_statements()
+        with contextlib.suppress(Exception):
+            self._raw.close()
+
+
+class Connection(ServerConnection):
+    """An open connection of ADBC's."""
+
+    _raw: AdbcConnection
+
+    def __init__(self, raw: AdbcConnection) -> None:
+        super().__init__(raw)
+        self._open: list[AdbcStatement] = []
+
+    def _autocommit(self, *, on: bool) -> None:
+        self._raw.set_autocommit(on)
 
     @contextlib.contextmanager
     def _statement(self, sql: str, values: tuple[Value, ...]) -> Iterator[AdbcStatement]:
@@ -152,7 +218,7 @@ class Connection:
             handle, _ = statement.execute_query()
             return _reader(handle).read_all()
 
-    def rows(self, sql: str, values: tuple[Value, ...] = ()) -> list[tuple[object, ...]]:
+    def rows(self, sql: str, values: tuple[Value, ...] = ()) -> list[Row]:
         """Run a query with a small result and return it as Python rows."""
         table = self.table(sql, values)
         columns = [column.to_pylist() for column in table.columns]
@@ -204,26 +270,9 @@ class Connection:
         finally:
             statement.close()
 
-    # --- the end ----------------------------------------------------------------------------------
-
-    def cancel(self) -> None:
-        """Ask the server to stop what the connection runs; from any thread."""
-        with contextlib.suppress(Exception):
-            self._raw.cancel()
-
     def _finish_statements(self) -> None:
         while self._open:
             self._open.pop().close()
-
-    def close(self) -> None:
-        """Give the connection back. Idempotent; never raises."""
-        if self._closed:
-            return
-        self._closed = True
-        with contextlib.suppress(Exception):
-            self._finish_statements()
-        with contextlib.suppress(Exception):
-            self._raw.close()
 
 
 class Server:
@@ -253,6 +302,24 @@ class Server:
                 database = self._database
             return Connection(AdbcConnection(database))
         except (Error, OSError) as error:
+            raise connection_failed(error, self.options) from None
+
+    def connect_for_copy(self) -> CopyConnection:
+        """Open a connection whose COPY stays undecoded.
+
+        Raises:
+            ConnectionFailedError: the server can't be reached or refuses us; what it says, named.
+            ConfigError: the driver isn't installed.
+        """
+        try:
+            import psycopg2
+        except ImportError as error:
+            raise missing_driver("postgres", "postgres", error) from error
+        from conduit_core.connectors.postgres.copying import CopyConnection
+
+        try:
+            return CopyConnection(psycopg2.connect(self.options.conninfo()))
+        except psycopg2.Error as error:
             raise connection_failed(error, self.options) from None
 
     @contextlib.contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import takewhile
 
 import pyarrow as pa
 
@@ -16,11 +17,17 @@ from conduit_core.connectors.base import (
 )
 from conduit_core.connectors.postgres import catalog
 from conduit_core.connectors.postgres.checks import check_destination
-from conduit_core.connectors.postgres.connection import Connection, Server
+from conduit_core.connectors.postgres.connection import Connection, Server, ServerConnection
+from conduit_core.connectors.postgres.copying import WIRE
 from conduit_core.connectors.postgres.errors import explain, explain_read, primary, sqlstate
 from conduit_core.connectors.postgres.options import PostgresOptions
 from conduit_core.connectors.postgres.reading import OpenStream, fetched
-from conduit_core.connectors.postgres.session import PostgresSession
+from conduit_core.connectors.postgres.session import (
+    CopySession,
+    PostgresSession,
+    ServerSession,
+    copy_statement,
+)
 from conduit_core.connectors.postgres.swap import DEPENDANTS, swap_statements
 from conduit_core.connectors.postgres.types import (
     MAX_COLUMNS,
@@ -28,11 +35,12 @@ from conduit_core.connectors.postgres.types import (
     SYSTEM,
     PostgresDialect,
     hand_over_type,
+    has_own_bytes,
     is_builtin,
     read_column,
 )
 from conduit_core.connectors.publish import Column, Publish
-from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
+from conduit_core.connectors.sql.destination import SQL_ACTIONS, Sql, SqlDestination, Step
 from conduit_core.connectors.sql.ledger import LEDGER, SCHEMAS, LedgerSql, LedgerTypes
 from conduit_core.connectors.sql.session import SqlSession
 from conduit_core.connectors.staging import Staging
@@ -91,6 +99,60 @@ class PostgresDestination(SqlDestination):
     def session(self) -> PostgresSession:
         """Open a session."""
         return PostgresSession(self._server.connect(), self._lock_wait, self.identity)
+
+    def publish_session(self, publish: Publish) -> SqlSession:
+        """Open a session that takes the rows as the publish wants them."""
+        if publish.wire is None:
+            return self.session()
+        connection = self._server.connect_for_copy()
+        constants = publish.wire.constants
+        return CopySession(connection, self._lock_wait, self.identity, constants)
+
+    def ingest_text(
+        self, session: SqlSession, publish: Publish, table: Table, columns: tuple[Column, ...]
+    ) -> list[str]:
+        """Return, as text, how the rows come into a table."""
+        if publish.wire is None:
+            return super().ingest_text(session, publish, table, columns)
+        return [copy_statement(table, columns)]
+
+    def fill_new(
+        self,
+        publish: Publish,
+        table: Table,
+        columns: tuple[Column, ...],
+        staged: tuple[Column, ...],
+    ) -> Iterator[Step]:
+        """Make and fill a table; with a wire, constants at its end are added after the rows.
+
+        As defaults of columns that the rows lack, they are neither sent nor stored row by row.
+        """
+        constants = publish.wire.constants if publish.wire else {}
+        last = list(takewhile(lambda c: c.name in constants, reversed(columns)))[::-1]
+        if not last:
+            yield from super().fill_new(publish, table, columns, staged)
+            return
+        rest = columns[: len(columns) - len(last)]
+        yield from super().fill_new(publish, table, rest, tuple(c for c in staged if c not in last))
+        alter = f"ALTER TABLE {self.dialect.table(table)}"
+        for column in last:
+            name, must = self.dialect.quote(column.name), "" if column.nullable else " NOT NULL"
+            kind = f"{column.ddl}{must} DEFAULT {self.dialect.param(1)}"
+            yield Sql(f"{alter} ADD COLUMN {name} {kind}", (constants[column.name],))
+            yield Sql(f"{alter} ALTER COLUMN {name} DROP DEFAULT")
+
+    def takes_raw(
+        self, schema: pa.Schema, columns: tuple[Column, ...], constants: Mapping[str, str]
+    ) -> str | None:
+        """Return COPY's binary format where each column has its source's type, of every server."""
+        for field, column in zip(schema, columns, strict=True):
+            if column.name in constants:
+                fits = column.ddl == self.dialect.landing(field).ddl
+            else:
+                fits = column.ddl == native_type(field, SYSTEM) and has_own_bytes(column.ddl)
+            if not fits:
+                return None
+        return WIRE
 
     def explain(self, error: Exception, publish: Publish | None) -> ConduitError:
         """Turn a driver's error into ours."""
@@ -247,7 +309,7 @@ class PostgresDestination(SqlDestination):
             raise self.explain(error, None) from error
 
 
-def _connection(session: SqlSession) -> Connection:
-    if not isinstance(session, PostgresSession):
+def _connection(session: SqlSession) -> ServerConnection:
+    if not isinstance(session, ServerSession):
         raise TypeError("not a session of PostgreSQL")
     return session.connection

@@ -17,8 +17,9 @@ from conduit_core.errors import (
 
 _LOST = re.compile(
     r"server closed the connection|connection to server was lost|no connection to the server"
-    r"|connection not open|could not (?:receive|send) data|SSL connection has been closed"
-    r"|Broken pipe|terminating connection|SSL SYSCALL error|Connection reset by peer",
+    r"|connection not open|connection already closed|could not (?:receive|send) data"
+    r"|SSL connection has been closed|Broken pipe|terminating connection|SSL SYSCALL error"
+    r"|Connection reset by peer",
     re.IGNORECASE,
 )
 # Which sentence a refused connection gets, by what libpq or the server says; first match wins.
@@ -74,7 +75,7 @@ def _first_line(text: str) -> str:
 
 def sqlstate(error: BaseException) -> str:
     """Return the SQLSTATE the server gave, or ""."""
-    return str(getattr(error, "sqlstate", None) or "")
+    return str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
 
 
 def primary(error: BaseException) -> str:
@@ -83,6 +84,8 @@ def primary(error: BaseException) -> str:
     for key, value in details:
         if key in (b"PG_DIAG_MESSAGE_PRIMARY", "PG_DIAG_MESSAGE_PRIMARY"):
             return value.decode(errors="replace")
+    if said := getattr(getattr(error, "diag", None), "message_primary", None):
+        return str(said)
     if found := re.search(r"ERROR:\s+(.+)", str(error)):
         return found[1].strip()
     return _first_line(str(error))

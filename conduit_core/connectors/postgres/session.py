@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from conduit_core.connectors.postgres.connection import Connection
+from conduit_core.connectors.base import RawRows
+from conduit_core.connectors.postgres.connection import Connection, ServerConnection
+from conduit_core.connectors.postgres.copying import CopyConnection
 from conduit_core.connectors.postgres.errors import explain, primary, sqlstate
 from conduit_core.connectors.postgres.types import (
     PostgresDialect,
@@ -25,10 +27,12 @@ _DIALECT = PostgresDialect()
 _STAGE = "_conduit_text"
 
 
-class PostgresSession(SqlSession):
+class ServerSession(SqlSession):
     """One connection; locks are advisory and end with their transaction."""
 
-    def __init__(self, connection: Connection, lock_wait_seconds: float, where: str) -> None:
+    connection: ServerConnection
+
+    def __init__(self, connection: ServerConnection, lock_wait_seconds: float, where: str) -> None:
         self.connection = connection
         self._lock_wait = lock_wait_seconds
         self._where = where
@@ -79,6 +83,25 @@ class PostgresSession(SqlSession):
     def rows(self, sql: str, values: tuple[Value, ...] = ()) -> list[Row]:
         """Run a query with a small result."""
         return self.connection.rows(sql, values)
+
+    def commit(self) -> None:
+        """Commit."""
+        self.connection.commit()
+
+    def rollback(self) -> None:
+        """Roll back, if there is something to."""
+        self.connection.rollback()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.rollback()
+        self.connection.close()
+
+
+class PostgresSession(ServerSession):
+    """A session that takes Arrow."""
+
+    connection: Connection
 
     def ingest(
         self, table: Table, columns: tuple[Column, ...], reader: pa.RecordBatchReader
@@ -156,27 +179,55 @@ class PostgresSession(SqlSession):
         schema = pa.schema([pa.field(c.name, hand_over_type(c.ddl)) for c in columns])
         indirect = _indirect(columns, schema)
         stage = Table("", _STAGE)
-        into = stage if indirect else table
-        names = _DIALECT.columns([c.name for c in columns])
-        copy = f"COPY {_DIALECT.table(into)} ({names}) FROM STDIN (FORMAT binary)"
+        copy = copy_statement(stage if indirect else table, columns)
         if not indirect:
             return [copy]
         create, insert, drop = _by_way_of(stage, table, columns, indirect, schema)
         checks = [check for _, check in _checks(stage, columns, indirect)]
         return [create, copy, *checks, insert, drop]
 
-    def commit(self) -> None:
-        """Commit."""
-        self.connection.commit()
 
-    def rollback(self) -> None:
-        """Roll back, if there is something to."""
-        self.connection.rollback()
+class CopySession(ServerSession):
+    """A session that takes rows undecoded.
 
-    def close(self) -> None:
-        """Close the connection."""
-        self.connection.rollback()
-        self.connection.close()
+    Args:
+        connection, lock_wait_seconds, where: as for every session.
+        constants: the columns with one value in every row, as text.
+    """
+
+    connection: CopyConnection
+
+    def __init__(
+        self,
+        connection: CopyConnection,
+        lock_wait_seconds: float,
+        where: str,
+        constants: Mapping[str, str],
+    ) -> None:
+        super().__init__(connection, lock_wait_seconds, where)
+        self._constants = constants
+
+    def ingest(
+        self, table: Table, columns: tuple[Column, ...], reader: pa.RecordBatchReader
+    ) -> int:
+        """Refuse: a publish with a wire has rows that can be had undecoded."""
+        raise TypeError("this session takes no Arrow")
+
+    def ingest_raw(self, table: Table, columns: tuple[Column, ...], rows: RawRows) -> int:
+        """COPY the source's bytes into the table."""
+        constants = {c.name: self._constants[c.name] for c in columns if c.name in self._constants}
+        (copy,) = self.ingest_text(table, columns)
+        return self.connection.copy_in(copy, rows.raw(columns, constants))
+
+    def ingest_text(self, table: Table, columns: tuple[Column, ...]) -> list[str]:
+        """Return the statement of :meth:`ingest_raw`."""
+        return [copy_statement(table, columns)]
+
+
+def copy_statement(table: Table, columns: tuple[Column, ...]) -> str:
+    """Return the COPY into a table, as text."""
+    names = _DIALECT.columns([c.name for c in columns])
+    return f"COPY {_DIALECT.table(table)} ({names}) FROM STDIN (FORMAT binary)"
 
 
 class _FiniteTimes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import pyarrow as pa
 
@@ -14,6 +15,7 @@ from conduit_core.connectors.base import (
     Bounds,
     CheckItem,
     Context,
+    RawReading,
     Reading,
     ReadRequest,
     Relation,
@@ -24,7 +26,13 @@ from conduit_core.connectors.base import (
 )
 from conduit_core.connectors.postgres import catalog
 from conduit_core.connectors.postgres.checks import check_source
-from conduit_core.connectors.postgres.connection import Connection, Server
+from conduit_core.connectors.postgres.connection import (
+    Connection,
+    Server,
+    ServerConnection,
+    as_text,
+)
+from conduit_core.connectors.postgres.copying import WIRE, OpenCopy
 from conduit_core.connectors.postgres.errors import explain_read
 from conduit_core.connectors.postgres.options import PostgresOptions
 from conduit_core.connectors.postgres.reading import OpenStream, decode, fetched
@@ -38,6 +46,7 @@ from conduit_core.connectors.postgres.types import (
     is_text,
     read_column,
 )
+from conduit_core.connectors.publish import Column
 from conduit_core.connectors.sql.predicate import window_predicate
 from conduit_core.errors import SchemaError, SourceDataError
 from conduit_core.state.cursor import Cursor
@@ -153,6 +162,9 @@ class PostgresSource(Source):
                     command="conduit plan",
                 )
             return _Stream(str(ref), relation, columns)
+        return self._table(connection, ref)
+
+    def _table(self, connection: ServerConnection, ref: StreamRef) -> _Stream:
         table = catalog.split_name(ref.table or "")
         found = catalog.find(connection, table)
         if found is None:
@@ -221,7 +233,7 @@ class PostgresSource(Source):
         return int(str(count))
 
     def _where(
-        self, connection: Connection, stream: _Stream, cursor: tuple[str, ...], window: Window
+        self, connection: ServerConnection, stream: _Stream, cursor: tuple[str, ...], window: Window
     ) -> str:
         """Return the window as a condition; its values are bound as settings of the transaction.
 
@@ -238,7 +250,7 @@ class PostgresSource(Source):
 
         def param(position: int, value: pa.Scalar[pa.DataType]) -> str:
             column = owner[id(value)]
-            texts[f"conduit.v{position}"] = _text(value)
+            texts[f"conduit.v{position}"] = as_text(value)
             return f"current_setting('conduit.v{position}')::{stream.bare_type(column)}"
 
         predicate = window_predicate(window, cursor, stream.order, param)
@@ -281,6 +293,46 @@ class PostgresSource(Source):
             cancel=opened.close,
         )
 
+    def raw_format(self, ref: StreamRef) -> str | None:
+        """Return COPY's binary format for everything but a query, whose types only ADBC tells."""
+        return WIRE if ref.query is None else None
+
+    def read_raw(
+        self, request: ReadRequest, columns: tuple[Column, ...], constants: Mapping[str, str]
+    ) -> RawReading:
+        """Open the window; rows come as COPY writes them."""
+        name = str(request.ref)
+        connection = self._server.connect_for_copy()
+        try:
+            connection.begin(read_only=True)
+            stream = self._table(connection, request.ref)
+            selected = []
+            for column in columns:
+                if column.name in constants:
+                    at = 1 + tuple(constants).index(column.name)
+                    selected.append(f"{_DIALECT.param(at)}::{column.ddl}")
+                    continue
+                found = stream.column(column.name)
+                if found.ddl != column.ddl:
+                    raise SchemaError(
+                        f"column {column.name!r} of {name} was {column.ddl} when the load was"
+                        f" planned and is {found.ddl} now",
+                        connector=SYSTEM,
+                        retry="plan",
+                        command="conduit plan",
+                    )
+                selected.append(_DIALECT.quote(column.name))
+            where = self._where(connection, stream, request.ref.cursor, request.window)
+            query = f"SELECT {', '.join(selected)} FROM {stream.relation}"
+            if where:
+                query += f" WHERE {where}"
+        except Exception as error:
+            connection.close()
+            raise explain_read(error, where=self.identity, relation=name) from error
+        statement = (f"COPY ({query}) TO STDOUT (FORMAT binary)", tuple(constants.values()))
+        explain = partial(explain_read, where=self.identity, relation=name)
+        return OpenCopy(connection, statement, request.batch_bytes // 4, explain).reading()
+
     def _explained(self, batches: Iterable[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:
         try:
             yield from batches
@@ -306,10 +358,3 @@ def _check_cursor(stream: _Stream, name: str) -> None:
             connector=SYSTEM,
             command="conduit plan",
         )
-
-
-def _text(value: pa.Scalar[pa.DataType]) -> str:
-    """Return a bound value as PostgreSQL reads it."""
-    if pa.types.is_binary(value.type):
-        return "\\x" + bytes(value.as_py()).hex()
-    return Cursor(("value",), (value,)).display()

@@ -267,6 +267,16 @@ _BUILTIN = frozenset(_DIRECT) | {
 }  # fmt: skip
 
 
+_OWN_BYTES = _BUILTIN - {"money", "xml"}
+"""Types whose binary form means the same on every server: no locale, no encoding, no numbers that a
+database gives its own types."""
+
+
+def has_own_bytes(ddl: str) -> bool:
+    """Say whether COPY's bytes of such a column are right in a column of that type anywhere."""
+    return PgType.parse(ddl).base in _OWN_BYTES
+
+
 def is_builtin(ddl: str) -> bool:
     """Say whether every server has the type."""
     return PgType.parse(ddl).base in _BUILTIN

@@ -18,6 +18,7 @@ from conduit_core.connectors.base import (
     CleanItem,
     Commit,
     Destination,
+    RawRows,
     StagedRows,
     Tally,
 )
@@ -36,7 +37,7 @@ from conduit_core.connectors.publish import (
 )
 from conduit_core.connectors.sql.ledger import LedgerSql, from_row, to_row
 from conduit_core.connectors.sql.predicate import window_predicate
-from conduit_core.connectors.sql.session import SqlSession, Value
+from conduit_core.connectors.sql.session import RawSession, SqlSession, Value
 from conduit_core.connectors.sql.staging import StagedRelations
 from conduit_core.errors import (
     ConduitError,
@@ -112,6 +113,10 @@ class SqlDestination(Destination):
         Raises:
             ConnectionFailedError: the system can't be reached, or refuses us.
         """
+
+    def publish_session(self, publish: Publish) -> SqlSession:
+        """Open a session for a publish; one with a wire may want another kind."""
+        return self.session()
 
     def read_session(self) -> SqlSession:
         """Open a session that only reads; nothing comes into being, not even a missing file."""
@@ -190,7 +195,7 @@ class SqlDestination(Destination):
                     case Sql(text=text):
                         lines.append(text)
                     case Ingest(table=table, columns=columns):
-                        lines.extend(session.ingest_text(table, columns))
+                        lines.extend(self.ingest_text(session, publish, table, columns))
                     case LookForRows(table=table):
                         lines.append(self._look_for_rows(table))
                     case Guard(expr=expr, message=message):
@@ -201,11 +206,19 @@ class SqlDestination(Destination):
         finally:
             session.close()
 
+    def ingest_text(
+        self, session: SqlSession, publish: Publish, table: Table, columns: tuple[Column, ...]
+    ) -> list[str]:
+        """Return, as text, how the rows come into a table."""
+        return session.ingest_text(table, columns)
+
     # --- publishing ------------------------------------------------------------------------------
 
     def commit(self, publish: Publish, rows: StagedRows | None, emit: Emit) -> Commit:
         """Carry out ``publish`` in one transaction; see :meth:`Destination.commit`."""
-        session = self.session()
+        if publish.wire is not None and not isinstance(rows, RawRows):
+            publish = publish.model_copy(update={"wire": None})
+        session = self.publish_session(publish)
         try:
             done = self._until_commit(publish, rows, session, emit)
             if done.record is None or done.replayed:
@@ -355,12 +368,12 @@ class SqlDestination(Destination):
         ):
             yield LookForRows(target)
         waits = "delete_matching" in publish.action_kinds
+        made: tuple[Column, ...] = ()
         temp = Table("", temp_name("stage", publish.record.load_id))
         for action in publish.actions:
             match action:
                 case CreateTable(columns=wanted):
-                    yield Sql(self.create_table(target, wanted))
-                    columns = wanted
+                    made = columns = wanted
                 case DeleteWindow(window=text):
                     yield self._delete_window(target, Window.from_json(text))
                 case DeleteMatching(columns=keys):
@@ -368,7 +381,9 @@ class SqlDestination(Destination):
                     yield Ingest(temp, columns)
                     yield Sql(self._delete_matching(target, temp, keys), count="removed")
                 case AppendStaged():
-                    yield from self._append(target, temp if waits else None, columns)
+                    old = temp if waits else None
+                    new = self.fill_new(publish, target, made, made)
+                    yield from new if made else self._append(target, old, columns)
                 case ReplaceWithStaged():
                     yield from self._replace(action, publish, session, columns)
                 case Guard():
@@ -398,11 +413,21 @@ class SqlDestination(Destination):
             yield Ingest(target, columns, count="inserted")
             return
         new = Table(target.schema, temp_name("new", publish.record.load_id))
-        staged = [c for n in publish.staged_columns for c in action.columns if c.name == n]
-        yield Sql(self.create_table(new, action.columns))
-        yield Ingest(new, tuple(staged), count="inserted")
+        staged = tuple(c for n in publish.staged_columns for c in action.columns if c.name == n)
+        yield from self.fill_new(publish, new, action.columns, staged)
         for statement in self.swap(session, target, new, action.columns):
             yield Sql(statement)
+
+    def fill_new(
+        self,
+        publish: Publish,
+        table: Table,
+        columns: tuple[Column, ...],
+        staged: tuple[Column, ...],
+    ) -> Iterator[Step]:
+        """Yield what makes a table of these columns and fills the staged ones."""
+        yield Sql(self.create_table(table, columns))
+        yield Ingest(table, staged, count="inserted")
 
     def insert_from(self, table: Table, relation: Table, columns: tuple[Column, ...]) -> str:
         """Return the statement that copies a relation's rows into a table."""
@@ -535,7 +560,10 @@ def ingest_rows(
     if rows is None:
         raise PublishError("this publish needs rows and was given none")
     try:
-        taken = session.ingest(table, columns, rows.reader())
+        if isinstance(session, RawSession) and isinstance(rows, RawRows):
+            taken = session.ingest_raw(table, columns, rows)
+        else:
+            taken = session.ingest(table, columns, rows.reader())
     except Exception:
         rows.finish()  # raises what really broke the stream, if the stream was what broke
         raise

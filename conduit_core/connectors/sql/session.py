@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
+from conduit_core.connectors.base import RawRows
 from conduit_core.connectors.publish import Column
 from conduit_core.types.dialect import Table
 
@@ -62,3 +63,12 @@ class SqlSession(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give the connection back. Idempotent."""
+
+
+@runtime_checkable
+class RawSession(Protocol):
+    """Trait: a session that takes rows undecoded."""
+
+    def ingest_raw(self, table: Table, columns: tuple[Column, ...], rows: RawRows) -> int:
+        """Append the rows to an existing table in the open transaction; return rows taken."""
+        ...
