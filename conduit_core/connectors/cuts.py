@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from conduit_core.connectors.splits import WHOLE, SplitBy
+from conduit_core.errors import SchemaError
 from conduit_core.state.cursor import Cursor, to_text
 
 if TYPE_CHECKING:
@@ -53,7 +54,13 @@ def range_cuts(
         kind: its Arrow type.
         firsts: the first row of each part in order, beginning with the first part's.
         shorten: whether any text (or bytes) may be a bound of the column, not only its values.
+
+    Raises:
+        SchemaError: bounds of the type can't be written down.
     """
+    if str(kind).startswith("duration"):
+        text = f"column {column!r} is {kind}, which can't be cut into ranges"
+        raise SchemaError(text, command="conduit plan")
     found: list[pa.Scalar[pa.DataType]] = []
     last = firsts[0].value if firsts else None
     for first in firsts[1:]:

@@ -28,6 +28,7 @@ if "pytest" in sys.modules:
         "conduit_core.testing.destination",
         "conduit_core.testing.publishing",
         "conduit_core.testing.source",
+        "conduit_core.testing.splitting",
         "conduit_core.testing.state_store",
         "conduit_core.testing.values",
     )

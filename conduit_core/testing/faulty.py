@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any, Literal, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from conduit_core.connectors.base import (
@@ -30,10 +33,13 @@ from conduit_core.connectors.base import (
     SourceCapabilities,
     StreamRef,
 )
+from conduit_core.connectors.cuts import First, range_cuts
 from conduit_core.connectors.registry import Connector
+from conduit_core.connectors.splits import Split, SplitBy, refuse_kind
 from conduit_core.errors import ConnectionFailedError, SchemaError
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
+from conduit_core.testing.doubles import whole
 
 
 @dataclass(slots=True)
@@ -46,6 +52,7 @@ class Faults:
         error: the error that is raised; a ``ConnectionFailedError`` (which may be retried) if None.
         stop_at: the batch before which the data silently ends, as from a source that lost rows.
         seconds_per_batch: how long each batch takes.
+        stray: whether each split's read ends with a row that belongs to another split.
     """
 
     fail_at: int | None = None
@@ -53,11 +60,21 @@ class Faults:
     error: Exception | None = None
     stop_at: int | None = None
     seconds_per_batch: float = 0.0
+    stray: bool = False
     happened: int = 0
     """How often ``fail_at`` has struck."""
     reads: list[tuple[str, Window]] = field(default_factory=list)
     """Every read that was opened: stream and window."""
+    split_reads: Counter[str] = field(default_factory=Counter)
+    """How often a read of each split was opened, by the split's id."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def opened(self, request: ReadRequest) -> None:
+        """Note a read."""
+        with self._lock:
+            self.reads.append((str(request.ref), request.window))
+            if request.split is not None:
+                self.split_reads[request.split.id] += 1
 
     def strike(self, batch: int) -> None:
         """Raise if this batch is to fail now.
@@ -85,7 +102,9 @@ class FaultySource(Source):
     """
 
     system = "faulty"
-    capabilities = SourceCapabilities(kinds=frozenset({"table"}))
+    capabilities = SourceCapabilities(
+        kinds=frozenset({"table"}), splits=frozenset({"range", "values"})
+    )
 
     def __init__(
         self, tables: Mapping[str, pa.Table], faults: Faults | None = None, batch_rows: int = 10
@@ -130,13 +149,51 @@ class FaultySource(Source):
     def read(self, request: ReadRequest) -> Reading:
         """Hand out the window's rows, until a fault strikes."""
         ref, window = request.ref, request.window
-        self._faults.reads.append((str(ref), window))
+        refuse_kind(
+            request.split.kind if request.split else "whole", self.capabilities.splits, self.system
+        )
+        self._faults.opened(request)
+        table = self._rows(ref, window)
+        if request.split is not None and request.split.column is not None:
+            mine = _in_split(table, request.split)
+            strays = table.filter(pc.invert(mine)).slice(0, 1)
+            table = table.filter(mine)
+            if self._faults.stray:
+                table = pa.concat_tables([table, strays])
+        table = self._select(table, tuple(request.schema.names), ref)
+        return Reading(pa.RecordBatchReader.from_batches(request.schema, self._batches(table)))
+
+    def cut(
+        self,
+        ref: StreamRef,
+        window: Window,
+        kind: Literal["range", "file"],
+        column: str | None,
+        count: int,
+    ) -> SplitBy:
+        """Cut by quantiles."""
+        refuse_kind(kind, self.capabilities.splits, self.system)
+        table = self._select(self._rows(ref, window), (column or "",), ref)
+        field, total = table.schema.field(0), table.num_rows
+        there = table.column(0).drop_null()
+        try:
+            order = pc.sort_indices(there)
+        except pa.ArrowException:
+            raise SchemaError(f"column {column} ({field.type}) of {ref} has no order") from None
+        values = [*[None] * (total - len(there)), *there.take(order)]
+        firsts = [
+            First(values[row], values[row - 1] if row else None)
+            for row in range(total)
+            if row * count % total < count
+        ]
+        return range_cuts(field.name, field.type, firsts)
+
+    def _rows(self, ref: StreamRef, window: Window) -> pa.Table:
         table = self._table(ref)
         if ref.cursor:
             inside = [_inside(c, window) for c in self._cursors(ref)]
             table = table.filter(pa.array(inside, pa.bool_()))
-        table = self._select(table, tuple(request.schema.names), ref)
-        return Reading(pa.RecordBatchReader.from_batches(request.schema, self._batches(table)))
+        return table
 
     def _batches(self, table: pa.Table) -> Iterator[pa.RecordBatch]:
         for number, start in enumerate(range(0, max(table.num_rows, 1), self._batch_rows)):
@@ -185,6 +242,23 @@ def _inside(cursor: Cursor | None, window: Window) -> bool:
     above = low is None or low > 0 or (low == 0 and (given or window.closed_low))
     below = high is None or high < 0 or (high == 0 and not given)
     return above and below
+
+
+def _in_split(table: pa.Table, split: Split) -> pa.BooleanArray:
+    """Return which rows are in a split by a column; a NaN is above every number."""
+    column: Any = whole(table.column(split.column or ""))
+    takes_null = split.low is None if split.kind == "range" else split.value is None
+    mask = pc.is_valid(column)
+    if split.value is not None:
+        mask = pc.equal(column, split.value)
+    for other in split.others:
+        mask = pc.and_(mask, pc.not_equal(column, other))
+    if split.low is not None:
+        mask = pc.and_(mask, pc.invert(pc.less(column, split.low)))
+    if split.high is not None:
+        mask = pc.and_(mask, pc.less(column, split.high))
+    null = pa.repeat(pa.scalar(takes_null), len(column))
+    return cast("pa.BooleanArray", pc.if_else(pc.is_null(column), null, mask))
 
 
 class _NoOptions(BaseModel):
