@@ -28,6 +28,7 @@ if "pytest" in sys.modules:
         "conduit_core.testing.destination",
         "conduit_core.testing.publishing",
         "conduit_core.testing.source",
+        "conduit_core.testing.staging",
         "conduit_core.testing.splitting",
         "conduit_core.testing.state_store",
         "conduit_core.testing.values",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from conduit_core.testing.destination import DestinationSuite
     from conduit_core.testing.faulty import Faults, FaultySource, faulty_connector
     from conduit_core.testing.source import SourceSuite
+    from conduit_core.testing.staging import StagingSuite
     from conduit_core.testing.state_store import StateStoreSuite
 
 _HOMES = {
@@ -45,6 +47,7 @@ _HOMES = {
     "FaultySource": "conduit_core.testing.faulty",
     "faulty_connector": "conduit_core.testing.faulty",
     "SourceSuite": "conduit_core.testing.source",
+    "StagingSuite": "conduit_core.testing.staging",
     "StateStoreSuite": "conduit_core.testing.state_store",
 }
 
@@ -53,6 +56,7 @@ __all__ = [
     "Faults",
     "FaultySource",
     "SourceSuite",
+    "StagingSuite",
     "StateStoreSuite",
     "faulty_connector",
 ]

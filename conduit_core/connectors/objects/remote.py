@@ -23,7 +23,8 @@ EXTRA = "objects"
 _PART_BYTES = 8 * 1024 * 1024
 _PARTS_AT_ONCE = 2
 """A writer holds at most these parts and the one it fills; S3 takes 10,000 parts: 80 GB."""
-_BUFFER = 1024 * 1024
+_BUFFER = 4 * 1024 * 1024
+"""What one request reads at least, for its latency."""
 _RETRY_SECONDS = 60
 _ENDPOINTS = {
     "s3": ("endpoint", ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")),
