@@ -68,8 +68,7 @@ class PostgresStaging(Staging):
 
     def open(self, load: OpenLoad, supersedes: str | None) -> OpenLoad:
         """Write the plan unless its load is open; see :meth:`Staging.open`."""
-        self._bootstrap()
-        with self._transaction() as session:
+        with self._transaction(make_tables=True) as session:
             if supersedes is not None:
                 self._remove(session, supersedes, load.target_fingerprint)
             values = tuple(getattr(load, name) for name in OpenLoad.model_fields)
@@ -266,29 +265,21 @@ class PostgresStaging(Staging):
     def _exists(self, session: PostgresSession) -> bool:
         return self._destination.has_tables(session, OPEN_LOADS, RECEIPTS)
 
-    def _bootstrap(self) -> None:
-        session = self._destination.session()
-
-        def missing() -> list[str]:
-            if self._exists(session):
-                return []
-            schema = self._destination.create_schema(session, self._schema)
-            return [*schema, *self._sql.create()]
-
-        try:
-            self._destination.bootstrap(session, missing)
-        except Exception as error:
-            raise self._explain(error, None) from error
-        finally:
-            session.close()
+    def _missing(self, session: PostgresSession) -> list[str]:
+        if self._exists(session):
+            return []
+        schema = self._destination.create_schema(session, self._schema)
+        return [*schema, *self._sql.create()]
 
     @contextlib.contextmanager
     def _transaction(
-        self, load: OpenLoad | None = None, *, read_only: bool = False
+        self, load: OpenLoad | None = None, *, read_only: bool = False, make_tables: bool = False
     ) -> Iterator[PostgresSession]:
         """Open a transaction that ends with a roll-back, unless it was committed before."""
         session = self._destination.session()
         try:
+            if make_tables:
+                self._destination.bootstrap(session, lambda: self._missing(session))
             session.begin_unlocked(read_only=read_only)
             yield session
         except Exception as error:
