@@ -9,6 +9,7 @@ holds behind a pooler in transaction mode.
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 import threading
 from abc import ABC, abstractmethod
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import pyarrow as pa
 
-from conduit_core.connectors.postgres.errors import connection_failed
+from conduit_core.connectors.postgres.errors import connection_failed, is_lost, snapshot_gone
 from conduit_core.connectors.postgres.options import PostgresOptions
 from conduit_core.connectors.registry import missing_driver
 from conduit_core.connectors.sql.session import Row, Value
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from conduit_core.connectors.postgres.reading import Array
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SNAPSHOT = re.compile(r"[0-9A-Fa-f-]{1,64}")
 _IDLE_MILLISECONDS = 5 * 60 * 1000
 _SETTINGS = {
     "TimeZone": "UTC",
@@ -125,14 +127,45 @@ class ServerConnection(ABC):
 
     # --- transactions -----------------------------------------------------------------------------
 
-    def begin(self, *, read_only: bool = False, lock_timeout_seconds: float = 30.0) -> None:
-        """Open a transaction in READ COMMITTED, with our settings for its length."""
+    def begin(
+        self,
+        *,
+        read_only: bool = False,
+        lock_timeout_seconds: float = 30.0,
+        repeatable: bool = False,
+        snapshot: str | None = None,
+    ) -> None:
+        """Open a transaction in READ COMMITTED, with our settings for its length.
+
+        Args:
+            read_only: whether it may write nothing.
+            lock_timeout_seconds: how long a statement waits for a lock.
+            repeatable: whether all its statements see one moment (REPEATABLE READ).
+            snapshot: the moment, as another transaction exported it.
+
+        Raises:
+            ConnectionFailedError: the snapshot is gone.
+        """
         self._autocommit(on=False)
         self.in_transaction = True
+        level = "REPEATABLE READ" if repeatable or snapshot is not None else "READ COMMITTED"
         mode = ", READ ONLY" if read_only else ""
-        self.execute(f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED{mode}")
+        self.execute(f"SET TRANSACTION ISOLATION LEVEL {level}{mode}")
+        if snapshot is not None:
+            self._import(snapshot)
         milliseconds = str(max(1, round(lock_timeout_seconds * 1000)))
         self.set_local({**_SETTINGS, "lock_timeout": milliseconds})
+
+    def _import(self, snapshot: str) -> None:
+        """Take the snapshot; the statement has no parameters, so what isn't an id is refused."""
+        if not _SNAPSHOT.fullmatch(snapshot):
+            raise snapshot_gone(snapshot)
+        try:
+            self.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+        except Exception as error:
+            if is_lost(error):
+                raise
+            raise snapshot_gone(snapshot) from error
 
     def set_local(self, settings: dict[str, str]) -> None:
         """Set parameters until the transaction ends."""

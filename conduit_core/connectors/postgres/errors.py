@@ -60,6 +60,17 @@ def connection_failed(error: Exception, options: PostgresOptions) -> ConnectionF
     )
 
 
+def snapshot_gone(snapshot: str) -> ConnectionFailedError:
+    """Return the error for a snapshot that can't be read in any more."""
+    return ConnectionFailedError(
+        f"the source's snapshot {snapshot[:64]!r} is gone: the process that held it has ended, or"
+        " it is of another database",
+        connector="postgres",
+        retry="plan",
+        command="conduit run",
+    )
+
+
 def scrub(text: str, options: PostgresOptions) -> str:
     """Return the text without any spelling of the password."""
     for secret in options.secrets():

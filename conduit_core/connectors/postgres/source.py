@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Literal
 
 import pyarrow as pa
 
@@ -36,6 +37,7 @@ from conduit_core.connectors.postgres.copying import WIRE, OpenCopy
 from conduit_core.connectors.postgres.errors import explain_read
 from conduit_core.connectors.postgres.options import PostgresOptions
 from conduit_core.connectors.postgres.reading import OpenStream, decode, fetched
+from conduit_core.connectors.postgres.splitting import Key, condition, cut
 from conduit_core.connectors.postgres.types import (
     SYSTEM,
     PgType,
@@ -47,6 +49,7 @@ from conduit_core.connectors.postgres.types import (
     read_column,
 )
 from conduit_core.connectors.publish import Column
+from conduit_core.connectors.splits import SplitBy, refuse_kind
 from conduit_core.connectors.sql.predicate import window_predicate
 from conduit_core.errors import SchemaError, SourceDataError
 from conduit_core.state.cursor import Cursor
@@ -82,6 +85,10 @@ class _Stream:
         collate = ' COLLATE "C"' if is_text(self.column(name).ddl) else ""
         return f"q.{_DIALECT.quote(name)}{collate}"
 
+    def key(self, name: str) -> Key:
+        """Return a column to split by."""
+        return Key(name, f"q.{_DIALECT.quote(name)}", self.column(name).ddl)
+
     def bare_type(self, name: str) -> str:
         """Return the column's type without modifiers, as a cast target."""
         base = PgType.parse(self.column(name).ddl).base
@@ -92,7 +99,9 @@ class PostgresSource(Source):
     """Reads by COPY, one statement a stream, so that its rows are of one snapshot."""
 
     system = SYSTEM
-    capabilities = SourceCapabilities(kinds=frozenset({"table", "query"}))
+    capabilities = SourceCapabilities(
+        kinds=frozenset({"table", "query"}), splits=frozenset({"range", "hash", "values"})
+    )
 
     def __init__(self, options: PostgresOptions, context: Context) -> None:
         self._options = options
@@ -258,6 +267,52 @@ class PostgresSource(Source):
             connection.set_local(texts)
         return predicate.sql
 
+    def _rows(self, connection: ServerConnection, stream: _Stream, request: ReadRequest) -> str:
+        """Return the window, and the split of it, as a condition."""
+        where = self._where(connection, stream, request.ref.cursor, request.window)
+        split = request.split
+        if split is None or split.column is None:
+            refuse_kind(split.kind if split else "whole", self.capabilities.splits, SYSTEM)
+            return where
+        part = condition(connection, split, stream.key(split.column))
+        return " AND ".join(f"({text})" for text in (where, part) if text)
+
+    # --- splits -----------------------------------------------------------------------------------
+
+    def cut(
+        self,
+        ref: StreamRef,
+        window: Window,
+        kind: Literal["range", "file"],
+        column: str | None,
+        count: int,
+    ) -> SplitBy:
+        """Cut a window where its rows are; a large relation by a sample."""
+        refuse_kind(kind, self.capabilities.splits, SYSTEM)
+        with self._looking(str(ref)) as connection:
+            stream = self._stream(connection, ref)
+            where = self._where(connection, stream, ref.cursor, window)
+            key = stream.key(column or "")
+            return cut(connection, stream.relation, stream.oid, key, where, count)
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[str]:
+        """Hold one moment of the database open: a transaction that idles on its own connection."""
+        connection = self._server.connect()
+        try:
+            yield self._export(connection)
+        finally:
+            connection.rollback()
+            connection.close()
+
+    def _export(self, connection: Connection) -> str:
+        try:
+            connection.begin(read_only=True, repeatable=True)
+            connection.set_local({"idle_in_transaction_session_timeout": "0"})
+            return str(connection.rows("SELECT pg_export_snapshot()")[0][0])
+        except Exception as error:
+            raise explain_read(error, where=self.identity, relation="a snapshot") from error
+
     # --- reading ----------------------------------------------------------------------------------
 
     def read(self, request: ReadRequest) -> Reading:
@@ -265,7 +320,7 @@ class PostgresSource(Source):
         name = str(request.ref)
         connection = self._server.connect()
         try:
-            connection.begin(read_only=True)
+            connection.begin(read_only=True, snapshot=request.snapshot)
             stream = self._stream(connection, request.ref)
             columns = [stream.read_column(n) for n in request.schema.names]
             for column, field in zip(columns, request.schema, strict=True):
@@ -277,7 +332,7 @@ class PostgresSource(Source):
                         retry="plan",
                         command="conduit plan",
                     )
-            where = self._where(connection, stream, request.ref.cursor, request.window)
+            where = self._rows(connection, stream, request)
             sql = f"SELECT {', '.join(c.expression for c in columns)} FROM {stream.relation}"
             if where:
                 sql += f" WHERE {where}"
@@ -304,7 +359,7 @@ class PostgresSource(Source):
         name = str(request.ref)
         connection = self._server.connect_for_copy()
         try:
-            connection.begin(read_only=True)
+            connection.begin(read_only=True, snapshot=request.snapshot)
             stream = self._table(connection, request.ref)
             selected = []
             for column in columns:
@@ -322,7 +377,7 @@ class PostgresSource(Source):
                         command="conduit plan",
                     )
                 selected.append(_DIALECT.quote(column.name))
-            where = self._where(connection, stream, request.ref.cursor, request.window)
+            where = self._rows(connection, stream, request)
             query = f"SELECT {', '.join(selected)} FROM {stream.relation}"
             if where:
                 query += f" WHERE {where}"
