@@ -18,7 +18,8 @@ from conduit_core.testing.doubles import TableRows, unique
 from conduit_core.types.dialect import Table
 
 Read = Callable[[Staging, Sequence[StageReceipt], pa.Schema], pa.Table]
-SCHEMA = pa.schema([("id", pa.int64()), ("v", pa.string())])
+_FIELDS: dict[str, pa.DataType] = {"id": pa.int64(), "v": pa.string()}
+SCHEMA = pa.schema(_FIELDS)
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
 

@@ -180,7 +180,7 @@ class RemoteStore(ObjectStore):
         with self._told("read", path):
             return memoryview(self._obstore.get_range(self._client, path, start=start, end=end))
 
-    def _is_bucket_there(self, error: FileNotFoundError) -> None:
+    def _is_bucket_there(self, error: Exception) -> None:
         if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
             raise self._no_bucket() from None
 
@@ -190,30 +190,26 @@ class RemoteStore(ObjectStore):
     @contextmanager
     def _told(self, doing: str, path: str) -> Iterator[None]:
         """Turn what the bucket refuses into an error that says what to do, without its secrets."""
-        from obstore.exceptions import (
-            BaseError,
-            PermissionDeniedError,
-            UnauthenticatedError,
-        )
+        from obstore.exceptions import BaseError
 
         place = f"{self.identity}: can't {doing} {path or 'it'}"
         try:
             yield
-        except (PermissionDeniedError, UnauthenticatedError) as error:
-            raise ConnectionFailedError(
-                f"{place}: refused ({_reason(error)}); the credentials come from the environment "
-                "or the URL's options and need the right to list, read, write and delete there",
-                retry="never",
-            ) from None
-        except BaseError as error:
-            if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
-                raise self._no_bucket() from None
-            raise ConnectionFailedError(f"{place}: {_reason(error)}") from None
         except FileNotFoundError as error:
             self._is_bucket_there(error)
             if doing == "read":
                 raise
             raise self._no_bucket() from None
+        except (BaseError, OSError) as error:  # an upload's errors are OSErrors with the same text
+            self._is_bucket_there(error)
+            why, is_refused = _reason(error)
+            if is_refused:
+                raise ConnectionFailedError(
+                    f"{place}: refused ({why}); the credentials come from the environment or the"
+                    " URL's options and need the right to list, read, write and delete there",
+                    retry="never",
+                ) from None
+            raise ConnectionFailedError(f"{place}: {why}") from None
 
 
 class _Upload(io.RawIOBase):
@@ -310,8 +306,10 @@ def _identity(kind: str, bucket: str, prefix: str, config: Mapping[str, str], en
     return f"{where} at {server}" if server else where
 
 
-def _reason(error: Exception) -> str:
-    """Return why, from a message that may hold signed URLs and whole answers: only known parts."""
+def _reason(error: Exception) -> tuple[str, bool]:
+    """Return why, and whether we are refused: only known parts of a message that may hold
+    signed URLs and whole answers.
+    """
     text = str(error)
     status = re.search(r"status code: (\d{3}(?: [A-Z][\w-]*)*)", text)
     code = re.search(r"<Code>(\w+)</Code>", text)
@@ -319,4 +317,5 @@ def _reason(error: Exception) -> str:
     if not found:
         known = ("connection refused", "dns error", "timed out", "certificate", "token request")
         found = [words for words in known if words in text.lower()]
-    return ", ".join(found) or f"{type(error).__name__}, no answer that could be understood"
+    why = ", ".join(found) or f"{type(error).__name__}, no answer that could be understood"
+    return why, why.startswith(("401", "403"))
