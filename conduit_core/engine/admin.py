@@ -257,9 +257,16 @@ def runs(
 def clean(pipeline: Pipeline, older_than: timedelta, *, dry_run: bool) -> list[CleanItem]:
     """Remove what has aged in the destination (staging, old ledger records); return what went."""
     with pipeline.open() as ends:
-        if not isinstance(ends.destination, Cleans):
-            return []
-        return ends.destination.clean(older_than, dry_run=dry_run)
+        destination = ends.destination
+        items = (
+            destination.clean(older_than, dry_run=dry_run)
+            if isinstance(destination, Cleans)
+            else []
+        )
+        if ends.staging_url is not None:
+            published = {r.load_id for r in destination.records(None)}
+            items += ends.staging().sweep(older_than, published, dry_run=dry_run)
+        return items
 
 
 def _owned(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> tuple[Table, list[LedgerRecord]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest
 from conduit_core.engine.outcome import emit_committed, mirror, result_of, state_after_failure
@@ -40,6 +41,7 @@ def load_stream(
     runtime.emit(StreamStarted(pipeline=pipeline.name, stream=stream.name))
     unsettled: list[LoadPlan] = []  # attempts whose commit nobody could ask about
     taken_up: list[LoadResult] = []  # loads that an earlier run had opened
+    began = datetime.now(UTC)
 
     def attempt() -> LoadResult:
         for earlier in unsettled:
@@ -47,7 +49,8 @@ def load_stream(
                 return settled
         while True:
             plan, result = _attempt(pipeline, stream, ends, request, runtime, unsettled)
-            if not (plan.adopted and result.outcome == "published"):
+            anothers = plan.adopted and plan.loaded_at < began
+            if not (anothers and result.outcome == "published"):
                 return _joined(taken_up, result)
             taken_up.append(result)  # it ends where it was planned to: once more, to the newest
 
