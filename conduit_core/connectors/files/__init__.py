@@ -1,23 +1,34 @@
-"""Sources of files: CSV, JSON, JSON lines and Parquet, on disks and object stores."""
+"""Files: CSV, JSON lines and Parquet as sources and destinations, JSON as a source."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from conduit_core.connectors.base import Context, Source
+from conduit_core.connectors.base import Context, Destination, Source
 from conduit_core.connectors.files.csv import CsvFormat
 from conduit_core.connectors.files.formats import Format
 from conduit_core.connectors.files.json import JsonFormat
 from conduit_core.connectors.files.jsonl import JsonlFormat
 from conduit_core.connectors.files.listing import Root
-from conduit_core.connectors.files.options import CsvOptions, FilesOptions, JsonOptions
+from conduit_core.connectors.files.options import (
+    DESTINATION_ONLY,
+    SOURCE_ONLY,
+    CsvOptions,
+    FilesOptions,
+    JsonlOptions,
+    JsonOptions,
+    ParquetOptions,
+)
 from conduit_core.connectors.files.parquet import ParquetFormat
 from conduit_core.connectors.files.source import FileSource
+from conduit_core.connectors.lake.options import LakeOptions, make_destination, refuse_options
 from conduit_core.connectors.registry import Connector
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+    from conduit_core.connectors.lake.formats import FileFormat
 
 __all__ = [
     "FileSource",
@@ -30,23 +41,75 @@ __all__ = [
 _Options = TypeVar("_Options", bound=FilesOptions)
 
 
+def _own(given: BaseModel, options: type[_Options]) -> _Options:
+    if isinstance(given, options):
+        return given
+    return options.model_validate(given.model_dump(exclude_unset=True))
+
+
 def _connector(
     name: str,
     options: type[_Options],
     make: Callable[[_Options], Format],
     title: str,
     extra: str = "",
+    write: Callable[[_Options], FileFormat] | None = None,
 ) -> Connector:
     def source(given: BaseModel, context: Context) -> Source:
-        own = given if isinstance(given, options) else options.model_validate(given.model_dump())
+        own = _own(given, options)
+        refuse_options(own, DESTINATION_ONLY, "source", "destination")
         return FileSource(name, Root(own.path, context.base_dir), make(own))
 
-    return Connector(name, options, source=source, title=title, extra=extra)
+    def destination(
+        given: BaseModel,
+        context: Context,
+        schema: str | None,
+        internal_schema: str | None,
+        _lock_wait: float,
+    ) -> Destination:
+        own = _own(given, options)
+        refuse_options(own, SOURCE_ONLY, "destination", "source")
+        assert write is not None  # noqa: S101 - only then is this one registered
+        assert isinstance(own, LakeOptions)  # noqa: S101 - its options are
+        return make_destination(name, own, own.path, write(own), context, schema, internal_schema)
+
+    return Connector(
+        name,
+        options,
+        source=source,
+        destination=destination if write is not None else None,
+        title=title,
+        extra=extra,
+    )
 
 
-csv_connector = _connector("csv", CsvOptions, CsvFormat, "CSV files: plain, .gz, .zst, .zip")
+def _write_csv(options: CsvOptions) -> FileFormat:
+    from conduit_core.connectors.lake.formats import CsvFormat as Written
+
+    return Written(options.compression, options.delimiter)
+
+
+def _write_jsonl(options: JsonlOptions) -> FileFormat:
+    from conduit_core.connectors.lake.formats import JsonlFormat as Written
+
+    return Written(options.compression)
+
+
+def _write_parquet(options: ParquetOptions) -> FileFormat:
+    from conduit_core.connectors.lake.formats import ParquetFormat as Written
+
+    return Written(options.compression)
+
+
+csv_connector = _connector(
+    "csv", CsvOptions, CsvFormat, "CSV files: plain, .gz, .zst, .zip", write=_write_csv
+)
 json_connector = _connector(
     "json", JsonOptions, JsonFormat, "JSON files: an array of objects, or one object", "json"
 )
-jsonl_connector = _connector("jsonl", JsonOptions, JsonlFormat, "JSON lines: one object a line")
-parquet_connector = _connector("parquet", FilesOptions, lambda _: ParquetFormat(), "Parquet files")
+jsonl_connector = _connector(
+    "jsonl", JsonlOptions, JsonlFormat, "JSON lines: one object a line", write=_write_jsonl
+)
+parquet_connector = _connector(
+    "parquet", ParquetOptions, lambda _: ParquetFormat(), "Parquet files", write=_write_parquet
+)

@@ -18,7 +18,7 @@ from conduit_core.connectors.files.columns import Column, Field
 from conduit_core.connectors.files.convert import BadValueError, to_type
 from conduit_core.connectors.files.formats import Format, Sample, sliced
 from conduit_core.connectors.files.opening import File, head_of, what_is
-from conduit_core.connectors.files.options import JsonOptions
+from conduit_core.connectors.files.options import TypedOptions
 from conduit_core.connectors.files.records import (
     Placed,
     Record,
@@ -39,7 +39,7 @@ class JsonlFormat(Format):
 
     suffixes = (".jsonl", ".ndjson")
 
-    def __init__(self, options: JsonOptions) -> None:
+    def __init__(self, options: TypedOptions) -> None:
         self._types = options.types
 
     def sample(self, files: Sequence[File], *, whole: bool) -> Sample:

@@ -1,4 +1,7 @@
-"""The options of the file connectors: what stands beside ``type:`` in a pipeline file."""
+"""The options of the file connectors: what stands beside ``type:`` in a pipeline file.
+
+Sources and destinations share a model; what only one of them takes is refused on the other.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,30 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from conduit_core.connectors.files.convert import named_field
+from conduit_core.connectors.lake.options import (
+    LakeOptions,
+    ParquetLakeOptions,
+    TextLakeOptions,
+)
 from conduit_core.errors import ConfigError
 
 
 class FilesOptions(BaseModel):
-    """Where files are. Streams name files, globs or folders relative to ``path``."""
+    """Where files are. A source's streams name files, globs or folders relative to ``path``; a
+    destination's tables are folders in it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     path: str = ""
-    """A folder, a file, or a URL that ``pyarrow.fs`` opens; absent: the pipeline file's folder."""
+    """A folder, a file, or a URL; absent, at a source: the pipeline file's folder."""
 
     @field_validator("path")
     @classmethod
     def _no_secret(cls, value: str) -> str:
-        if "://" in value and "@" in urlsplit(value).netloc:
+        parts = urlsplit(value)
+        has_account = parts.scheme in {"abfs", "abfss"} and ":" not in parts.netloc
+        if "://" in value and "@" in parts.netloc and not has_account:
             raise ValueError(
                 "keep keys out of the URL: the cloud's own variables (AWS_ACCESS_KEY_ID ...) or"
                 " profile are used"
@@ -46,7 +58,7 @@ class TypedOptions(FilesOptions):
         return value
 
 
-class CsvOptions(TypedOptions):
+class CsvOptions(TypedOptions, TextLakeOptions):
     """Options of ``type: csv``."""
 
     delimiter: str = Field(",", min_length=1, max_length=1)
@@ -72,4 +84,16 @@ class CsvOptions(TypedOptions):
 
 
 class JsonOptions(TypedOptions):
-    """Options of ``type: json`` and ``type: jsonl``."""
+    """Options of ``type: json``, which is a source only."""
+
+
+class JsonlOptions(TypedOptions, TextLakeOptions):
+    """Options of ``type: jsonl``."""
+
+
+class ParquetOptions(FilesOptions, ParquetLakeOptions):
+    """Options of ``type: parquet``."""
+
+
+DESTINATION_ONLY = frozenset({*LakeOptions.model_fields, "compression", "row_group_size"})
+SOURCE_ONLY = frozenset({"types", "quote", "encoding", "header", "columns", "null_values"})

@@ -1,0 +1,1 @@
+"""Files as a destination: data files in place, and numbered manifests that make them a table."""

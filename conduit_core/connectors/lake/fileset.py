@@ -1,0 +1,44 @@
+"""The published files of a target, for other tools to read."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+from conduit_core.types.dialect import Table
+
+
+class FileSet(BaseModel):
+    """The data files that are a target's content at one version.
+
+    Args:
+        target: the target.
+        format: ``parquet``, ``csv`` or ``jsonl``.
+        version, load_id: of the newest load.
+        rows, bytes: of all files together.
+        files: absolute paths or URLs.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    target: str
+    format: str
+    version: int
+    load_id: str
+    rows: int
+    bytes: int
+    files: tuple[str, ...]
+
+
+@runtime_checkable
+class HasFileSets(Protocol):
+    """Trait: a destination whose targets are files."""
+
+    def files(self, target: Table) -> FileSet:
+        """Return the published data files of a target.
+
+        Raises:
+            SchemaError: the target doesn't exist.
+        """
+        ...
