@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 EXACT_ROWS = 200_000
 """Up to so many rows a window is cut exactly, above it by a sample."""
-_SAMPLED_ROWS = 100_000
-_SAMPLED_OF_EACH = 400
+SAMPLED_ROWS = 100_000
+"""How many rows a random sample has: a hundred for each of a thousand parts."""
 _LONG = 48
 _Text = TypeVar("_Text", str, bytes)
 
@@ -37,11 +37,6 @@ class First:
 
     value: pa.Scalar[pa.DataType] | None
     before: pa.Scalar[pa.DataType] | None = None
-
-
-def sample_size(count: int) -> int:
-    """Return how many rows to sample for ``count`` parts."""
-    return max(_SAMPLED_ROWS, _SAMPLED_OF_EACH * count)
 
 
 def range_cuts(

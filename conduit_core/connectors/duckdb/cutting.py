@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from conduit_core.connectors.cuts import EXACT_ROWS, First, range_cuts, sample_size
+from conduit_core.connectors.cuts import EXACT_ROWS, SAMPLED_ROWS, First, range_cuts
 from conduit_core.connectors.duckdb.reading import select
 from conduit_core.connectors.duckdb.session import bound_as, parameter
 from conduit_core.connectors.duckdb.types import SYSTEM, DuckDBDialect, Read
@@ -46,8 +46,8 @@ def cut(session: DuckDBSession, relation: str, read: Read, where: Predicate, cou
     total = session.rows(f"SELECT count(*) FROM {relation}{filtered}", where.values)[0][0]
     rows = f"(SELECT {column} FROM {relation}{filtered}) AS q"
     if int(str(total)) > EXACT_ROWS:
-        size = sample_size(count)
-        rows = f"(SELECT * FROM {rows} USING SAMPLE reservoir({size:d} ROWS) REPEATABLE (0)) AS q"
+        sample = f"reservoir({SAMPLED_ROWS:d} ROWS) REPEATABLE (0)"
+        rows = f"(SELECT * FROM {rows} USING SAMPLE {sample}) AS q"
     query = firsts_query(column, _compared(read), rows, "", count)
     both = tuple(replace(read, field=read.field.with_name(n)) for n in ("value", "before"))
     sql = select(both, f"({query}) AS parts", "true ORDER BY place")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from conduit_core.connectors.cuts import EXACT_ROWS, First, range_cuts, sample_size
+from conduit_core.connectors.cuts import EXACT_ROWS, SAMPLED_ROWS, First, range_cuts
 from conduit_core.connectors.postgres import catalog
 from conduit_core.connectors.postgres.connection import Connection, ServerConnection, as_text
 from conduit_core.connectors.postgres.reading import decode
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _BY_CODE_POINT = frozenset({"UTF8", "SQL_ASCII", "LATIN1"})
 _ENOUGH_OF_EACH = 10
+_FEW_PAGES = 65_536
+_BY_PAGE_OF_EACH = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,7 @@ def cut(
 ) -> SplitBy:
     """Return the cuts of a window by a column, at quantiles of its rows.
 
-    Exact for few rows. Of a large table a repeatable sample of its pages is taken, of a large view
-    or query a random one of its rows.
+    Exact for few rows, else by a sample; where that has too few of the window, exact again.
 
     Args:
         connection: in a transaction that has the settings of ``where``.
@@ -124,17 +125,10 @@ def cut(
     rows = catalog.estimate(connection, f"SELECT 1 FROM {relation}{filtered}") or 0
     firsts: list[First] | None = None
     if rows > EXACT_ROWS:
-        share = sample_size(count) / rows
-        if share < 1:
-            sampled, condition = relation, where
-            if _has_pages(connection, oid):
-                sampled += f" TABLESAMPLE SYSTEM ({100 * share:.6f}) REPEATABLE (0)"
-            else:
-                part = f"random() < {share:.9f}"
-                condition = f"({where}) AND {part}" if where else part
-            firsts = _firsts(connection, sampled, key, condition, count)
+        sampled, chosen = _sample(connection, relation, oid, where, rows, count)
+        firsts = _firsts(connection, sampled, key, chosen, count, _ENOUGH_OF_EACH)
     if firsts is None:
-        firsts = _firsts(connection, relation, key, where, count, fewest=0) or []
+        firsts = _firsts(connection, relation, key, where, count, 0) or []
     kind = PgType.parse(key.ddl)
     free = is_text(key.ddl) or kind.base == "bytea"
     return range_cuts(key.name, cursor_type(key.ddl), firsts, shorten=free)
@@ -159,12 +153,27 @@ def _check_order(connection: Connection, key: Key) -> None:
             )
 
 
-def _has_pages(connection: Connection, oid: int | None) -> bool:
-    """Say whether a sample of the relation's pages can be taken."""
-    if oid is None:
-        return False
-    kinds = connection.rows("SELECT relkind::text FROM pg_class WHERE oid = $1", (oid,))
-    return [str(kind) for (kind,) in kinds] in (["r"], ["p"], ["m"])
+def _sample(
+    connection: Connection, relation: str, oid: int | None, where: str, rows: int, count: int
+) -> tuple[str, str]:
+    """Return FROM item and condition of a sample.
+
+    Of a table by rows where all its pages are read in a moment (512 MiB), else by pages: more rows
+    then, since a page's are neighbours. Of a view or a query at random.
+    """
+    found = connection.rows(
+        "SELECT relkind::text, relpages::int8 FROM pg_class WHERE oid = $1", (oid or 0,)
+    )
+    kind, pages = (str(found[0][0]), int(str(found[0][1]))) if found else ("", 0)
+    share = SAMPLED_ROWS / rows
+    if kind not in ("r", "p", "m"):
+        part = f"random() < {share:.9f}"
+        return relation, f"({where}) AND {part}" if where else part
+    method = "BERNOULLI"
+    if not 0 < pages <= _FEW_PAGES:
+        method, share = "SYSTEM", max(SAMPLED_ROWS, _BY_PAGE_OF_EACH * count) / rows
+    percent = min(100.0, 100 * share)
+    return f"{relation} TABLESAMPLE {method} ({percent:.6f}) REPEATABLE (0)", where
 
 
 def _firsts(
@@ -173,9 +182,9 @@ def _firsts(
     key: Key,
     where: str,
     count: int,
-    fewest: int = _ENOUGH_OF_EACH,
+    fewest: int,
 ) -> list[First] | None:
-    """Return each part's first row; None where a sample has too few rows to tell."""
+    """Return each part's first row; None where there are fewer than ``fewest`` rows a part."""
     query = firsts_query(key.quoted, key.compared[0], relation, where, count)
     columns = [
         read_column(name, name, key.ddl, nullable=True).expression for name in ("value", "before")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from conduit_core.connectors.cuts import EXACT_ROWS, First, range_cuts, sample_size
+from conduit_core.connectors.cuts import EXACT_ROWS, SAMPLED_ROWS, First, range_cuts
 from conduit_core.connectors.splits import SplitBy
 from conduit_core.connectors.sql.predicate import Predicate, both, firsts_query
 from conduit_core.connectors.sqlite.file import Connection, as_int
@@ -25,7 +25,7 @@ def cut(
     sql = f"SELECT count(*) FROM {found.source}{filtered}"
     total = as_int(connection.rows(sql, where.values)[0][0])
     if total > EXACT_ROWS:
-        share = sample_size(count) * _MILLION // total
+        share = SAMPLED_ROWS * _MILLION // total
         where = both(where, Predicate(f"abs(random() % {_MILLION}) < {share:d}", ()))
     order = order_expr(column.field.type, quoted)
     query = firsts_query(quoted, order, found.source, where.sql, count)
