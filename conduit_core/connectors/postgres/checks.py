@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from conduit_core.connectors.base import CheckItem
-from conduit_core.connectors.postgres.connection import Connection, Server
+from conduit_core.connectors.postgres.connection import Server, ServerConnection
 from conduit_core.connectors.postgres.types import PostgresDialect
 from conduit_core.errors import ConnectionFailedError
 from conduit_core.types.dialect import Table
@@ -22,9 +22,9 @@ def _wrong(name: str, detail: str, remedy: str) -> CheckItem:
     return CheckItem(name, ok=False, detail=detail, remedy=remedy)
 
 
-def _reach(server: Server) -> tuple[list[CheckItem], Connection | None]:
+def _reach(server: Server) -> tuple[list[CheckItem], ServerConnection | None]:
     try:
-        connection = server.connect()
+        connection = server.connect_plain()
     except ConnectionFailedError as error:
         return [_wrong("reachable", error.message, "look at url, network and password")], None
     started = time.perf_counter()
@@ -54,7 +54,7 @@ def check_source(server: Server) -> list[CheckItem]:
     return items
 
 
-def _may_read(connection: Connection) -> CheckItem:
+def _may_read(connection: ServerConnection) -> CheckItem:
     role, readable, closed, where = connection.rows(
         """
         SELECT quote_ident(current_user), count(*) FILTER (WHERE readable),
@@ -97,7 +97,7 @@ def check_destination(server: Server, schemas: tuple[str, ...], internal: str) -
     return items
 
 
-def _writable(connection: Connection) -> CheckItem:
+def _writable(connection: ServerConnection) -> CheckItem:
     standby, read_only, role = connection.rows(
         "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',"
         " quote_ident(current_user)"
@@ -110,7 +110,7 @@ def _writable(connection: Connection) -> CheckItem:
     return _fine("writable", "transactions may write")
 
 
-def _check_schema(connection: Connection, schema: str) -> list[CheckItem]:
+def _check_schema(connection: ServerConnection, schema: str) -> list[CheckItem]:
     name = _DIALECT.quote(schema)
     role, database, may_make, usage, create = connection.rows(
         """
@@ -139,7 +139,7 @@ def _check_schema(connection: Connection, schema: str) -> list[CheckItem]:
     return [*items, *_check_tables(connection, schema, str(role))] if usage else items
 
 
-def _check_tables(connection: Connection, schema: str, role: str) -> list[CheckItem]:
+def _check_tables(connection: ServerConnection, schema: str, role: str) -> list[CheckItem]:
     """Check SELECT, INSERT and DELETE on the tables there; loads need them on their targets."""
     rows = connection.rows(
         """

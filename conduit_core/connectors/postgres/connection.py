@@ -15,7 +15,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import pyarrow as pa
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         ArrowArrayStreamHandle,
     )
 
-    from conduit_core.connectors.postgres.copying import CopyConnection
+    from conduit_core.connectors.postgres.copying import PlainConnection
     from conduit_core.connectors.postgres.reading import Array
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -317,7 +317,7 @@ class Server:
         self._database: AdbcDatabase | None = None
 
     def connect(self) -> Connection:
-        """Open a connection.
+        """Open a connection for Arrow.
 
         Raises:
             ConnectionFailedError: the server can't be reached or refuses us; what it says, named.
@@ -337,8 +337,8 @@ class Server:
         except (Error, OSError) as error:
             raise connection_failed(error, self.options) from None
 
-    def connect_for_copy(self) -> CopyConnection:
-        """Open a connection whose COPY stays undecoded.
+    def connect_plain(self) -> PlainConnection:
+        """Open a connection for statements, small answers and undecoded COPY.
 
         Raises:
             ConnectionFailedError: the server can't be reached or refuses us; what it says, named.
@@ -348,25 +348,24 @@ class Server:
             import psycopg2
         except ImportError as error:
             raise missing_driver("postgres", "postgres", error) from error
-        from conduit_core.connectors.postgres.copying import CopyConnection
+        from conduit_core.connectors.postgres.copying import PlainConnection
 
         try:
-            return CopyConnection(psycopg2.connect(self.options.conninfo()))
+            return PlainConnection(psycopg2.connect(self.options.conninfo()))
         except psycopg2.Error as error:
             raise connection_failed(error, self.options) from None
 
     @contextlib.contextmanager
-    def transaction(
-        self, *, read_only: bool = True, lock_timeout_seconds: float = 30.0
-    ) -> Iterator[Connection]:
-        """Open a connection and a transaction that is rolled back at the end, for looking."""
-        connection = self.connect()
-        try:
-            connection.begin(read_only=read_only, lock_timeout_seconds=lock_timeout_seconds)
+    def looking(self) -> Iterator[PlainConnection]:
+        """Open a connection and a read-only transaction that is rolled back at the end."""
+        with _looking(self.connect_plain()) as connection:
             yield connection
-        finally:
-            connection.rollback()
-            connection.close()
+
+    @contextlib.contextmanager
+    def looking_in_arrow(self) -> Iterator[Connection]:
+        """Do the same with answers in Arrow; it takes longer, for the driver reads every type."""
+        with _looking(self.connect()) as connection:
+            yield connection
 
     def close(self) -> None:
         """Forget the driver's handle; the next :meth:`connect` makes another. Idempotent."""
@@ -375,6 +374,19 @@ class Server:
         if database is not None:
             with contextlib.suppress(Exception):
                 database.close()
+
+
+_C = TypeVar("_C", bound=ServerConnection)
+
+
+@contextlib.contextmanager
+def _looking(connection: _C) -> Iterator[_C]:
+    try:
+        connection.begin(read_only=True)
+        yield connection
+    finally:
+        connection.rollback()
+        connection.close()
 
 
 def _reader(handle: ArrowArrayStreamHandle) -> pa.RecordBatchReader:

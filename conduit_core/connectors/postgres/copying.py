@@ -27,7 +27,7 @@ _WHOLE = 1 << 30  # more than any batch: each is handed to the driver as it is
 _PLACES = re.compile(r'"(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|%|\$(\d+)')
 
 
-class CopyConnection(ServerConnection):
+class PlainConnection(ServerConnection):
     """An open connection of psycopg2's. Not for two threads at once, but for :meth:`cancel`."""
 
     _raw: extensions.connection
@@ -133,7 +133,7 @@ class OpenCopy:
 
     def __init__(
         self,
-        connection: CopyConnection,
+        connection: PlainConnection,
         statement: tuple[str, tuple[Value, ...]],
         size: int,
         explain: Callable[[Exception], Exception],

@@ -17,7 +17,7 @@ from conduit_core.connectors.base import (
 )
 from conduit_core.connectors.postgres import catalog
 from conduit_core.connectors.postgres.checks import check_destination
-from conduit_core.connectors.postgres.connection import Connection, Server, ServerConnection
+from conduit_core.connectors.postgres.connection import Server, ServerConnection
 from conduit_core.connectors.postgres.copying import WIRE
 from conduit_core.connectors.postgres.errors import explain, explain_read, primary, sqlstate
 from conduit_core.connectors.postgres.options import PostgresOptions
@@ -26,7 +26,7 @@ from conduit_core.connectors.postgres.session import (
     CopySession,
     PostgresSession,
     ServerSession,
-    copy_statement,
+    arrow_statements,
 )
 from conduit_core.connectors.postgres.swap import DEPENDANTS, swap_statements
 from conduit_core.connectors.postgres.types import (
@@ -100,21 +100,24 @@ class PostgresDestination(SqlDestination):
         """Open a session."""
         return PostgresSession(self._server.connect(), self._lock_wait, self.identity)
 
+    def read_session(self) -> SqlSession:
+        """Open a session that only reads."""
+        return CopySession(self._server.connect_plain(), self._lock_wait, self.identity)
+
     def publish_session(self, publish: Publish) -> SqlSession:
         """Open a session that takes the rows as the publish wants them."""
         if publish.wire is None:
             return self.session()
-        connection = self._server.connect_for_copy()
-        constants = publish.wire.constants
-        return CopySession(connection, self._lock_wait, self.identity, constants)
+        connection = self._server.connect_plain()
+        return CopySession(connection, self._lock_wait, self.identity, publish.wire.constants)
 
     def ingest_text(
         self, session: SqlSession, publish: Publish, table: Table, columns: tuple[Column, ...]
     ) -> list[str]:
         """Return, as text, how the rows come into a table."""
         if publish.wire is None:
-            return super().ingest_text(session, publish, table, columns)
-        return [copy_statement(table, columns)]
+            return arrow_statements(table, columns)
+        return session.ingest_text(table, columns)
 
     def fill_new(
         self,
@@ -301,9 +304,9 @@ class PostgresDestination(SqlDestination):
         return pa.RecordBatchReader.from_batches(schema, batches())
 
     @contextlib.contextmanager
-    def _looking(self) -> Iterator[Connection]:
+    def _looking(self) -> Iterator[ServerConnection]:
         try:
-            with self._server.transaction() as connection:
+            with self._server.looking() as connection:
                 yield connection
         except Exception as error:
             raise self.explain(error, None) from error

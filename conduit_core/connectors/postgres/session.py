@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from conduit_core.connectors.base import RawRows
 from conduit_core.connectors.postgres.connection import Connection, ServerConnection
-from conduit_core.connectors.postgres.copying import CopyConnection
+from conduit_core.connectors.postgres.copying import PlainConnection
 from conduit_core.connectors.postgres.errors import explain, primary, sqlstate
 from conduit_core.connectors.postgres.types import (
     PostgresDialect,
@@ -176,15 +176,7 @@ class PostgresSession(ServerSession):
 
     def ingest_text(self, table: Table, columns: tuple[Column, ...]) -> list[str]:
         """Return the statements of :meth:`ingest` for the types ``describe`` asks for."""
-        schema = pa.schema([pa.field(c.name, hand_over_type(c.ddl)) for c in columns])
-        indirect = _indirect(columns, schema)
-        stage = Table("", _STAGE)
-        copy = copy_statement(stage if indirect else table, columns)
-        if not indirect:
-            return [copy]
-        create, insert, drop = _by_way_of(stage, table, columns, indirect, schema)
-        checks = [check for _, check in _checks(stage, columns, indirect)]
-        return [create, copy, *checks, insert, drop]
+        return arrow_statements(table, columns)
 
 
 class CopySession(ServerSession):
@@ -195,17 +187,17 @@ class CopySession(ServerSession):
         constants: the columns with one value in every row, as text.
     """
 
-    connection: CopyConnection
+    connection: PlainConnection
 
     def __init__(
         self,
-        connection: CopyConnection,
+        connection: PlainConnection,
         lock_wait_seconds: float,
         where: str,
-        constants: Mapping[str, str],
+        constants: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(connection, lock_wait_seconds, where)
-        self._constants = constants
+        self._constants = constants or {}
 
     def ingest(
         self, table: Table, columns: tuple[Column, ...], reader: pa.RecordBatchReader
@@ -228,6 +220,19 @@ def copy_statement(table: Table, columns: tuple[Column, ...]) -> str:
     """Return the COPY into a table, as text."""
     names = _DIALECT.columns([c.name for c in columns])
     return f"COPY {_DIALECT.table(table)} ({names}) FROM STDIN (FORMAT binary)"
+
+
+def arrow_statements(table: Table, columns: tuple[Column, ...]) -> list[str]:
+    """Return how Arrow comes into a table, in the types that ``describe`` asks for."""
+    schema = pa.schema([pa.field(c.name, hand_over_type(c.ddl)) for c in columns])
+    indirect = _indirect(columns, schema)
+    stage = Table("", _STAGE)
+    copy = copy_statement(stage if indirect else table, columns)
+    if not indirect:
+        return [copy]
+    create, insert, drop = _by_way_of(stage, table, columns, indirect, schema)
+    checks = [check for _, check in _checks(stage, columns, indirect)]
+    return [create, copy, *checks, insert, drop]
 
 
 class _FiniteTimes:

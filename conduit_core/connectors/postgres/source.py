@@ -33,7 +33,7 @@ from conduit_core.connectors.postgres.connection import (
     ServerConnection,
     as_text,
 )
-from conduit_core.connectors.postgres.copying import WIRE, OpenCopy
+from conduit_core.connectors.postgres.copying import WIRE, OpenCopy, PlainConnection
 from conduit_core.connectors.postgres.errors import explain_read
 from conduit_core.connectors.postgres.options import PostgresOptions
 from conduit_core.connectors.postgres.reading import OpenStream, decode, fetched
@@ -144,19 +144,24 @@ class PostgresSource(Source):
 
     def describe(self, ref: StreamRef) -> Shape:
         """Return the stream's exact schema from the catalogue, and the planner's row estimate."""
-        with self._looking(str(ref)) as connection:
-            stream = self._stream(connection, ref)
-            names = ref.columns or tuple(c.name for c in stream.columns)
-            columns = [stream.read_column(name) for name in names]
-            for name in ref.cursor:
-                _check_cursor(stream, name)
-            return Shape(
-                pa.schema([c.field for c in columns]),
-                cursor_types=tuple(cursor_type(stream.column(c).ddl) for c in ref.cursor),
-                rows_estimate=catalog.estimate(connection, f"SELECT 1 FROM {stream.relation}"),
-                primary_key=catalog.primary_key(connection, stream.oid) if stream.oid else (),
-                notes=tuple(c.note for c in columns if c.note),
-            )
+        if ref.query is None:
+            with self._looking(str(ref)) as connection:
+                return self._shape(connection, self._table(connection, ref), ref)
+        with self._looking_in_arrow(str(ref)) as connection:
+            return self._shape(connection, self._stream(connection, ref), ref)
+
+    def _shape(self, connection: ServerConnection, stream: _Stream, ref: StreamRef) -> Shape:
+        names = ref.columns or tuple(c.name for c in stream.columns)
+        columns = [stream.read_column(name) for name in names]
+        for name in ref.cursor:
+            _check_cursor(stream, name)
+        return Shape(
+            pa.schema([c.field for c in columns]),
+            cursor_types=tuple(cursor_type(stream.column(c).ddl) for c in ref.cursor),
+            rows_estimate=catalog.estimate(connection, f"SELECT 1 FROM {stream.relation}"),
+            primary_key=catalog.primary_key(connection, stream.oid) if stream.oid else (),
+            notes=tuple(c.note for c in columns if c.note),
+        )
 
     def _stream(self, connection: Connection, ref: StreamRef) -> _Stream:
         if ref.query is not None:
@@ -185,7 +190,7 @@ class PostgresSource(Source):
 
     def bounds(self, ref: StreamRef, low: Cursor | None, cap: Cursor | None) -> Bounds:
         """Return the last row's cursor (at most ``cap``), NULLs counted, rows estimated."""
-        with self._looking(str(ref)) as connection:
+        with self._looking_in_arrow(str(ref)) as connection:
             stream = self._stream(connection, ref)
             for name in ref.cursor:
                 _check_cursor(stream, name)
@@ -289,7 +294,7 @@ class PostgresSource(Source):
     ) -> SplitBy:
         """Cut a window where its rows are; a large relation by a sample."""
         refuse_kind(kind, self.capabilities.splits, SYSTEM)
-        with self._looking(str(ref)) as connection:
+        with self._looking_in_arrow(str(ref)) as connection:
             stream = self._stream(connection, ref)
             where = self._where(connection, stream, ref.cursor, window)
             key = stream.key(column or "")
@@ -357,7 +362,7 @@ class PostgresSource(Source):
     ) -> RawReading:
         """Open the window; rows come as COPY writes them."""
         name = str(request.ref)
-        connection = self._server.connect_for_copy()
+        connection = self._server.connect_plain()
         try:
             connection.begin(read_only=True, snapshot=request.snapshot)
             stream = self._table(connection, request.ref)
@@ -395,9 +400,17 @@ class PostgresSource(Source):
             raise explain_read(error, where=self.identity, relation=name) from error
 
     @contextlib.contextmanager
-    def _looking(self, what: str) -> Iterator[Connection]:
+    def _looking(self, what: str) -> Iterator[PlainConnection]:
         try:
-            with self._server.transaction() as connection:
+            with self._server.looking() as connection:
+                yield connection
+        except Exception as error:
+            raise explain_read(error, where=self.identity, relation=what) from error
+
+    @contextlib.contextmanager
+    def _looking_in_arrow(self, what: str) -> Iterator[Connection]:
+        try:
+            with self._server.looking_in_arrow() as connection:
                 yield connection
         except Exception as error:
             raise explain_read(error, where=self.identity, relation=what) from error
