@@ -9,16 +9,25 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from textwrap import dedent
 
+import pyarrow as pa
 import pytest
 
 from conduit_core.connectors.objects import ObjectStore, open_store
+from conduit_core.connectors.objects.remote import _reason
 from conduit_core.connectors.objects.staging import FolderStaging
+from conduit_core.connectors.staging import Attempt, OpenLoad
 from conduit_core.errors import ConduitError, ConfigError, ConnectionFailedError, PublishError
+from conduit_core.events import ignore
+from conduit_core.testing.doubles import TableRows
+from conduit_core.testing.staging import SCHEMA, numbers
+from tests import services
 from tests.objects.conftest import BUCKET, SECRET, Place, make_place
 
 Write = Callable[[ObjectStore], object]
@@ -354,3 +363,50 @@ def test_a_bucket_out_of_reach_is_named() -> None:
         store.put("a", b"x")
     assert error.value.retry == "step"
     assert "s3://bucket/x at 127.0.0.1:1" in error.value.message
+
+
+def test_missing_credentials_are_named() -> None:
+    text = "Generic GCS error: Error performing GET http://169.254.169.254/token?x in 1ms"
+    assert _reason(OSError(text)) == ("no credentials, and no machine that has some", True)
+
+
+def test_a_bucket_that_goes_away_is_named(s3_server: str) -> None:
+    service = services.moto_server()
+    assert service is not None  # or s3_server would have skipped
+    options = {"access_key_id": "KEY", "secret_access_key": SECRET}
+    with service:
+        urllib.request.urlopen(  # noqa: S310 - loopback
+            urllib.request.Request(f"{service.url}/{BUCKET}", method="PUT")  # noqa: S310
+        ).close()
+        url = f"s3://{BUCKET}/x"
+        staging = FolderStaging(open_store(url, Path("/"), {**options, "endpoint": service.url}))
+        load = staging.open(
+            OpenLoad(
+                load_id="l",
+                plan_id="p",
+                target_fingerprint="fp",
+                target_schema="s",
+                target_table="t",
+                plan="{}",
+                opened_at=datetime.now(UTC),
+            ),
+            None,
+        )
+        attempt = Attempt(load=load, split="one", attempt="a", columns=(), worker="w")
+        receipt = staging.stage(attempt, TableRows(numbers(0, 10)), ignore)
+        later = attempt.model_copy(update={"split": "two"})
+        rows = pa.table({"v": pa.array(os.urandom(16 << 20), pa.uint8())})
+
+        def cut(number: int) -> None:
+            if number == 3:
+                service.__exit__()
+
+        source = TableRows(rows, batch_rows=4 << 20, on_batch=cut)
+        with pytest.raises(ConnectionFailedError) as error:
+            staging.stage(later, source, ignore)
+        assert error.value.retry == "step"
+        staged = staging.rows([receipt], SCHEMA)
+        with pytest.raises(ConnectionFailedError):
+            staged.reader().read_all()
+        with pytest.raises(ConnectionFailedError, match="connection refused"):
+            staged.finish()

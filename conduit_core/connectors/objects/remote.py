@@ -26,6 +26,8 @@ _PARTS_AT_ONCE = 2
 _BUFFER = 4 * 1024 * 1024
 """What one request reads at least, for its latency."""
 _RETRY_SECONDS = 60
+_METADATA_SERVER = "169.254.169.254"
+"""Asked for credentials where neither options nor environment have any."""
 _ENDPOINTS = {
     "s3": ("endpoint", ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")),
     "gs": ("base_url", ("GOOGLE_BASE_URL",)),
@@ -169,10 +171,7 @@ class RemoteStore(ObjectStore):
     def reader(self, path: str) -> BinaryIO:
         """See :meth:`ObjectStore.reader`."""
         with self._told("read", path):
-            try:
-                size = self._obstore.head(self._client, checked(path))["size"]
-            except FileNotFoundError:
-                raise FileNotFoundError(f"{self.identity}: no object {path!r}") from None
+            size = self._obstore.head(self._client, checked(path))["size"]
         return io.BufferedReader(_Ranges(self, path, size), _BUFFER)
 
     def range(self, path: str, start: int, end: int) -> memoryview:
@@ -198,7 +197,7 @@ class RemoteStore(ObjectStore):
         except FileNotFoundError as error:
             self._is_bucket_there(error)
             if doing == "read":
-                raise
+                raise FileNotFoundError(f"{self.identity}: no object {path!r}") from None
             raise self._no_bucket() from None
         except (BaseError, OSError) as error:  # an upload's errors are OSErrors with the same text
             self._is_bucket_there(error)
@@ -307,10 +306,13 @@ def _identity(kind: str, bucket: str, prefix: str, config: Mapping[str, str], en
 
 
 def _reason(error: Exception) -> tuple[str, bool]:
-    """Return why, and whether we are refused: only known parts of a message that may hold
-    signed URLs and whole answers.
+    """Return why, and whether we are refused: known words only.
+
+    The rest of a message may be a signed URL or a whole answer.
     """
     text = str(error)
+    if _METADATA_SERVER in text:
+        return "no credentials, and no machine that has some", True
     status = re.search(r"status code: (\d{3}(?: [A-Z][\w-]*)*)", text)
     code = re.search(r"<Code>(\w+)</Code>", text)
     found = [m.group(1) for m in (status, code) if m]
