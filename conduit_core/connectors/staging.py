@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict
 
 from conduit_core.connectors.base import CleanItem, StagedRows
-from conduit_core.connectors.publish import Column
+from conduit_core.connectors.publish import Column, Wire
 from conduit_core.events import Emit
 from conduit_core.state.ledger import Counts
 from conduit_core.types.dialect import Table
@@ -86,13 +86,14 @@ class StageReceipt(_Data):
 
 
 class Attempt(_Data):
-    """One try at one split, by one process."""
+    """One try at one split, by one process; with a ``wire`` its rows may be had undecoded."""
 
     load: OpenLoad
     split: str
     attempt: str
     columns: tuple[Column, ...]
     worker: str
+    wire: Wire | None = None
 
 
 class Staging(ABC):

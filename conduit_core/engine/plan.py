@@ -279,9 +279,8 @@ def _freeze(draft: _Draft) -> LoadPlan:
         )
     )
     _refuse_actions(publish.action_kinds, stream, draft.ends)
-    if not draft.is_staged:
-        wire = choose_wire(draft.ends, stream, draft.staged, record.load_id, record.started_at)
-        publish = publish.model_copy(update={"wire": wire})
+    wire = choose_wire(draft.ends, stream, draft.staged, record.load_id, record.started_at)
+    publish = publish.model_copy(update={"wire": wire})
     return LoadPlan(
         pipeline=draft.pipeline.name,
         stream=stream.name,

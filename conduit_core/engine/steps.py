@@ -183,6 +183,7 @@ def stage_split(
         attempt=uuid.uuid4().hex[:12],
         columns=plan.staged_columns,
         worker=f"{platform.node()}:{os.getpid()}",
+        wire=plan.publish.wire,
     )
     flow = open_split(plan, split, stream, ends, runtime, snapshot)
     try:

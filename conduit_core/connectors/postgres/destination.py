@@ -39,7 +39,7 @@ from conduit_core.connectors.postgres.types import (
     is_builtin,
     read_column,
 )
-from conduit_core.connectors.publish import Column, Publish
+from conduit_core.connectors.publish import Column, Publish, Wire
 from conduit_core.connectors.sql.destination import SQL_ACTIONS, Sql, SqlDestination, Step
 from conduit_core.connectors.sql.ledger import LEDGER, SCHEMAS, LedgerSql, LedgerTypes
 from conduit_core.connectors.sql.session import SqlSession
@@ -104,12 +104,12 @@ class PostgresDestination(SqlDestination):
         """Open a session that only reads."""
         return CopySession(self._server.connect_plain(), self._lock_wait, self.identity)
 
-    def publish_session(self, publish: Publish) -> SqlSession:
-        """Open a session that takes the rows as the publish wants them."""
-        if publish.wire is None:
+    def session_for(self, wire: Wire | None) -> ServerSession:
+        """Open a session that takes Arrow or, with a wire, rows undecoded."""
+        if wire is None:
             return self.session()
         connection = self._server.connect_plain()
-        return CopySession(connection, self._lock_wait, self.identity, publish.wire.constants)
+        return CopySession(connection, self._lock_wait, self.identity, wire.constants)
 
     def ingest_text(
         self, session: SqlSession, publish: Publish, table: Table, columns: tuple[Column, ...]
@@ -121,22 +121,24 @@ class PostgresDestination(SqlDestination):
 
     def fill_new(
         self,
-        publish: Publish,
+        wire: Wire | None,
         table: Table,
         columns: tuple[Column, ...],
         staged: tuple[Column, ...],
+        kind: str = "TABLE",
     ) -> Iterator[Step]:
         """Make and fill a table; with a wire, constants at its end are added after the rows.
 
         As defaults of columns that the rows lack, they are neither sent nor stored row by row.
         """
-        constants = publish.wire.constants if publish.wire else {}
+        constants = wire.constants if wire else {}
         last = list(takewhile(lambda c: c.name in constants, reversed(columns)))[::-1]
         if not last:
-            yield from super().fill_new(publish, table, columns, staged)
+            yield from super().fill_new(wire, table, columns, staged, kind)
             return
         rest = columns[: len(columns) - len(last)]
-        yield from super().fill_new(publish, table, rest, tuple(c for c in staged if c not in last))
+        sent = tuple(c for c in staged if c not in last)
+        yield from super().fill_new(wire, table, rest, sent, kind)
         alter = f"ALTER TABLE {self.dialect.table(table)}"
         for column in last:
             name, must = self.dialect.quote(column.name), "" if column.nullable else " NOT NULL"

@@ -16,10 +16,11 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from conduit_core.connectors.base import CleanItem, StagedRows, Tally
+from conduit_core.connectors.base import CleanItem, RawRows, StagedRows, Tally
 from conduit_core.connectors.postgres.errors import explain, primary, sqlstate
-from conduit_core.connectors.postgres.session import PostgresSession, lock_key
-from conduit_core.connectors.sql.destination import ingest_rows
+from conduit_core.connectors.postgres.session import ServerSession, lock_key
+from conduit_core.connectors.publish import Wire
+from conduit_core.connectors.sql.destination import Ingest, Sql, ingest_rows
 from conduit_core.connectors.sql.ledger import time_of
 from conduit_core.connectors.sql.staging import (
     OPEN_LOADS,
@@ -34,6 +35,7 @@ from conduit_core.connectors.sql.staging import (
 from conduit_core.connectors.staging import Attempt, OpenLoad, StageReceipt, Staging
 from conduit_core.errors import ConduitError, PublishError, StagingLostError
 from conduit_core.events import Emit
+from conduit_core.state.ledger import Counts
 from conduit_core.types.dialect import Table
 
 if TYPE_CHECKING:
@@ -122,16 +124,15 @@ class PostgresStaging(Staging):
         """Write a split's rows and receipt in one transaction; return the receipt that won."""
         load, split = attempt.load, attempt.split
         started = time.monotonic()
-        with self._transaction(load) as session:
+        wire = attempt.wire if isinstance(rows, RawRows) else None
+        with self._transaction(load, wire=wire) as session:
             session.rows(*self._hold(load.plan_id))
             if not self._exists(session) or not self._is_open(session, load):
                 raise _gone(load, split)
             if won := self._winner(session, load, split):
                 return won
             relation = Table(self._schema, _relation_name(load.plan_id, split))
-            ddl = self._destination.create_table(relation, attempt.columns, _KIND)
-            session.execute(f"{ddl} WITH (autovacuum_enabled = off)")
-            taken, tally = _ingest(session, relation, attempt, rows)
+            taken, tally = self._fill(session, relation, attempt, rows, wire)
             receipt = StageReceipt(
                 load_id=load.load_id,
                 plan_id=load.plan_id,
@@ -157,12 +158,39 @@ class PostgresStaging(Staging):
                 raise _gone(load, split)
             return won  # and what this attempt wrote is rolled back
 
-    def _is_open(self, session: PostgresSession, load: OpenLoad, *, lock: bool = False) -> bool:
+    def _fill(
+        self,
+        session: ServerSession,
+        relation: Table,
+        attempt: Attempt,
+        rows: StagedRows,
+        wire: Wire | None,
+    ) -> tuple[int, Tally]:
+        """Make the relation and take the rows into it.
+
+        Errors name the target, which is what the user knows.
+        """
+        taken, tally = 0, Tally(Counts())
+        columns = attempt.columns
+        try:
+            for step in self._destination.fill_new(wire, relation, columns, columns, _KIND):
+                if isinstance(step, Ingest):
+                    taken, tally = ingest_rows(session, relation, step.columns, rows)
+                elif isinstance(step, Sql):
+                    session.execute(step.text, step.values)
+        except ConduitError as error:
+            error.message = error.message.replace(str(relation), str(attempt.load.target))
+            raise
+        name = self._sql.dialect.table(relation)
+        session.execute(f"ALTER TABLE {name} SET (autovacuum_enabled = off)")
+        return taken, tally
+
+    def _is_open(self, session: ServerSession, load: OpenLoad, *, lock: bool = False) -> bool:
         """Say whether the load is still open; with ``lock`` it stays so until the commit."""
         sql = self._sql.select_loads("load_id", "plan_id") + (" FOR KEY SHARE" if lock else "")
         return bool(session.rows(sql, (load.load_id, load.plan_id)))
 
-    def _winner(self, session: PostgresSession, load: OpenLoad, split: str) -> StageReceipt | None:
+    def _winner(self, session: ServerSession, load: OpenLoad, split: str) -> StageReceipt | None:
         found = session.rows(self._sql.select_receipts("plan_id", "split"), (load.plan_id, split))
         return receipt_of(found[0]) if found else None
 
@@ -190,7 +218,7 @@ class PostgresStaging(Staging):
 
     # --- removing ---------------------------------------------------------------------------------
 
-    def _remove(self, session: PostgresSession, plan_id: str, target_fingerprint: str) -> None:
+    def _remove(self, session: ServerSession, plan_id: str, target_fingerprint: str) -> None:
         """Remove an open load with its receipts and relations; waits for a receipt being written.
 
         The row of the open load is locked first, by whoever removes.
@@ -201,7 +229,7 @@ class PostgresStaging(Staging):
         session.execute(self._sql.delete_receipts(), (plan_id,))
         self._drop_relations(session, [str(relation) for _, relation, _, _ in found])
 
-    def _drop_relations(self, session: PostgresSession, names: Sequence[str]) -> None:
+    def _drop_relations(self, session: ServerSession, names: Sequence[str]) -> None:
         mine = sorted(name for name in names if name.startswith(RELATION))
         tables = [self._sql.dialect.table(Table(self._schema, name)) for name in mine]
         if tables:
@@ -231,7 +259,7 @@ class PostgresStaging(Staging):
 
     def _why_stale(
         self,
-        session: PostgresSession,
+        session: ServerSession,
         load: OpenLoad,
         border: datetime,
         published: Collection[str],
@@ -262,10 +290,10 @@ class PostgresStaging(Staging):
 
     # --- the tables -------------------------------------------------------------------------------
 
-    def _exists(self, session: PostgresSession) -> bool:
+    def _exists(self, session: ServerSession) -> bool:
         return self._destination.has_tables(session, OPEN_LOADS, RECEIPTS)
 
-    def _missing(self, session: PostgresSession) -> list[str]:
+    def _missing(self, session: ServerSession) -> list[str]:
         if self._exists(session):
             return []
         schema = self._destination.create_schema(session, self._schema)
@@ -273,10 +301,15 @@ class PostgresStaging(Staging):
 
     @contextlib.contextmanager
     def _transaction(
-        self, load: OpenLoad | None = None, *, read_only: bool = False, make_tables: bool = False
-    ) -> Iterator[PostgresSession]:
+        self,
+        load: OpenLoad | None = None,
+        *,
+        read_only: bool = False,
+        make_tables: bool = False,
+        wire: Wire | None = None,
+    ) -> Iterator[ServerSession]:
         """Open a transaction that ends with a roll-back, unless it was committed before."""
-        session = self._destination.session()
+        session = self._destination.session_for(wire)
         try:
             if make_tables:
                 self._destination.bootstrap(session, lambda: self._missing(session))
@@ -302,17 +335,6 @@ class PostgresStaging(Staging):
         return explain(
             error, where=self._destination.identity, relation=str(load.target) if load else None
         )
-
-
-def _ingest(
-    session: PostgresSession, relation: Table, attempt: Attempt, rows: StagedRows
-) -> tuple[int, Tally]:
-    """Take the rows into the relation; errors name the target, which is what the user knows."""
-    try:
-        return ingest_rows(session, relation, attempt.columns, rows)
-    except ConduitError as error:
-        error.message = error.message.replace(str(relation), str(attempt.load.target))
-        raise
 
 
 def _relation_name(plan_id: str, split: str) -> str:

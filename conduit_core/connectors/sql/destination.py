@@ -33,6 +33,7 @@ from conduit_core.connectors.publish import (
     Publish,
     RecordLoad,
     ReplaceWithStaged,
+    Wire,
     check_guard,
 )
 from conduit_core.connectors.sql.ledger import LedgerSql, from_row, to_row
@@ -114,8 +115,8 @@ class SqlDestination(Destination):
             ConnectionFailedError: the system can't be reached, or refuses us.
         """
 
-    def publish_session(self, publish: Publish) -> SqlSession:
-        """Open a session for a publish; one with a wire may want another kind."""
+    def session_for(self, wire: Wire | None) -> SqlSession:
+        """Open a session that takes rows as the wire has them, if there is one."""
         return self.session()
 
     def read_session(self) -> SqlSession:
@@ -216,9 +217,9 @@ class SqlDestination(Destination):
 
     def commit(self, publish: Publish, rows: StagedRows | None, emit: Emit) -> Commit:
         """Carry out ``publish`` in one transaction; see :meth:`Destination.commit`."""
-        if publish.wire is not None and not isinstance(rows, RawRows):
+        if publish.wire is not None and not isinstance(rows, RawRows | StagedRelations):
             publish = publish.model_copy(update={"wire": None})
-        session = self.publish_session(publish)
+        session = self.session_for(publish.wire)
         try:
             done = self._until_commit(publish, rows, session, emit)
             if done.record is None or done.replayed:
@@ -382,7 +383,7 @@ class SqlDestination(Destination):
                     yield Sql(self._delete_matching(target, temp, keys), count="removed")
                 case AppendStaged():
                     old = temp if waits else None
-                    new = self.fill_new(publish, target, made, made)
+                    new = self.fill_new(publish.wire, target, made, made)
                     yield from new if made else self._append(target, old, columns)
                 case ReplaceWithStaged():
                     yield from self._replace(action, publish, session, columns)
@@ -414,19 +415,20 @@ class SqlDestination(Destination):
             return
         new = Table(target.schema, temp_name("new", publish.record.load_id))
         staged = tuple(c for n in publish.staged_columns for c in action.columns if c.name == n)
-        yield from self.fill_new(publish, new, action.columns, staged)
+        yield from self.fill_new(publish.wire, new, action.columns, staged)
         for statement in self.swap(session, target, new, action.columns):
             yield Sql(statement)
 
     def fill_new(
         self,
-        publish: Publish,
+        wire: Wire | None,
         table: Table,
         columns: tuple[Column, ...],
         staged: tuple[Column, ...],
+        kind: str = "TABLE",
     ) -> Iterator[Step]:
         """Yield what makes a table of these columns and fills the staged ones."""
-        yield Sql(self.create_table(table, columns))
+        yield Sql(self.create_table(table, columns, kind))
         yield Ingest(table, staged, count="inserted")
 
     def insert_from(self, table: Table, relation: Table, columns: tuple[Column, ...]) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Literal
 
 import psycopg
 import pyarrow as pa
 import pytest
 
+from conduit_core import Pipeline, plan, run
+from conduit_core import publish as publish_step
+from conduit_core import stage as stage_step
 from conduit_core.connectors.base import CleanItem
 from conduit_core.connectors.postgres.destination import PostgresDestination
 from conduit_core.connectors.publish import AppendStaged, Column, DeleteMatching
@@ -23,10 +26,10 @@ from conduit_core.connectors.staging import Attempt, OpenLoad, StageReceipt, Sta
 from conduit_core.errors import (
     ConnectionFailedError,
     PublishError,
-    SourceDataError,
     StagingLostError,
 )
 from conduit_core.events import ignore
+from conduit_core.testing import StagingSuite
 from conduit_core.testing.doubles import (
     TableRows,
     columns_of,
@@ -38,6 +41,7 @@ from conduit_core.testing.doubles import (
     unique,
 )
 from conduit_core.testing.fixtures import ids, load
+from conduit_core.testing.staging import Read
 from conduit_core.types.dialect import Table
 from tests import services
 from tests.connectors.postgres.support import destination_at
@@ -144,10 +148,55 @@ def crash(url: str) -> None:
     raise AssertionError("the server doesn't come back")
 
 
-# --- open loads -----------------------------------------------------------------------------------
+class TestPostgresStaging(StagingSuite):
+    """The contract; rows are read by publishing them."""
+
+    @pytest.fixture
+    def connect(self, postgres_database: str) -> Iterator[Callable[[], Staging]]:
+        made: list[PostgresDestination] = []
+
+        def connect() -> Staging:
+            made.append(destination_at(postgres_database))
+            return made[-1].staging()
+
+        yield connect
+        for place in made:
+            place.close()
+
+    @pytest.fixture
+    def places(self, postgres_database: str) -> Callable[[], list[str]]:
+        return lambda: relations(postgres_database)
+
+    @pytest.fixture
+    def lose_rows(self, postgres_database: str) -> Callable[[StageReceipt], None]:
+        return lambda receipt: void(sql(postgres_database, f"TRUNCATE {receipt.places[0]}"))
+
+    @pytest.fixture
+    def columns(
+        self, destination: PostgresDestination
+    ) -> Callable[[pa.Schema], tuple[Column, ...]]:
+        return lambda schema: columns_of(destination, schema)
+
+    @pytest.fixture
+    def read(self, postgres_database: str, destination: PostgresDestination) -> Read:
+        def read(staging: Staging, receipts: Sequence[StageReceipt], schema: pa.Schema) -> pa.Table:
+            name = unique("read").replace("-", "_")
+            plan = create_and_append(destination, record(name, "public"), schema)
+            destination.commit(plan, staging.rows(receipts, schema), ignore)
+            rows = sql(postgres_database, f"SELECT id, v FROM {name} ORDER BY ctid")
+            return pa.table({"id": [r[0] for r in rows], "v": [r[1] for r in rows]}, schema=schema)
+
+        return read
 
 
-def test_looking_makes_nothing(postgres_database: str, staging: Staging) -> None:
+def void(_: object) -> None:
+    """Return nothing."""
+
+
+# --- attempts -------------------------------------------------------------------------------------
+
+
+def test_looking_makes_no_table(postgres_database: str, staging: Staging) -> None:
     assert staging.opened("fp") == []
     assert staging.receipts("plan", "fp") == []
     assert staging.receipt("plan", "fp", "s1") is None
@@ -157,48 +206,6 @@ def test_looking_makes_nothing(postgres_database: str, staging: Staging) -> None
     assert sql(postgres_database, "SELECT count(*) FROM pg_class WHERE relname ~ '_conduit'") == [
         (0,)
     ]
-
-
-def test_the_plan_that_was_open_first_holds(staging: Staging) -> None:
-    first, second = a_load("one", HOUR), a_load("one")
-    assert staging.open(first, None) == first
-    assert staging.open(second, None) == first
-    other = a_load("two")
-    staging.open(other, None)
-    assert staging.opened(first.target_fingerprint) == [other, first]
-    assert staging.opened("another target") == []
-
-
-def test_a_superseded_load_goes_with_its_rows_if_it_is_still_that_one(
-    postgres_database: str, destination: PostgresDestination, staging: Staging
-) -> None:
-    first, second, third = a_load("one"), a_load("one"), a_load("one")
-    staging.open(first, None)
-    stage(destination, first)
-    assert staging.open(second, first.plan_id) == second
-    assert staging.receipts(first.plan_id, first.target_fingerprint) == []
-    assert relations(postgres_database) == []
-    assert staging.open(third, first.plan_id) == second
-    assert staging.opened(first.target_fingerprint) == [second]
-
-
-def test_eight_plans_at_once_open_one(postgres_database: str) -> None:
-    places = [destination_at(postgres_database) for _ in range(8)]
-    loads = [a_load("one") for _ in places]
-    start = threading.Barrier(len(places))
-
-    def go(number: int) -> OpenLoad:
-        start.wait()
-        return places[number].staging().open(loads[number], None)
-
-    with ThreadPoolExecutor(len(places)) as pool:
-        found = list(pool.map(go, range(len(places))))
-    for place in places:
-        place.close()
-    assert len({opened.plan_id for opened in found}) == 1
-
-
-# --- attempts -------------------------------------------------------------------------------------
 
 
 def test_rows_and_receipt_are_unlogged_alike(
@@ -218,69 +225,6 @@ def test_rows_and_receipt_are_unlogged_alike(
         " WHERE relname ~ '^_conduit' AND relkind = 'r'",
     )
     assert persistence == [("u",)]
-
-
-def test_a_zombie_beside_its_retry_leaves_one_receipt_and_no_relation(
-    postgres_database: str, destination: PostgresDestination, staging: Staging
-) -> None:
-    opened = staging.open(a_load(), None)
-    winners: list[StageReceipt] = []
-
-    def retry(number: int) -> None:
-        if number == 1:
-            winners.append(stage(destination, opened))
-
-    zombie = stage(destination, opened, on_batch=retry)
-    assert [zombie] == winners == staging.receipts(opened.plan_id, opened.target_fingerprint)
-    assert relations(postgres_database) == list(zombie.places)
-    assert publish_staged(destination, [zombie]) == 3
-
-
-def test_a_split_with_a_receipt_is_not_read_again(
-    destination: PostgresDestination, staging: Staging
-) -> None:
-    opened = staging.open(a_load(), None)
-    first = stage(destination, opened)
-
-    def read(number: int) -> None:
-        raise AssertionError("it was read")
-
-    assert stage(destination, opened, on_batch=read) == first
-
-
-@pytest.mark.parametrize("meanwhile", ["dropped", "superseded"])
-def test_a_zombie_of_a_closed_load_is_told_and_keeps_nobody_waiting(
-    postgres_database: str, destination: PostgresDestination, staging: Staging, meanwhile: str
-) -> None:
-    opened = staging.open(a_load("one"), None)
-
-    def close_it(number: int) -> None:
-        if number == 1 and meanwhile == "dropped":
-            staging.drop(opened.plan_id, opened.target_fingerprint)
-        elif number == 1:
-            staging.open(a_load("one"), opened.plan_id)
-
-    with pytest.raises(StagingLostError, match=r"split s1 .* load one isn't open") as error:
-        stage(destination, opened, on_batch=close_it)
-    assert error.value.retry == "plan"
-    assert relations(postgres_database) == []
-
-
-def test_a_stage_without_an_open_load_is_refused(destination: PostgresDestination) -> None:
-    with pytest.raises(StagingLostError, match="isn't open"):
-        stage(destination, a_load())
-
-
-def test_a_stage_that_breaks_leaves_nothing(
-    postgres_database: str, destination: PostgresDestination, staging: Staging
-) -> None:
-    opened = staging.open(a_load(), None)
-    rows = TableRows(landed(destination, ROWS), batch_rows=1, fail_at=2)
-    with pytest.raises(SourceDataError, match="broken on command"):
-        staging.stage(an_attempt(destination, opened, "s1"), rows, ignore)
-    assert staging.receipts(opened.plan_id, opened.target_fingerprint) == []
-    assert relations(postgres_database) == []
-    assert stage(destination, opened).rows == 3
 
 
 def test_a_stage_whose_connection_is_cut_leaves_nothing(
@@ -462,6 +406,62 @@ def test_a_crash_of_the_server_between_stage_and_publish_loses_staging_and_nothi
             assert publish_staged(destination, [stage(destination, opened)]) == 3
         finally:
             destination.close()
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_rows_are_staged_undecoded_where_both_ends_have_the_same_types(
+    postgres_database: str, postgres_server: PostgresServer, tmp_path: Path, mode: str
+) -> None:
+    """Load id and time are constants there: added as defaults, not sent row by row."""
+    kinds = "id int4 PRIMARY KEY, n numeric(10, 2), t text, at timestamptz"
+    sql(postgres_database, f"CREATE TABLE source ({kinds})")
+    values = "i, i / 7.0, 'name ' || i, '2024-02-03 04:05:06+00'::timestamptz"
+    fill = f"INSERT INTO source SELECT {values} FROM generate_series(%s::int, %s::int) AS i"
+    tables = {}
+    for name, spread in (("fused", False), ("spread", True)):
+        sql(postgres_database, "TRUNCATE source")
+        pipeline = Pipeline.from_mapping(
+            {
+                "name": name,
+                "source": {"type": "postgres", "url": postgres_database},
+                "destination": {"type": "postgres", "url": postgres_database, "schema": "raw"},
+                "streams": [
+                    {
+                        "table": "public.source",
+                        "into": name,
+                        "mode": mode,
+                        **({"cursor": "id"} if mode == "append" else {}),
+                        **({"splits": {"count": 3, "column": "id"}} if spread else {}),
+                    }
+                ],
+            },
+            tmp_path,
+        )
+        for low in (1, 101):
+            sql(postgres_database, fill, (low, low + 99))
+            (made,) = plan(pipeline, staged=spread)
+            assert made.publish.wire is not None
+            if not spread:
+                run(pipeline)
+                continue
+            receipts = [stage_step(pipeline, made, split) for split in made.splits.ids()]
+            assert len(receipts) > 1
+            columns = sql(
+                postgres_database,
+                "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND atthasmissing",
+                (f"raw.{receipts[0].places[0]}",),
+            )
+            assert sorted(columns) == [("_conduit_load_id",), ("_conduit_loaded_at",)]
+            publish_step(pipeline, made, receipts)
+        tables[name] = sql(
+            postgres_database,
+            f"SELECT s.id, s.n, s.t, s.at, r.version FROM raw.{name} s JOIN raw._conduit_ledger r"
+            " ON r.load_id = s._conduit_load_id AND r.started_at = s._conduit_loaded_at"
+            " ORDER BY s.id",
+        )
+    assert tables["spread"] == tables["fused"]
+    assert len(tables["spread"]) == 200
+    assert relations(postgres_database) == []
 
 
 # --- sweeping -------------------------------------------------------------------------------------
