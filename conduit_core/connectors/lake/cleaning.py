@@ -10,8 +10,10 @@ from conduit_core.connectors.chain import removable
 from conduit_core.connectors.lake.layout import ROOT, is_data, target_paths
 from conduit_core.connectors.lake.manifest import Manifest
 from conduit_core.connectors.lake.place import Place
+from conduit_core.connectors.lake.staging import staged_files
 from conduit_core.connectors.lake.walk import ORPHAN_SECONDS
 from conduit_core.connectors.objects import Entry
+from conduit_core.connectors.objects.staging import ROOT as STAGING
 from conduit_core.types.dialect import Table
 
 
@@ -34,14 +36,14 @@ def clean(place: Place, older_than: timedelta, *, dry_run: bool) -> list[CleanIt
     orphan_border = min(border, now - timedelta(seconds=ORPHAN_SECONDS))
     entries = place.store.entries()
     lists = {m.files for c in chains.values() for m in _needed(c, border) if m.files}
-    kept = _kept(place, chains.values(), border)
+    kept = _kept(place, chains.values(), border) | staged_files(place)
     for entry in _data_files(entries):
         if entry.path not in kept and entry.modified < orphan_border:
             reason = f"in no version since, written {entry.modified:%Y-%m-%d}"
             items.append(CleanItem("file", entry.path, reason))
             going.append(entry.path)
     for entry in place.store.unfinished():
-        if entry.modified < orphan_border:
+        if entry.modified < orphan_border and not entry.path.startswith(STAGING):
             items.append(CleanItem("file", entry.path, "of a load that was killed"))
             going.append(entry.path)
     going += [

@@ -24,6 +24,7 @@ from conduit_core.connectors.lake.layout import ROOT, target_paths
 from conduit_core.connectors.lake.log import Logs
 from conduit_core.connectors.lake.partitions import refuse_partition
 from conduit_core.connectors.lake.place import Place, target_columns
+from conduit_core.connectors.lake.staging import LakeStaging
 from conduit_core.connectors.lake.walk import Walk
 from conduit_core.connectors.lake.writer import WriteOptions
 from conduit_core.connectors.publish import (
@@ -79,6 +80,7 @@ class LakeDestination(Destination):
         self.capabilities = DestinationCapabilities(ACTIONS, default_schema=schema)
         self._url = url.rstrip("/")
         self._place = Place(system, store, Logs(store), form, options)
+        self._staging = LakeStaging(self._place)
 
     @property
     def identity(self) -> str:
@@ -209,6 +211,12 @@ class LakeDestination(Destination):
             files=tuple(f"{self._url}/{file.path}" for file in files),
         )
 
+    def staging(self) -> LakeStaging:
+        """Return the staging whose splits are data files in place."""
+        return self._staging
+
     def clean(self, older_than: timedelta, *, dry_run: bool) -> list[CleanItem]:
         """Remove old manifests, and files that no version needs any more."""
-        return clean(self._place, older_than, dry_run=dry_run)
+        published = {r.load_id for r in self.records(None)}
+        items = clean(self._place, older_than, dry_run=dry_run)
+        return items + self._staging.sweep(older_than, published, dry_run=dry_run)

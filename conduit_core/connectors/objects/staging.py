@@ -106,7 +106,7 @@ class FolderStaging(Staging):
         Raises:
             StagingLostError: one isn't what was written.
         """
-        folder = f"{_plan_folder(target_fingerprint, plan_id)}/receipts"
+        folder = f"{plan_folder(target_fingerprint, plan_id)}/receipts"
         splits = [_name(entry.path) for entry in self._store.entries(folder)]
         with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
             found = pool.map(lambda s: self.receipt(plan_id, target_fingerprint, s), splits)
@@ -125,7 +125,7 @@ class FolderStaging(Staging):
             receipt = StageReceipt.model_validate_json(data)
         except ValidationError as error:
             raise lost(split, "its receipt can't be read") from error
-        folder = f"{_plan_folder(target_fingerprint, plan_id)}/data/"
+        folder = f"{plan_folder(target_fingerprint, plan_id)}/data/"
         mine = (receipt.plan_id, receipt.split) == (plan_id, split)
         if not mine or not all(place.startswith(folder) for place in receipt.places):
             raise lost(split, "its receipt is of another split, or names other files")
@@ -164,7 +164,7 @@ class FolderStaging(Staging):
         """Remove the plan first, so that no receipt follows; then receipts, then rows."""
         if path is not None:
             self._store.delete([path])
-        found = [e.path for e in self._store.entries(_plan_folder(target_fingerprint, plan_id))]
+        found = [e.path for e in self._store.entries(plan_folder(target_fingerprint, plan_id))]
         self._store.delete(sorted(found, reverse=True))  # receipts/ is behind data/
 
     # --- rows -------------------------------------------------------------------------------------
@@ -371,14 +371,15 @@ def _load_path(target_fingerprint: str, load_id: str) -> str:
     return f"{_target_folder(target_fingerprint)}/loads/{_part(load_id)}.json"
 
 
-def _plan_folder(target_fingerprint: str, plan_id: str) -> str:
+def plan_folder(target_fingerprint: str, plan_id: str) -> str:
+    """Return the folder of a plan's receipts and rows."""
     return f"{_target_folder(target_fingerprint)}/plans/{_part(plan_id)}"
 
 
 def _receipt_path(target_fingerprint: str, plan_id: str, split: str) -> str:
-    return f"{_plan_folder(target_fingerprint, plan_id)}/receipts/{_part(split)}.json"
+    return f"{plan_folder(target_fingerprint, plan_id)}/receipts/{_part(split)}.json"
 
 
 def _data_path(attempt: Attempt, number: int) -> str:
-    folder = _plan_folder(attempt.load.target_fingerprint, attempt.load.plan_id)
+    folder = plan_folder(attempt.load.target_fingerprint, attempt.load.plan_id)
     return f"{folder}/data/{_part(attempt.split)}-{_part(attempt.attempt)}-{number:04}.arrows"
