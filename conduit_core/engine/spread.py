@@ -25,6 +25,7 @@ from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.runtime import Runtime
 from conduit_core.engine.steps import one_moment, plan_stream_of, stage_split, staged_event
 from conduit_core.errors import ConcurrentLoadError, ConfigError, PublishError
+from conduit_core.events import Emitter, listeners_from_environment
 from conduit_core.spec import StreamSpec
 
 _LOOK_SECONDS = 0.2
@@ -91,8 +92,22 @@ class _Crew:
         return stage_split(self.plan, split, self.stream, self.ends, self.runtime, self.moment)
 
     def _submit(self, splits: list[str], executor: Executor) -> dict[Future[StageReceipt], str]:
-        if self.runtime.workers.share_this_process:
-            return {executor.submit(self._here, s): s for s in splits}
+        try:
+            if self.runtime.workers.share_this_process:
+                return {executor.submit(self._here, s): s for s in splits}
+            self._check_carried()
+            text, size = self.plan.model_dump_json(), budgets(self.runtime.workers.count)[0]
+            return {
+                executor.submit(_elsewhere, self.pipeline, text, s, self.moment, size): s
+                for s in splits
+            }
+        except BrokenExecutor as error:
+            raise _broken(error) from error
+        except RuntimeError as error:  # it was shut down
+            message = f"the executor takes no work: {error}"
+            raise ConfigError(message, command="conduit run") from error
+
+    def _check_carried(self) -> None:
         try:
             pickle.dumps(self.pipeline)
         except Exception as error:
@@ -101,15 +116,6 @@ class _Crew:
                 " or a mapping, with a connection resolver that can be pickled",
                 command="conduit check",
             ) from error
-        text = self.plan.model_dump_json()
-        queue_bytes = budgets(self.runtime.workers.count)[0]
-        try:
-            return {
-                executor.submit(_elsewhere, self.pipeline, text, s, self.moment, queue_bytes): s
-                for s in splits
-            }
-        except BrokenExecutor as error:
-            raise _broken(error) from error
 
     def _received(self, future: Future[StageReceipt]) -> StageReceipt:
         try:
@@ -137,4 +143,5 @@ def _elsewhere(
     plan = LoadPlan.model_validate_json(text)
     with pipeline.open() as ends:
         stream = plan_stream_of(pipeline, plan, ends)
-        return stage_split(plan, split, stream, ends, Runtime(queue_bytes=queue_bytes), moment)
+        runtime = Runtime(Emitter(listeners_from_environment()), queue_bytes=queue_bytes)
+        return stage_split(plan, split, stream, ends, runtime, moment)
