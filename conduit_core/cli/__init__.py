@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,9 +14,13 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     Args:
-        args: what stands behind ``conduit``; default the process's own arguments.
+        args: what stands behind ``conduit``; default the process's own arguments, and then the
+            process belongs to the command.
     """
-    gc.disable()  # imports make much and drop little; on again as soon as a pipeline is read
+    if args is None:
+        gc.disable()  # imports make much and drop little; on again as soon as a pipeline is read
+        # Pydantic would read the metadata of every package installed, for plugins to itself.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         from conduit_core.cli.app import dispatch
 

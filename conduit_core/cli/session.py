@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import importlib
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,16 +9,14 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 from conduit_core.cli.options import Common, LogFormat
 from conduit_core.cli.redact import Redactor
-from conduit_core.cli.startup import arrow_without_pandas
-from conduit_core.errors import ConduitError, ConfigError
+from conduit_core.cli.startup import arrow_without_pandas, imports_are_done
+from conduit_core.errors import ConduitError
+from conduit_core.events import listeners_from_environment
 
 if TYPE_CHECKING:
     from conduit_core.engine.pipeline import Pipeline
     from conduit_core.events import Listener
     from conduit_core.observe.jsonlog import JsonLog
-
-LISTENERS = "CONDUIT_LISTENERS"
-"""More listeners for ``conduit run``: ``module:factory``, separated by commas."""
 
 
 class Session:
@@ -47,7 +42,7 @@ class Session:
         from conduit_core.engine.pipeline import Pipeline
         from conduit_core.spec import FileConnections, resolve_connections
 
-        gc.enable()
+        imports_are_done()
         pipeline = self._pipeline = Pipeline.from_file(file)
         self.redact.learn((pipeline.loaded.spec.source, pipeline.loaded.spec.destination))
         try:
@@ -85,7 +80,7 @@ class Session:
         Raises:
             ConfigError: ``CONDUIT_LISTENERS`` names something that isn't a listener's factory.
         """
-        named = listeners_from_environment(os.environ.get(LISTENERS, ""))
+        named = listeners_from_environment()
         with ExitStack() as stack:
             if self._log is not None:
                 yield (self._log, *named)
@@ -127,30 +122,3 @@ class _Masked:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._real, name)
-
-
-def listeners_from_environment(text: str) -> tuple[Listener, ...]:
-    """Call each ``module:factory`` in a comma list, and return the listeners they make.
-
-    Raises:
-        ConfigError: one can't be imported or called, or makes nothing that can be called.
-    """
-    return tuple(_listener(item.strip()) for item in text.split(",") if item.strip())
-
-
-def _listener(item: str) -> Listener:
-    module, colon, name = item.partition(":")
-    try:
-        if not colon:
-            raise ValueError("write module:factory")
-        listener: Listener = getattr(importlib.import_module(module), name)()
-    except Exception as error:  # whatever a factory raises, the variable is to blame
-        raise ConfigError(
-            f"{LISTENERS}: {item!r} makes no listener: {error}", command="conduit run --help"
-        ) from error
-    if not callable(listener):
-        raise ConfigError(
-            f"{LISTENERS}: {item!r} makes {type(listener).__name__}, which can't be called",
-            command="conduit run --help",
-        )
-    return listener
