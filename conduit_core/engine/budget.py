@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 MIB = 1024 * 1024
-QUEUE_BYTES = 32 * MIB
-DRIVER_BYTES = 128 * MIB
+QUEUE_BYTES = 16 * MIB
+DRIVER_BYTES = 64 * MIB
 _CGROUP_FILES = (
     "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",

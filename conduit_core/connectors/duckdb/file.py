@@ -125,7 +125,7 @@ class DuckDBFile:
             if self._root is not None and not self._wide:
                 self._wide = True
                 with self._root.cursor() as cursor:
-                    cursor.execute(f"SET GLOBAL memory_limit = '{self._budget_mib * 4}MiB'")
+                    cursor.execute(f"SET GLOBAL memory_limit = '{self._budget_mib * 8}MiB'")
 
     def give_back(self, lease: Lease) -> None:
         """Note that a cursor is closed."""
