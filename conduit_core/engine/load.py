@@ -178,12 +178,15 @@ def _spread_out(plan: LoadPlan, pipeline: Pipeline, ends: Ends, runtime: Runtime
 
 
 def _joined(earlier: list[LoadResult], last: LoadResult) -> LoadResult:
-    """Return a stream's result where the run first published what an earlier one had opened."""
+    """Return a stream's result where the run first published what an earlier one had opened.
+
+    Its counts are of all the rows that are there now: of the last load, where that replaced them.
+    """
     if not earlier:
         return last
     if last.outcome != "published":
         return earlier[-1]
-    parts = [*earlier, last]
+    parts = [last] if last.mode == "replace" else [*earlier, last]
     counts = {name: sum(getattr(r.counts, name) for r in parts) for name in Counts.model_fields}
     ids = ", ".join(r.load_id or "" for r in earlier)
     return last.model_copy(
@@ -191,7 +194,7 @@ def _joined(earlier: list[LoadResult], last: LoadResult) -> LoadResult:
             "counts": Counts(**counts),
             "bytes_read": sum(r.bytes_read for r in parts),
             "seconds": sum(r.seconds for r in parts),
-            "notes": (*last.notes, f"the open load {ids} was published first; rows are of both"),
+            "notes": (*last.notes, f"load {ids}, which was open, was published first"),
         }
     )
 
