@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from conduit_core.connectors.lake.fileset import FileSet
     from conduit_core.connectors.staging import StageReceipt
     from conduit_core.engine.model import AuditReport, LoadPlan, LoadResult, RunRequest, RunResult
     from conduit_core.engine.pipeline import Pipeline
-    from conduit_core.engine.read import read
+    from conduit_core.engine.read import files, read
     from conduit_core.engine.run import RunInterrupted, plan, raise_for_failures, run
     from conduit_core.engine.steps import after, audit, publish, stage
     from conduit_core.errors import ConduitError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AuditReport": "conduit_core.engine.model",
     "ConduitError": "conduit_core.errors",
+    "FileSet": "conduit_core.connectors.lake.fileset",
     "LoadPlan": "conduit_core.engine.model",
     "LoadResult": "conduit_core.engine.model",
     "Pipeline": "conduit_core.engine.pipeline",
@@ -31,6 +33,7 @@ _HOMES = {
     "StageReceipt": "conduit_core.connectors.staging",
     "after": "conduit_core.engine.steps",
     "audit": "conduit_core.engine.steps",
+    "files": "conduit_core.engine.read",
     "plan": "conduit_core.engine.run",
     "publish": "conduit_core.engine.steps",
     "raise_for_failures": "conduit_core.engine.run",
@@ -42,6 +45,7 @@ _HOMES = {
 __all__ = [
     "AuditReport",
     "ConduitError",
+    "FileSet",
     "LoadPlan",
     "LoadResult",
     "Pipeline",
@@ -51,6 +55,7 @@ __all__ = [
     "StageReceipt",
     "after",
     "audit",
+    "files",
     "plan",
     "publish",
     "raise_for_failures",

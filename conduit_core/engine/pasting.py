@@ -9,6 +9,7 @@ _WORDS = re.compile(r"conduit ([a-z][a-z-]*(?: [a-z][a-z-]*)?)(?= --|$)")
 _WITHOUT_FILE = frozenset({"init", "connectors", "json-schema"})
 _WITH_STREAM = frozenset(
     {
+        "files",
         "plan",
         "run",
         "runs",

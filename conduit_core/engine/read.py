@@ -1,4 +1,4 @@
-"""Reading what was published: a target as Arrow batches."""
+"""Reading what was published: a target as Arrow batches, or as the files it is made of."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from conduit_core.errors import ConduitError, ConfigError
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from conduit_core.connectors.lake.fileset import FileSet
     from conduit_core.engine.pipeline import Pipeline
 
 
@@ -29,3 +32,28 @@ def read(
             yield reader
         finally:
             reader.close()
+
+
+def files(pipeline: Pipeline, stream: str) -> FileSet:
+    """Return the published data files of a stream's target, where the destination is files.
+
+    A newer version may replace them: they are kept until `conduit clean` finds them old enough.
+
+    Raises:
+        ConfigError: no such stream, or the destination isn't files.
+        SchemaError: the target doesn't exist yet.
+    """
+    from conduit_core.connectors.lake.fileset import HasFileSets
+
+    (chosen,) = pipeline.select((stream,))
+    with pipeline.open() as ends:
+        try:
+            if not isinstance(ends.destination, HasFileSets):
+                raise ConfigError(
+                    f"a {ends.destination.system} destination has tables, not files: read them"
+                    " there, or with conduit_core.read",
+                    command="conduit status",
+                )
+            return ends.destination.files(pipeline.target(chosen, ends.destination))
+        except ConduitError as error:
+            raise pipeline.at(error, stream) from error.__cause__

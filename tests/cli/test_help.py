@@ -62,6 +62,7 @@ def test_help_lists_every_command(here: Any) -> None:
         ("runs show", "--load"),
         ("init", "--from"),
         ("discover", "--write"),
+        ("files", "--stream"),
         ("schema infer", "--stream"),
         ("clean", "--older-than --dry-run"),
         ("connectors", ""),

@@ -19,7 +19,7 @@ from conduit_core.connectors.base import (
     TargetShape,
 )
 from conduit_core.connectors.lake.cleaning import clean
-from conduit_core.connectors.lake.fileset import FileSet
+from conduit_core.connectors.lake.fileset import FileSet, PublishedFile
 from conduit_core.connectors.lake.layout import ROOT, target_paths
 from conduit_core.connectors.lake.log import Logs
 from conduit_core.connectors.lake.partitions import refuse_partition
@@ -208,7 +208,10 @@ class LakeDestination(Destination):
             load_id=newest.record.load_id,
             rows=newest.rows,
             bytes=newest.bytes,
-            files=tuple(f"{self._url}/{file.path}" for file in files),
+            files=tuple(
+                PublishedFile(path=f"{self._url}/{f.path}", rows=f.rows, bytes=f.bytes)
+                for f in files
+            ),
         )
 
     def staging(self) -> LakeStaging:

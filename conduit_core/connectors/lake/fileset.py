@@ -9,6 +9,16 @@ from pydantic import BaseModel, ConfigDict
 from conduit_core.types.dialect import Table
 
 
+class PublishedFile(BaseModel):
+    """A data file: its absolute path or URL, its rows, its bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    rows: int
+    bytes: int
+
+
 class FileSet(BaseModel):
     """The data files that are a target's content at one version.
 
@@ -17,7 +27,7 @@ class FileSet(BaseModel):
         format: ``parquet``, ``csv`` or ``jsonl``.
         version, load_id: of the newest load.
         rows, bytes: of all files together.
-        files: absolute paths or URLs.
+        files: each of them, in the order that the rows have.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -28,7 +38,12 @@ class FileSet(BaseModel):
     load_id: str
     rows: int
     bytes: int
-    files: tuple[str, ...]
+    files: tuple[PublishedFile, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files' absolute paths or URLs."""
+        return tuple(file.path for file in self.files)
 
 
 @runtime_checkable
