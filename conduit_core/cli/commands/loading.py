@@ -172,7 +172,8 @@ def _plan_document(pipeline: Pipeline, planned: Planned, *, sql: bool) -> dict[s
 
 
 def _show_sql(screen: Screen, plan: LoadPlan, statements: list[str]) -> None:
-    screen.line(f"-- {plan.stream} -> {plan.target_schema}.{plan.target_table}")
+    target = f"{plan.target_schema}.{plan.target_table}".removeprefix(".")
+    screen.line(f"-- {plan.stream} -> {target}")
     if plan.empty:
         screen.line("-- nothing to read, nothing to publish")
     else:

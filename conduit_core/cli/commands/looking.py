@@ -39,7 +39,7 @@ def check(
             planned = plan_open(pipeline, ends, names, RunRequest())
     errors += planned.errors
     streams = [
-        (p.stream, True, f"{p.target_schema}.{p.target_table}, {p.mode}, {p.guarantee}")
+        (p.stream, True, f"{p.target_schema}.{p.target_table}, {p.mode}, {p.guarantee}".lstrip("."))
         for p, _ in planned.plans
     ]
     streams += [(e.stream or "", False, e.message) for e in planned.errors]
