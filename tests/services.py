@@ -283,11 +283,21 @@ class LocalService:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+# Its threads look whether an object is there and then put it: two requests at once both create.
+_MOTO_ONE_BY_ONE = """
+import sys
+from moto import server
+run_simple = server.run_simple
+server.run_simple = lambda *given, **named: run_simple(*given, **dict(named, threaded=False))
+server.main(sys.argv[1:])
+"""
+
+
 def moto_server() -> LocalService | None:
     """Return an S3 that isn't started yet, or None where moto isn't installed."""
     if find_spec("moto") is None or find_spec("flask") is None:
         return None
-    return LocalService(sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "{port}")
+    return LocalService(sys.executable, "-c", _MOTO_ONE_BY_ONE, "-H", "127.0.0.1", "-p", "{port}")
 
 
 def fake_gcs_server() -> LocalService | None:
