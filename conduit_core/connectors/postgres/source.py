@@ -96,7 +96,7 @@ class _Stream:
 
 
 class PostgresSource(Source):
-    """Reads by COPY, one statement a stream, so that its rows are of one snapshot."""
+    """Reads by COPY, one statement a stream or a split, so that its rows are of one snapshot."""
 
     system = SYSTEM
     capabilities = SourceCapabilities(

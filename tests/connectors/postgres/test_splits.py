@@ -79,6 +79,7 @@ def fill(url: str, name: str, table: pa.Table) -> StreamRef:
         connection.cursor().copy(f"COPY {quoted} FROM STDIN (FORMAT csv)".encode()) as copy,
     ):
         copy.write(_csv(table))
+    sql(url, f"ANALYZE {quoted}")
     return StreamRef(table=quote_name(name))
 
 
