@@ -1,4 +1,4 @@
-"""PostgreSQL 13 to 18 as source and destination, through ADBC.
+"""PostgreSQL 13 to 18 as source and destination: ADBC moves Arrow, psycopg2 all else.
 
 Options: ``url:``, or ``host: port: user: password: database: sslmode:``.
 
@@ -19,10 +19,12 @@ arrays                           list                             list; nested: 
 others (enum, inet, range ...)   string, with its native type     json for struct and map
 ===============================  ===============================  ==============================
 
-A column that came from PostgreSQL lands in its own type again, if the server has it. Not readable,
-and named with their column: NaN and infinity in a bounded numeric, infinite or far dates, 24:00:00,
-arrays of several dimensions. Text has no NUL characters. A numeric without bounds can be a cursor
-up to 38 digits before and after the point; text cursors compare byte by byte.
+A column that came from PostgreSQL lands in its own type again, if the server has it; where all of
+them are built-in, the rows of a table pass from server to server undecoded, whatever they hold. By
+way of Arrow these aren't readable, and named with their column: NaN and infinity in a bounded
+numeric, infinite or far dates, 24:00:00, arrays of several dimensions. Text has no NUL characters.
+A numeric without bounds can be a cursor up to 38 digits before and after the point; text cursors
+compare byte by byte.
 """
 
 from __future__ import annotations
