@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from conduit_core.connectors.base import RawBatch, ReadRequest, Snapshots, StreamRef
+from conduit_core.connectors.postgres import splitting
 from conduit_core.connectors.postgres.source import PostgresSource
 from conduit_core.connectors.postgres.types import PostgresDialect
 from conduit_core.connectors.publish import Column
@@ -58,7 +60,7 @@ class TestPostgresSource(SourceSuite):
     )
 
     @pytest.fixture
-    def source(self, postgres_database: str) -> Iterator[Source]:
+    def source(self, postgres_database: str) -> Iterator[PostgresSource]:
         made = source_at(postgres_database)
         yield made
         made.close()
@@ -177,6 +179,29 @@ def test_a_large_table_is_sampled_and_a_thousand_splits_are_quick(
         for split in again.splits()
     )
     assert rows == 1_000_000
+
+
+def test_a_table_of_many_pages_is_sampled_by_pages(
+    source: PostgresSource, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(
+        postgres_database,
+        "CREATE TABLE plain (id bigint, filler text)",
+        "INSERT INTO plain SELECT i, repeat('x', 60) FROM generate_series(1, 300000) i",
+        "CREATE TABLE parted (id bigint, filler text) PARTITION BY RANGE (id)",
+        "CREATE TABLE low PARTITION OF parted FOR VALUES FROM (0) TO (200000)",
+        "CREATE TABLE high PARTITION OF parted FOR VALUES FROM (200000) TO (400000)",
+        "INSERT INTO parted SELECT * FROM plain",
+        "ANALYZE plain, parted",
+    )
+    monkeypatch.setattr(splitting, "_FEW_PAGES", 0)
+    for name in ("plain", "parted"):
+        by = source.cut(StreamRef(table=name), _FULL, "range", "id", 8)
+        assert by == source.cut(StreamRef(table=name), _FULL, "range", "id", 8)
+        cuts = [0, *(int(cut) for cut in by.cuts), 300_001]
+        widths = [high - low for low, high in itertools.pairwise(cuts)]
+        assert len(widths) == 8
+        assert max(widths) < 1.3 * 300_000 / 8
 
 
 def test_a_window_of_a_large_table_is_cut_by_its_own_rows(
