@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conduit_core.connectors.base import Reading
+from conduit_core.connectors.base import RawBatch, RawReading, Reading
 from conduit_core.engine.flow import BoundedQueue, CancelledError, Flow
 from conduit_core.errors import ConduitError, ConnectionFailedError, SchemaError, SourceDataError
 from conduit_core.events import AuditStarted, BatchRead, BatchWritten, Event
@@ -306,3 +306,52 @@ def test_a_source_that_hangs_is_cancelled_when_the_run_is() -> None:
     with pytest.raises(CancelledError):
         made.finish()
     assert given_up.is_set()
+
+
+# --- undecoded rows ---------------------------------------------------------------------------
+
+
+def raw_flow(
+    parts: list[RawBatch | BaseException], events: list[Event], queue_bytes: int = 1 << 20
+) -> Flow:
+    """Return a flow whose source can be had undecoded only."""
+
+    def pump(take: Callable[[RawBatch], bool]) -> None:
+        for part in parts:
+            if isinstance(part, BaseException):
+                raise part
+            if not take(part):
+                return
+
+    made = flow(Source([]), events=events, queue_bytes=queue_bytes)
+    made._open_raw = lambda columns, constants: RawReading(pump)
+    return made
+
+
+@pytest.mark.parametrize("queue_bytes", [1, 1 << 20])
+def test_undecoded_rows_arrive_in_order_and_are_counted(queue_bytes: int) -> None:
+    events: list[Event] = []
+    parts = [RawBatch(bytes([i]) * 100, 10) for i in range(20)]
+    made = raw_flow([*parts], events, queue_bytes)
+    assert list(made.raw((), {})) == parts
+    tally = made.finish()
+    made.close()
+    assert (tally.counts.read, made.bytes_read) == (200, 2000)
+    for kind in (BatchRead, BatchWritten):
+        found = [e for e in events if isinstance(e, kind)]
+        assert [(e.rows, e.bytes) for e in found] == [(10, 100)] * 20
+
+
+def test_what_breaks_undecoded_rows_is_raised_by_finish() -> None:
+    made = raw_flow([RawBatch(b"a", 1), ConnectionFailedError("gone")], [])
+    with pytest.raises(ConnectionFailedError, match="gone"):
+        list(made.raw((), {}))
+    with pytest.raises(ConnectionFailedError, match="gone"):
+        made.finish()
+
+
+def test_a_destination_that_stops_lets_the_source_of_undecoded_rows_go() -> None:
+    made = raw_flow([RawBatch(b"a" * 100, 1)] * 50, [], queue_bytes=100)
+    assert next(made.raw((), {})).num_rows == 1
+    assert made.finish().complete is False
+    made.close()
