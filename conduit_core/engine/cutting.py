@@ -174,7 +174,8 @@ class BoundsCheck:
         if column.null_count and not _takes_null(split):
             raise _stray(split, "NULL")
         if split.kind == "range":
-            _check_range(split, _comparable(column, split.low or split.high))
+            bound = split.low if split.low is not None else split.high
+            _check_range(split, _comparable(column, bound))
         elif split.value is not None:
             values = _comparable(column, split.value)
             _refuse(split, column, pc.not_equal(values, split.value))
@@ -222,6 +223,8 @@ def _comparable(column: Array, bound: Scalar | None) -> Array:
 
 def _shown(value: Scalar) -> str:
     text = to_text(value)
+    if value.type == _WIDE_DECIMAL:
+        text = f"{value.as_py():f}".rstrip("0").rstrip(".")
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

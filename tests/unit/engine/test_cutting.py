@@ -235,6 +235,15 @@ def test_numbers_of_any_size_are_compared_as_numbers() -> None:
         check(high, ["9"], pa.string())
 
 
+def test_a_bound_may_be_zero() -> None:
+    for kind, values in ((pa.decimal256(76, 38), ["0.5", None]), (pa.int64(), [0, 5])):
+        low, high = ranges(kind, "0")
+        text = pa.string() if pa.types.is_decimal(kind) else kind
+        check(high, values[:1], text)
+        with pytest.raises(SourceDataError, match="but the split holds rows below 0 and NULL"):
+            check(low, values[:1], text)
+
+
 def test_a_long_value_is_shown_short() -> None:
     with pytest.raises(SourceDataError) as caught:
         check(ranges(pa.string(), "b")[0], ["z" * 5000])
