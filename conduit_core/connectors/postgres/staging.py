@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from conduit_core.connectors.postgres.destination import PostgresDestination
 
 _KIND = "UNLOGGED TABLE"
+_DROPPED_AT_ONCE = 200
 # One snapshot sees a relation only with the receipt that was committed with it.
 _GARBAGE = """
 SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -71,12 +72,14 @@ class PostgresStaging(Staging):
     def open(self, load: OpenLoad, supersedes: str | None) -> OpenLoad:
         """Write the plan unless its load is open; see :meth:`Staging.open`."""
         with self._transaction(make_tables=True) as session:
+            left = []
             if supersedes is not None:
-                self._remove(session, supersedes, load.target_fingerprint)
+                left = self._remove(session, supersedes, load.target_fingerprint)
             values = tuple(getattr(load, name) for name in OpenLoad.model_fields)
             session.execute(self._sql.insert_load(), values)
             found = session.rows(self._sql.select_loads("load_id"), (load.load_id,))
             session.commit()
+        self._drop_relations(left)
         if not found:
             raise StagingLostError(
                 f"load {load.load_id} was closed by another worker while it was opened",
@@ -114,9 +117,11 @@ class PostgresStaging(Staging):
     def drop(self, plan_id: str, target_fingerprint: str) -> None:
         """Remove an open load, its receipts and its relations."""
         with self._transaction() as session:
-            if self._exists(session):
-                self._remove(session, plan_id, target_fingerprint)
-                session.commit()
+            if not self._exists(session):
+                return
+            left = self._remove(session, plan_id, target_fingerprint)
+            session.commit()
+        self._drop_relations(left)
 
     # --- rows -------------------------------------------------------------------------------------
 
@@ -218,23 +223,28 @@ class PostgresStaging(Staging):
 
     # --- removing ---------------------------------------------------------------------------------
 
-    def _remove(self, session: ServerSession, plan_id: str, target_fingerprint: str) -> None:
-        """Remove an open load with its receipts and relations; waits for a receipt being written.
+    def _remove(self, session: ServerSession, plan_id: str, target_fingerprint: str) -> list[str]:
+        """Remove an open load and its receipts; return the relations to drop after the commit.
 
-        The row of the open load is locked first, by whoever removes.
+        Waits for a receipt that is being written. The open load's row is locked first, by whoever
+        removes. Relations that a crash leaves behind have no receipt: the next sweep takes them.
         """
         if not session.execute(self._sql.delete_load(), (plan_id, target_fingerprint)):
-            return
+            return []
         found = session.rows(self._sql.select_receipts("plan_id"), (plan_id,))
         session.execute(self._sql.delete_receipts(), (plan_id,))
-        self._drop_relations(session, [str(relation) for _, relation, _, _ in found])
+        return [str(relation) for _, relation, _, _ in found]
 
-    def _drop_relations(self, session: ServerSession, names: Sequence[str]) -> None:
+    def _drop_relations(self, names: Sequence[str]) -> None:
+        """Drop relations, few in a transaction: the server has room for so many locks only."""
         mine = sorted(name for name in names if name.startswith(RELATION))
-        tables = [self._sql.dialect.table(Table(self._schema, name)) for name in mine]
-        if tables:
-            session.connection.set_local({"client_min_messages": "warning"})
-            session.execute(f"DROP TABLE IF EXISTS {', '.join(tables)}")
+        for start in range(0, len(mine), _DROPPED_AT_ONCE):
+            some = [Table(self._schema, name) for name in mine[start : start + _DROPPED_AT_ONCE]]
+            with self._transaction() as session:
+                session.connection.set_local({"client_min_messages": "warning"})
+                listed = ", ".join(self._sql.dialect.table(table) for table in some)
+                session.execute(f"DROP TABLE IF EXISTS {listed}")
+                session.commit()
 
     def sweep(
         self, older_than: timedelta, published: Collection[str], *, dry_run: bool
@@ -245,7 +255,10 @@ class PostgresStaging(Staging):
                 return []
             loads = [load_of(row) for row in session.rows(self._sql.select_loads())]
         border = datetime.now(UTC) - older_than
-        items = []
+        items = [
+            CleanItem("staging", f"{self._schema}.{name}", "it has no receipt")
+            for name in self._garbage()
+        ]
         for load in loads:
             with self._transaction(load) as session:
                 reason = self._why_stale(session, load, border, published)
@@ -253,9 +266,11 @@ class PostgresStaging(Staging):
                     continue
                 if not dry_run:
                     self._remove(session, load.plan_id, load.target_fingerprint)
-                    session.commit()
+                    session.commit()  # its relations are garbage now
                 items.append(CleanItem("staging", f"{load.target} load {load.load_id}", reason))
-        return [*items, *self._sweep_garbage(dry_run=dry_run)]
+        if not dry_run:
+            self._drop_relations(self._garbage())
+        return items
 
     def _why_stale(
         self,
@@ -276,17 +291,10 @@ class PostgresStaging(Staging):
         last = max([load.opened_at, *(time_of(at) for _, _, _, at in receipts)])
         return f"no activity since {last:%Y-%m-%d %H:%M} UTC" if last < border else None
 
-    def _sweep_garbage(self, *, dry_run: bool) -> list[CleanItem]:
-        """Remove relations without a receipt: what a crash of the server leaves, emptied."""
-        with self._transaction() as session:
+    def _garbage(self) -> list[str]:
+        with self._transaction(read_only=True) as session:
             sql = _GARBAGE.format(receipts=self._sql.receipts)
-            names = [str(name) for (name,) in session.rows(sql, (self._schema, RELATION))]
-            if names and not dry_run:
-                self._drop_relations(session, names)
-                session.commit()
-        return [
-            CleanItem("staging", f"{self._schema}.{name}", "it has no receipt") for name in names
-        ]
+            return [str(name) for (name,) in session.rows(sql, (self._schema, RELATION))]
 
     # --- the tables -------------------------------------------------------------------------------
 
