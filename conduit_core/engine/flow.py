@@ -308,13 +308,13 @@ class Flow:
     def _cast(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         columns: list[pa.Array[pa.Scalar[pa.DataType]]] = []
         for field in self.schema:
-            if field.name == LOAD_ID:
+            if batch.schema.get_field_index(field.name) >= 0:
+                columns.append(cast_column(batch.column(field.name), field.type, field.name))
+            elif field.name == LOAD_ID:
                 columns.append(pa.repeat(pa.scalar(self._load_id, field.type), batch.num_rows))
-            elif field.name == LOADED_AT:
+            else:
                 value = self._loaded_at.cast(field.type)
                 columns.append(pa.repeat(value, batch.num_rows))
-            else:
-                columns.append(cast_column(batch.column(field.name), field.type, field.name))
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def _slices(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

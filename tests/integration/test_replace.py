@@ -121,3 +121,16 @@ def test_columns_the_source_lacks_stay_and_are_null_after_a_replace(lab: Lab) ->
         connection.execute("UPDATE orders SET note = 'by hand'")
     lab.run(pipeline)
     assert [r["note"] for r in lab.rows(pipeline=pipeline)] == [None]
+
+
+def test_without_metadata_a_sources_own_columns_of_those_names_stay(each_lab: Lab) -> None:
+    """As when a table is loaded that Conduit made."""
+    lab = each_lab
+    lab.sql(
+        "CREATE TABLE orders (id INTEGER, _conduit_load_id TEXT, _conduit_loaded_at TEXT)",
+        "INSERT INTO orders VALUES (1, 'mine', 'then')",
+    )
+    pipeline = lab.pipeline({"table": "orders", "metadata": []})
+    lab.run(pipeline)
+    (row,) = lab.rows(pipeline=pipeline)
+    assert (row["_conduit_load_id"], row["_conduit_loaded_at"]) == ("mine", "then")
