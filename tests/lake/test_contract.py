@@ -11,11 +11,11 @@ import pytest
 from conduit_core.connectors.base import Context, Destination
 from conduit_core.connectors.publish import NoNewerRecord
 from conduit_core.connectors.registry import get
-from conduit_core.errors import ConcurrentLoadError, ConduitError
+from conduit_core.errors import ConcurrentLoadError
 from conduit_core.events import ignore
 from conduit_core.testing import DestinationSuite
 from conduit_core.testing.doubles import TableRows
-from conduit_core.testing.fixtures import Connect, commit, ids, load
+from conduit_core.testing.fixtures import Connect, DestinationFixtures, commit, ids, load
 from conduit_core.testing.publishing import _ROWS, _append, _more
 
 
@@ -27,15 +27,8 @@ def destination_at(path: Path | str, system: str = "parquet", **options: object)
     return connector.destination(model, Context(Path("/")), None, None, 5.0)
 
 
-class LakeSuite(DestinationSuite):
-    """Optimistic: of two loads side by side the one that commits first wins, not the older one."""
-
-    system: ClassVar[str] = "parquet"
-    options: ClassVar[dict[str, object]] = {}
-
-    @pytest.fixture
-    def connect(self, tmp_path: Path) -> Connect:
-        return lambda: destination_at(tmp_path / "lake", self.system, **self.options)
+class Optimistic(DestinationFixtures):
+    """Of two loads side by side the one that commits first wins, not the one that began first."""
 
     def test_a_rival_that_starts_while_the_first_one_writes_loses(
         self, destination: Destination, other: Destination, schema: str
@@ -54,6 +47,17 @@ class LakeSuite(DestinationSuite):
         with pytest.raises(ConcurrentLoadError):
             destination.commit(_append(schema, requires=base), rows, ignore)
         assert ids(destination, schema, "t") == [1, 2, 3, 20]
+
+
+class LakeSuite(Optimistic, DestinationSuite):
+    """The contract in a folder."""
+
+    system: ClassVar[str] = "parquet"
+    options: ClassVar[dict[str, object]] = {}
+
+    @pytest.fixture
+    def connect(self, tmp_path: Path) -> Connect:
+        return lambda: destination_at(tmp_path / "lake", self.system, **self.options)
 
 
 class TestParquet(LakeSuite):
@@ -80,6 +84,3 @@ class TestJsonlGzip(LakeSuite):
     system = "jsonl"
     options: ClassVar[dict[str, object]] = {"compression": "gzip"}
     refused = frozenset({"interval"})
-
-
-__all__ = ["ConduitError", "destination_at"]

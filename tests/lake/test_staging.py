@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import pyarrow as pa
 import pytest
 
 from conduit_core.connectors.lake.destination import LakeDestination
@@ -20,6 +19,9 @@ from conduit_core.testing.doubles import create_and_append, record
 from conduit_core.testing.staging import SCHEMA, numbers
 from conduit_core.types.dialect import Table
 from tests.lake.test_contract import destination_at
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @pytest.fixture
