@@ -14,16 +14,12 @@ each, between ``PlanReady`` and ``AuditStarted``, and is published after that.
 
 from __future__ import annotations
 
-import importlib
-import os
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Literal, TextIO
-
-from conduit_core.errors import ConfigError
 
 StageName = Literal["plan", "read", "cast", "write", "commit"]
 
@@ -217,38 +213,6 @@ Emit = Callable[[Event], None]
 
 def ignore(event: Event) -> None:
     """Drop the event: the ``emit`` of a call nobody listens to."""
-
-
-LISTENERS = "CONDUIT_LISTENERS"
-"""More listeners for a run and its workers: ``module:factory``, separated by commas."""
-
-
-def listeners_from_environment() -> tuple[Listener, ...]:
-    """Call each factory that ``CONDUIT_LISTENERS`` names, and return the listeners they make.
-
-    Raises:
-        ConfigError: one can't be imported or called, or makes nothing that can be called.
-    """
-    text = os.environ.get(LISTENERS, "")
-    return tuple(_listener(item.strip()) for item in text.split(",") if item.strip())
-
-
-def _listener(item: str) -> Listener:
-    module, colon, name = item.partition(":")
-    try:
-        if not colon:
-            raise ValueError("write module:factory")
-        listener: Listener = getattr(importlib.import_module(module), name)()
-    except Exception as error:  # whatever a factory raises, the variable is to blame
-        raise ConfigError(
-            f"{LISTENERS}: {item!r} makes no listener: {error}", command="conduit run --help"
-        ) from error
-    if not callable(listener):
-        raise ConfigError(
-            f"{LISTENERS}: {item!r} makes {type(listener).__name__}, which can't be called",
-            command="conduit run --help",
-        )
-    return listener
 
 
 class Emitter:

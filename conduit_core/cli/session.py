@@ -11,7 +11,6 @@ from conduit_core.cli.options import Common, LogFormat
 from conduit_core.cli.redact import Redactor
 from conduit_core.cli.startup import arrow_without_pandas, imports_are_done
 from conduit_core.errors import ConduitError
-from conduit_core.events import listeners_from_environment
 
 if TYPE_CHECKING:
     from conduit_core.engine.pipeline import Pipeline
@@ -80,6 +79,8 @@ class Session:
         Raises:
             ConfigError: ``CONDUIT_LISTENERS`` names something that isn't a listener's factory.
         """
+        from conduit_core.engine.listening import listeners_from_environment
+
         named = listeners_from_environment()
         with ExitStack() as stack:
             if self._log is not None:

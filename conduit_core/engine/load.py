@@ -120,7 +120,7 @@ def _attempt(
             pipeline=plan.pipeline,
             stream=plan.stream,
             load_id=plan.load_id,
-            target=f"{plan.target_schema}.{plan.target_table}",
+            target=f"{plan.target_schema}.{plan.target_table}".removeprefix("."),
             mode=plan.mode,
             window=plan.window_text,
             guarantee=plan.guarantee,
@@ -145,6 +145,10 @@ def _attempt(
         if isinstance(error, PublishUnknownError):
             unsettled.append(plan)
         raise error from error.__cause__
+    if plan.empty and (stream.splits or runtime.staged):
+        from conduit_core.engine.steps import drop_published
+
+        drop_published(plan, ends, runtime)
     stages = {"plan": round(planned, 6), **result.stages}
     result = result.model_copy(update={"stages": stages, "seconds": time.perf_counter() - started})
     return plan, _ended(plan, result, ends, runtime)
@@ -166,7 +170,7 @@ def _fused(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> 
 
 
 def _spread_out(plan: LoadPlan, pipeline: Pipeline, ends: Ends, runtime: Runtime) -> LoadResult:
-    from conduit_core.engine.spread import stage_all
+    from conduit_core.engine.spread import stage_all  # most loads never get here
     from conduit_core.engine.steps import audit_load, publish_load
 
     started = time.perf_counter()

@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ValidationError
 
 from conduit_core.connectors import registry
 from conduit_core.connectors.base import Context, Destination, Source, StreamRef
-from conduit_core.connectors.staging import Staging
 from conduit_core.engine.budget import budgets
 from conduit_core.engine.pasting import complete
 from conduit_core.errors import ConduitError, ConfigError
@@ -30,6 +29,9 @@ from conduit_core.spec import (
     spec_from_mapping,
 )
 from conduit_core.types.dialect import Table
+
+if TYPE_CHECKING:
+    from conduit_core.connectors.staging import Staging
 
 
 @dataclass(slots=True)

@@ -12,7 +12,6 @@ from conduit_core.connectors.publish import Column
 from conduit_core.engine.columns import Staged, stage_columns
 from conduit_core.engine.identity import load_id, request_text, target_fingerprint
 from conduit_core.engine.model import Guarantee, LoadPlan, RunRequest
-from conduit_core.engine.opening import plan_digest, stored_plan, take_up
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
 from conduit_core.engine.windows import Choice, choose_window
 from conduit_core.engine.wire import choose_wire
@@ -316,6 +315,7 @@ def _freeze(draft: _Draft) -> LoadPlan:
 def _with_staging(fresh: LoadPlan, draft: _Draft) -> LoadPlan:
     """Say where the rows wait and how the window is cut, or take up the load that is open."""
     from conduit_core.engine.cutting import by_unique_key, choose_splits
+    from conduit_core.engine.opening import plan_digest, stored_plan, take_up
 
     stream, ends, seen = draft.stream, draft.ends, draft.seen
     staging = ends.staging()

@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from conduit_core.connectors.staging import StageReceipt
 from conduit_core.engine.budget import budgets
 from conduit_core.engine.flow import CancelledError
+from conduit_core.engine.listening import listeners_from_environment
 from conduit_core.engine.model import LoadPlan
 from conduit_core.engine.opening import open_load
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.runtime import Runtime
 from conduit_core.engine.steps import one_moment, plan_stream_of, stage_split, staged_event
 from conduit_core.errors import ConcurrentLoadError, ConfigError, PublishError
-from conduit_core.events import Emitter, listeners_from_environment
+from conduit_core.events import Emitter
 from conduit_core.spec import StreamSpec
 
 _LOOK_SECONDS = 0.2

@@ -251,7 +251,7 @@ def publish_load(
     chain = ends.destination.records(plan.target)
     staging = ends.staging()
     if found := find_load(chain, plan.publish.record):
-        _drop(plan, staging, runtime)
+        drop_published(plan, ends, runtime)
         return result_of(plan, found, started, {}, replayed=True)
     if report is None:
         report = audit_load(plan, given, ends, runtime)
@@ -267,16 +267,26 @@ def publish_load(
         raise error.at(state=state_after_failure(ends, plan)) from error.__cause__
     seconds = time.perf_counter() - publishing
     emit_committed(commit, runtime.emit, seconds)
-    _drop(plan, staging, runtime)
+    drop_published(plan, ends, runtime)
     stages = {"stage": report.seconds, "commit": seconds}
     read = report.bytes
     return result_of(plan, commit.record, started, stages, read, replayed=commit.replayed)
 
 
-def _drop(plan: LoadPlan, staging: Staging, runtime: Runtime) -> None:
-    """Remove a published load's staging; what stays behind is swept later."""
+def drop_published(plan: LoadPlan, ends: Ends, runtime: Runtime) -> None:
+    """Remove the staging of the target's loads that are published, this one's or an earlier one's.
+
+    What was killed between its commit and here left its own; what fails here is swept later.
+    """
     try:
-        staging.drop(plan.plan_id, plan.target_fingerprint)
+        staging = ends.staging()
+        opened = staging.opened(plan.target_fingerprint)
+        if not opened:
+            return
+        published = {r.load_id for r in ends.destination.records(plan.target)}
+        for held in opened:
+            if held.load_id in published:
+                staging.drop(held.plan_id, held.target_fingerprint)
     except Exception as error:  # noqa: BLE001 - the load is committed by now
         what = error.message if isinstance(error, ConduitError) else str(error)
         message = f"the load's staging could not be removed, `conduit clean` will: {what}"

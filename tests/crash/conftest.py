@@ -11,7 +11,7 @@ import pytest
 
 from tests import services
 from tests.crash.harness import Loaded, Worker, loaded
-from tests.crash.source import ROWS, Source
+from tests.crash.source import FILES, ROWS, Source
 from tests.crash.systems import DuckDB, Postgres, SQLite, System
 
 SYSTEMS = (pytest.param("postgres", marks=pytest.mark.postgres), "duckdb", "sqlite")
@@ -19,9 +19,12 @@ MODES: dict[str, dict[str, object]] = {
     "append": {"mode": "append", "cursor": "id"},
     "replace": {"mode": "replace", "cursor": "id"},
     "append without cursor": {"mode": "append"},
+    "append in splits": {"mode": "append", "cursor": "id", "splits": FILES},
+    "replace in splits": {"mode": "replace", "cursor": "id", "splits": FILES},
 }
 APPEND = {"items": "append"}
 BOTH = {"items": "append", "snapshot": "replace"}
+SPREAD = {"items": "append in splits", "snapshot": "replace in splits"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Scene:
                 for table, mode in streams.items()
             ],
         }
-        file = self.folder / f"{name}-{'-'.join(streams)}.yml"
+        mark = "-spread" if any("splits" in MODES[mode] for mode in streams.values()) else ""
+        file = self.folder / f"{name}-{'-'.join(streams)}{mark}.yml"
         file.write_text(json.dumps(spec))
         return file
 

@@ -164,7 +164,9 @@ class FolderStaging(Staging):
         """Remove the plan first, so that no receipt follows; then receipts, then rows."""
         if path is not None:
             self._store.delete([path])
-        found = [e.path for e in self._store.entries(plan_folder(target_fingerprint, plan_id))]
+        folder = plan_folder(target_fingerprint, plan_id)
+        entries = [*self._store.entries(folder), *self._store.unfinished(folder)]
+        found = [e.path for e in entries]
         self._store.delete(sorted(found, reverse=True))  # receipts/ is behind data/
 
     # --- rows -------------------------------------------------------------------------------------
