@@ -15,7 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conduit_core.connectors.lake.destination import LakeDestination
-from conduit_core.connectors.publish import AppendStaged, DeleteMatching, DeleteWindow, Publish
+from conduit_core.connectors.publish import (
+    AppendStaged,
+    Column,
+    CreateTable,
+    DeleteMatching,
+    DeleteWindow,
+    Publish,
+)
 from conduit_core.errors import ConfigError, PublishError, SchemaError
 from conduit_core.events import ignore
 from conduit_core.state.cursor import Cursor
@@ -26,7 +33,8 @@ from conduit_core.types.dialect import Table
 from tests.lake.test_contract import destination_at
 
 T = Table("", "t")
-SCHEMA = pa.schema([("id", pa.int64()), ("at", pa.float64()), ("f", pa.string())])
+_TYPES: dict[str, pa.DataType] = {"id": pa.int64(), "at": pa.float64(), "f": pa.string()}
+SCHEMA = pa.schema(_TYPES)
 Row = tuple[int, float | None, str | None]
 _at = st.one_of(st.none(), st.just(math.nan), st.integers(-4, 4).map(float))
 _rows = st.lists(st.tuples(_at, st.sampled_from(["a", "b", "c", None])), max_size=6)
@@ -177,13 +185,16 @@ def test_partitions_are_folders_that_other_tools_read(tmp_path: Path) -> None:
     assert scan(destination, "", "t").to_pydict() == rows.to_pydict()
     import duckdb
 
-    read = duckdb.sql(
+    read: Any = duckdb.sql(
         "SELECT * FROM read_parquet($files, hive_partitioning = false) ORDER BY id",
         params={"files": list(found.paths)},
-    ).to_arrow_table()
+    )
+    assert read is not None
+    read = read.to_arrow_table()
     assert read.to_pydict() == rows.to_pydict()
     assert pads.dataset(list(found.paths)).to_table().sort_by("id").to_pydict() == rows.to_pydict()
-    names = pa.schema([("day", pa.date32()), ("sh op", pa.string())])
+    folders_types: dict[str, pa.DataType] = {"day": pa.date32(), "sh op": pa.string()}
+    names = pa.schema(folders_types)
     folders_ = pads.partitioning(names, flavor="hive")
     hive = pads.dataset(str(tmp_path / "lake" / "t"), partitioning=folders_).to_table()
     assert set(hive.column("sh op").to_pylist()) == {"a/b=c", "", "ünï %41~"}
@@ -249,13 +260,7 @@ def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path) -> None:
 def test_null_in_a_column_that_takes_none_is_refused(tmp_path: Path) -> None:
     destination = at(tmp_path)
     plan = create_and_append(destination, record("t", ""), pa.schema([("id", pa.int64())]))
-    strict = plan.actions[0].model_copy(
-        update={
-            "columns": tuple(
-                c.model_copy(update={"nullable": False}) for c in plan.actions[0].columns
-            )
-        }  # type: ignore[union-attr]
-    )
+    strict = CreateTable(columns=(Column(name="id", ddl="int64", nullable=False),))
     plan = plan.model_copy(update={"actions": (strict, *plan.actions[1:])})
     with pytest.raises(PublishError, match="'id' takes no NULL"):
         destination.commit(
@@ -324,6 +329,7 @@ def test_duckdb_reads_what_we_write(tmp_path: Path, system: str, reader: str) ->
         f'SELECT * REPLACE ("at"::TIMESTAMP AS "at") FROM {call} ORDER BY id',
         params={"files": list(destination.files(T).paths)},
     )
+    assert found is not None
     assert found.to_arrow_table().to_pydict() == rows.to_pydict()
 
 
