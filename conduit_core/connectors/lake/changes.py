@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from conduit_core.connectors.files.windowing import after, up_to
-from conduit_core.connectors.lake.manifest import DataFile
+from conduit_core.connectors.lake.manifest import DataFile, Range
 from conduit_core.errors import StateError
 from conduit_core.state.cursor import from_text
 from conduit_core.state.window import Window
@@ -50,18 +50,14 @@ class WindowDelete(Delete):
         if not self.columns:
             return "all"
         found = next((r for r in file.ranges if r.column == self.columns[0]), None)
-        if found is None or window.kind != "given":
+        known = None if found is None or found.others else _ends(found)
+        if known is None or window.kind != "given":
             return "some"
-        if found.low is None or found.high is None:
-            return "some" if found.others else "none"
-        low, high = (from_text(parse_type(found.type), t) for t in (found.low, found.high))
-        starts, ends = window.low, window.high
-        behind = starts is not None and _says(pc.less, high, starts.values[0])
-        ahead = ends is not None and _says(pc.greater_equal, low, ends.values[0])
-        if (behind or ahead) and not found.others:
+        (low, high), starts, ends = known, window.low, window.high
+        if starts is not None and _says(pc.less, high, starts.values[0]):
             return "none"
-        if behind or ahead or found.others:
-            return "some"
+        if ends is not None and _says(pc.greater_equal, low, ends.values[0]):
+            return "none"
         within = (starts is None or _says(pc.greater_equal, low, starts.values[0])) and (
             ends is None or _says(pc.less, high, ends.values[0])
         )
@@ -113,13 +109,10 @@ class MatchingDelete(Delete):
         if not self._low.is_valid:
             return "none"
         found = next((r for r in file.ranges if r.column == self.columns[0]), None)
-        if found is None:
+        known = None if found is None or found.others else _ends(found)
+        if known is None:
             return "some"
-        if found.low is None or found.high is None:
-            return "some" if found.others else "none"
-        low, high = (from_text(parse_type(found.type), t) for t in (found.low, found.high))
-        if found.others:
-            return "some"
+        low, high = known
         apart = _says(pc.less, high, self._low) or _says(pc.greater, low, self._high)
         return "none" if apart else "some"
 
@@ -152,6 +145,17 @@ class Keys:
         """Return the delete of rows with one of the values."""
         found = self._found if self._found is not None else pa.nulls(0).cast(kind)
         return MatchingDelete(self.column, cast("Column", found))
+
+
+def _ends(found: Range) -> tuple[pa.Scalar[Any], pa.Scalar[Any]] | None:
+    """Return a range's values; None where they can't be read, so that the file must be."""
+    if found.low is None or found.high is None:
+        return None
+    try:
+        kind = parse_type(found.type)
+        return from_text(kind, found.low), from_text(kind, found.high)
+    except (ValueError, ArithmeticError, NotImplementedError, pa.ArrowException):
+        return None
 
 
 def _says(how: Callable[..., Any], left: pa.Scalar[Any], right: pa.Scalar[Any]) -> bool:

@@ -49,7 +49,10 @@ class Ranges:
         out = []
         for name, kind in self._types.items():
             pair = self._found.get(name)
-            low, high = (None, None) if pair is None else (to_text(pair[0]), to_text(pair[1]))
+            try:
+                low, high = (None, None) if pair is None else (to_text(pair[0]), to_text(pair[1]))
+            except (ValueError, pa.ArrowException):
+                continue
             if max(len(low or ""), len(high or "")) > _LONGEST:
                 continue
             others = self._others[name]
