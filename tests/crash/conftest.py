@@ -12,9 +12,9 @@ import pytest
 from tests import services
 from tests.crash.harness import Loaded, Worker, loaded
 from tests.crash.source import FILES, ROWS, Source
-from tests.crash.systems import DuckDB, Postgres, SQLite, System
+from tests.crash.systems import DuckDB, Parquet, Postgres, SQLite, System
 
-SYSTEMS = (pytest.param("postgres", marks=pytest.mark.postgres), "duckdb", "sqlite")
+SYSTEMS = (pytest.param("postgres", marks=pytest.mark.postgres), "duckdb", "sqlite", "parquet")
 MODES: dict[str, dict[str, object]] = {
     "append": {"mode": "append", "cursor": "id"},
     "replace": {"mode": "replace", "cursor": "id"},
@@ -63,7 +63,7 @@ def make_system(name: str, folder: Path, database: Callable[[], str]) -> System:
     """Return an empty destination; ``database`` makes one in PostgreSQL."""
     if name == "postgres":
         return Postgres(database())
-    return (DuckDB if name == "duckdb" else SQLite)(folder)
+    return {"duckdb": DuckDB, "sqlite": SQLite, "parquet": Parquet}[name](folder)
 
 
 @pytest.fixture(params=SYSTEMS)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from tests import services
 
@@ -119,3 +122,50 @@ class SQLite(_File):
         return {
             name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type <> 'index'")
         }
+
+
+class Parquet(System):
+    """A folder of Parquet files: what its newest manifests name, read by DuckDB."""
+
+    name = "parquet"
+    schema = "raw"
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "lake"
+
+    def config(self) -> dict[str, str]:
+        return {"type": self.name, "path": str(self.path), "schema": self.schema}
+
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        import duckdb
+
+        with closing(duckdb.connect()) as connection:
+            connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA raw")
+            records = [m["record"] for chain in self._chains().values() for m in chain]
+            if records:
+                flat = [
+                    {**r, **{f"rows_{kind}": n for kind, n in r["counts"].items()}} for r in records
+                ]
+                names = [name for name in flat[0] if name != "counts"]
+                columns = {n: [r[n] for r in flat] for n in names}
+                connection.register("ledger", pa.table(columns))
+                connection.execute("CREATE TABLE raw._conduit_ledger AS FROM ledger")
+            for table, chain in self._chains().items():
+                listed = json.loads((self.path / chain[-1]["files"]).read_text())["files"]
+                paths = [str(self.path / file["path"]) for file in listed]
+                connection.execute(
+                    f'CREATE TABLE raw."{table}" AS FROM read_parquet($files)', {"files": paths}
+                )
+            arrow = connection.sql(text).to_arrow_table()
+            return list(zip(*(column.to_pylist() for column in arrow.columns), strict=True))
+
+    def relations(self) -> set[str]:
+        """List what is published, and what lies there though no load is open that staged it."""
+        chains = self._chains()
+        return {*chains, *({"_conduit_ledger", "_conduit_schemas"} if chains else ())}
+
+    def _chains(self) -> dict[str, list[dict[str, Any]]]:
+        chains: dict[str, list[dict[str, Any]]] = {}
+        for path in sorted(self.path.glob(f"_conduit/{self.schema}/*/*.json")):
+            chains.setdefault(path.parent.name, []).append(json.loads(path.read_text()))
+        return chains

@@ -14,7 +14,7 @@ from tests import services
 from tests.crash.conftest import BOTH, SPREAD, Content, Scene, Unharmed
 from tests.crash.harness import Loaded
 from tests.crash.source import FILES
-from tests.crash.systems import Postgres
+from tests.crash.systems import Parquet, Postgres
 
 pytestmark = pytest.mark.crash
 
@@ -24,7 +24,7 @@ NOTHING: Content = {table: Loaded([], []) for table in BOTH}
 
 def pipeline(scene: Scene) -> Path:
     """Write the pipeline; rows wait in a folder that all workers share, where files are loaded."""
-    if isinstance(scene.system, Postgres):
+    if isinstance(scene.system, Postgres | Parquet):
         return scene.pipeline(SPREAD)
     return scene.pipeline(SPREAD, staging=str(scene.folder / "staging"))
 
@@ -36,7 +36,10 @@ def staged(scene: Scene) -> list[str]:
         tables = {"_conduit_open_loads", "_conduit_receipts"} & scene.system.relations()
         held = [scene.system.query(f"SELECT plan_id FROM {scene.system.place(t)}") for t in tables]
         return sorted(names) + [str(row) for rows in held for row in rows]
-    files = (p for p in (scene.folder / "staging").rglob("*") if p.is_file())
+    folder = scene.folder / "staging"
+    if isinstance(scene.system, Parquet):
+        folder = scene.system.path / "_conduit" / "staging"
+    files = (p for p in folder.rglob("*") if p.is_file())
     return sorted(p.name for p in files if p.name != "probe.json")
 
 

@@ -118,6 +118,8 @@ class Walk:
         kept: set[str] = set()
         try:
             done, kept = self._rounds()
+        except (pa.ArrowException, OSError) as error:
+            raise PublishError(f"{self._target}: can't be written: {error}") from error
         finally:
             if not self._outcome_unknown:  # else they may be named after all: they age away
                 waste = [path for path in self._own if path not in kept]
@@ -273,9 +275,6 @@ class Walk:
                     " without an error"
                 )
             files = self._closed(writer)
-        except (pa.ArrowException, OSError) as error:
-            writer.abort()
-            raise PublishError(f"{self._target}: can't be written: {error}") from error
         except BaseException:
             writer.abort()
             raise
