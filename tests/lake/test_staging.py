@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -10,12 +12,12 @@ import pytest
 
 from conduit_core.connectors.lake.destination import LakeDestination
 from conduit_core.connectors.lake.manifest import FileList
-from conduit_core.connectors.publish import NoNewerRecord
-from conduit_core.connectors.staging import StageReceipt, Staging
+from conduit_core.connectors.publish import Column, NoNewerRecord
+from conduit_core.connectors.staging import Attempt, OpenLoad, StageReceipt, Staging
 from conduit_core.errors import StagingLostError
 from conduit_core.events import ignore
 from conduit_core.testing import StagingSuite
-from conduit_core.testing.doubles import create_and_append, record
+from conduit_core.testing.doubles import TableRows, create_and_append, record
 from conduit_core.testing.staging import SCHEMA, numbers
 from conduit_core.types.dialect import Table
 from tests.lake.test_contract import destination_at
@@ -131,3 +133,29 @@ class TestLakeStaging(StagingSuite):
         again = destination.commit(plan, rows, ignore)
         assert again.replayed
         assert {p: p.stat().st_ino for p in data_files(root)} == before
+
+
+def test_p10_cleaning_leaves_the_files_of_an_open_load_alone(root: Path) -> None:
+    destination = cast("LakeDestination", destination_at(root))
+    staging = destination.staging()
+    load = OpenLoad(
+        load_id="one",
+        plan_id="plan-of-one",
+        target_fingerprint="fp",
+        target_schema="",
+        target_table="t",
+        plan="{}",
+        opened_at=datetime.now(UTC),
+    )
+    staging.open(load, None)
+    columns = tuple(Column(name=f.name, ddl=str(f.type)) for f in SCHEMA)
+    attempt = Attempt(load=load, split="s1", attempt="a", columns=columns, worker="host:1")
+    receipt = staging.stage(attempt, TableRows(numbers(0, 10)), ignore)
+    (file,) = files_of(root, receipt)
+    os.utime(file, (0, 0))
+    assert destination.clean(timedelta(hours=1), dry_run=False) == []
+    assert file.exists()
+    staging.drop(load.plan_id, "fp")  # superseded, say: it ages away
+    gone = destination.clean(timedelta(hours=1), dry_run=False)
+    assert [(item.kind, item.name) for item in gone] == [("file", str(file.relative_to(root)))]
+    assert not file.exists()
