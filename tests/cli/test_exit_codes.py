@@ -68,7 +68,7 @@ def test_2_for_a_wrong_argument(
         (SHOP.replace("sqlite:///shop.db", "{type: sqlite, paht: shop.db}"), "path"),
         (SHOP.replace("sqlite:///shop.db", "'${NOT_SET}'"), "NOT_SET"),
         (SHOP.replace("sqlite:///shop.db", "{connection: nowhere}"), "nowhere"),
-        (SHOP.replace("duckdb,", "csv,"), "can't be a destination"),
+        (SHOP.replace("duckdb,", "json,"), "can't be a destination"),
         ("name: [", "not valid YAML"),
         ("", "is empty"),
     ],

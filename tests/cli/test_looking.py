@@ -131,7 +131,8 @@ def test_connectors_lists_ours(here: Any) -> None:
     found = {c["type"]: c for c in here("connectors", "--json").document["connectors"]}
     assert {"postgres", "duckdb", "sqlite", "csv", "json", "jsonl", "parquet"} <= set(found)
     assert found["sqlite"]["destination"]
-    assert not found["csv"]["destination"]
+    assert not found["json"]["destination"]
+    assert found["parquet"]["destination"]
     assert all(c["installed"] for c in found.values())
     assert "sqlite" in here("connectors").out
 
