@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import spread
 from benchmarks.data import fill_postgres, write_files
 from benchmarks.measure import CONDUIT, Row, compare, table
 from tests.services import LocalPostgres, local_binaries
@@ -26,6 +27,7 @@ class Bench:
         self.url = url
         self.psql = psql
         self.runs = runs
+        self.root = Path(__file__).parents[1]
         self._made: set[str] = set()
 
     def source(self, rows: int) -> str:
@@ -182,6 +184,7 @@ def cases(bench: Bench) -> dict[str, Callable[[], Row]]:
         "parquet-duckdb": lambda: bench.file_to_duckdb("parquet", "read_parquet"),
         "csv-pg": bench.csv_to_postgres,
         "pg-5m": lambda: bench.postgres_to_postgres(5 * MILLION, "process 1.2x, memory as at 1M"),
+        **spread.cases(bench),
     }
 
 

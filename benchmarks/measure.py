@@ -93,7 +93,8 @@ def compare(
         ours: the command under test.
         reference: what it is held against, or None.
         cwd: where both run.
-        limit: what the project promises, as text.
+        limit: what the project promises, as text. A reference that tells its load's own time, as
+            ``conduit run --json`` does, is held against ours by that, and by the whole process.
         runs: counted pairs.
         env: more environment.
         before: untimed preparation of each run of ours.
@@ -123,7 +124,11 @@ def compare(
         reference=median([b.seconds for _, b in pairs if b]) if reference else None,
         ratio=median([a.seconds / b.seconds for a, b in pairs if b]) if reference else None,
         load_ratio=median(
-            [x / b.seconds for x, (_, b) in zip(loads, pairs, strict=True) if x and b]
+            [
+                x / (load_seconds(b) or b.seconds)
+                for x, (_, b) in zip(loads, pairs, strict=True)
+                if x and b
+            ]
         )
         if reference and load is not None
         else None,
