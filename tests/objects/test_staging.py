@@ -278,7 +278,16 @@ def test_a_killed_attempt_costs_nothing_but_its_place_until_swept(
     receipt = stage(staging, load, numbers(0, 500))
     assert read(staging, [receipt], SCHEMA).equals(numbers(0, 500))
     staging.drop(load.plan_id, "fp")
-    assert [p.name[:20] for p in root.rglob("*") if p.is_file()] == [".conduit-unfinished-"]
+    assert [p for p in root.rglob("*") if p.is_file()] == []
+
+
+def test_what_a_killed_attempt_left_of_a_load_that_is_gone_is_swept_by_age(
+    root: Path, staging: FolderStaging
+) -> None:
+    staging.open(a_load(age=2 * DAY), None)
+    subprocess.run([sys.executable, "-c", dedent(KILLED), str(root)], check=False)
+    (plan,) = [p for p in root.rglob("*.json") if "loads" in p.parts]
+    plan.unlink()  # its publisher was killed when it had removed the plan, and nothing else
     assert staging.sweep(DAY, (), dry_run=False) == []
     age(root, 2 * DAY)
     (item,) = staging.sweep(DAY, (), dry_run=False)
