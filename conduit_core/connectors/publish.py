@@ -165,7 +165,8 @@ class Wire(_Data):
 class Publish(_Data):
     """One transaction on one target: what must hold, and what to do.
 
-    With a ``wire`` the staged rows may be taken undecoded, if they can be had so.
+    With a ``wire`` the staged rows may be taken undecoded, if they can be had so. ``in_splits``
+    says that they wait in staging, for :meth:`Destination.render`.
     """
 
     target_schema: str
@@ -174,6 +175,7 @@ class Publish(_Data):
     requirements: tuple[Requirement, ...]
     actions: tuple[Action, ...]
     wire: Wire | None = None
+    in_splits: bool = False
 
     @property
     def record(self) -> LedgerRecord:

@@ -323,6 +323,7 @@ def _with_staging(fresh: LoadPlan, draft: _Draft) -> LoadPlan:
         update={
             "staged": True,
             "staged_columns": draft.staged.columns,
+            "publish": fresh.publish.model_copy(update={"in_splits": True}),
             "probe": staging.probe(write=True),
         }
     )

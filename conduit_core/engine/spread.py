@@ -14,6 +14,7 @@ from concurrent.futures import (
     Future,
     wait,
 )
+from concurrent.futures import CancelledError as CancelledFuture
 from dataclasses import dataclass
 
 from conduit_core.connectors.staging import StageReceipt
@@ -25,7 +26,7 @@ from conduit_core.engine.opening import open_load
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.runtime import Runtime
 from conduit_core.engine.steps import one_moment, plan_stream_of, stage_split, staged_event
-from conduit_core.errors import ConcurrentLoadError, ConfigError, PublishError
+from conduit_core.errors import ConcurrentLoadError, ConduitError, ConfigError, PublishError
 from conduit_core.events import Emitter
 from conduit_core.spec import StreamSpec
 
@@ -123,15 +124,21 @@ class _Crew:
             receipt = future.result()
         except BrokenExecutor as error:
             raise _broken(error) from error
+        except ConduitError:
+            raise
+        except (Exception, CancelledFuture) as error:
+            if self.runtime.workers.share_this_process:
+                raise
+            raise _broken(error) from error  # Dask's KilledWorker and its like
         if not self.runtime.workers.share_this_process:
             self.runtime.emit(staged_event(self.plan, receipt))
         return receipt
 
 
-def _broken(error: BrokenExecutor) -> PublishError:
+def _broken(error: BaseException) -> PublishError:
     return PublishError(
-        f"a worker of the executor died ({error}): what was staged is kept, and the next run goes"
-        " on from it",
+        f"a worker of the executor died or was lost ({type(error).__name__}: {error}): what was"
+        " staged is kept, and the next run goes on from it",
         retry="step",
         command="conduit run",
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
@@ -19,9 +20,6 @@ from conduit_core.events import BatchRead, Event, SplitStaged
 from conduit_core.spec import ConnectionSpec
 from tests.lab import only
 from tests.spread.conftest import SpreadLab
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 FILES, ROWS = 8, 300
 
@@ -61,16 +59,18 @@ class Heard:
         return {e.split: e.worker for e in self.events if isinstance(e, SplitStaged)}
 
 
-def load(pipeline: Pipeline, executor: Executor | None, heard: Heard, **keys: int) -> RunResult:
-    return run(pipeline, executor=executor, listeners=(heard,), attempts=1, **keys)
+def load(
+    pipeline: Pipeline, executor: Executor | None, heard: Heard, workers: int | None = None
+) -> RunResult:
+    return run(pipeline, executor=executor, workers=workers, listeners=(heard,), attempts=1)
 
 
 def whole(pipeline: Pipeline) -> None:
     from conduit_core import read
 
     with read(pipeline, "orders") as reader:
-        ids = sorted(reader.read_all().column("id").to_pylist())
-    assert ids == list(range(FILES * ROWS))
+        ids: list[Any] = reader.read_all().column("id").to_pylist()
+    assert sorted(ids) == list(range(FILES * ROWS))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -121,21 +121,48 @@ def test_processes_stage_into_postgres(postgres_database: str, tmp_path: Path) -
 
 
 @pytest.fixture
-def cluster() -> Iterator[Client]:
+def cluster() -> Iterator[Any]:
     """A local Dask cluster of two workers, each a process."""
-    from distributed import Client, LocalCluster
+    import distributed
 
-    local = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50)
-    with local, Client(local) as client:
+    # Its functions have no types.
+    made: Any = distributed
+
+    local = made.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    )
+    with local, made.Client(local) as client:
         yield client
 
 
 @pytest.mark.slow
-def test_a_cluster_of_dask_stages_in_two_processes(pipeline: Pipeline, cluster: Client) -> None:
+def test_a_cluster_of_dask_stages_in_two_processes(pipeline: Pipeline, cluster: Any) -> None:
     heard = Heard()
     result = only(load(pipeline, cluster.get_executor(), heard))
     assert result.counts.inserted == FILES * ROWS
     assert len(set(heard.workers.values())) == 2
+    whole(pipeline)
+
+
+@pytest.mark.slow
+def test_p02_a_worker_of_the_cluster_is_killed_and_each_row_is_loaded_once(
+    pipeline: Pipeline, cluster: Any
+) -> None:
+    """With SIGKILL, when it has staged its first split; Dask gives what it was at to another."""
+    heard = Heard()
+    killed: list[int] = []
+
+    def kill_once(event: Event) -> None:
+        if isinstance(event, SplitStaged) and not killed:
+            killed.append(int(event.worker.rsplit(":")[-1]))
+            os.kill(killed[0], signal.SIGKILL)
+
+    result = only(
+        run(pipeline, executor=cluster.get_executor(), listeners=(heard, kill_once), attempts=1)
+    )
+    assert killed
+    assert result.counts.inserted == FILES * ROWS
+    assert len(heard.workers) == FILES
     whole(pipeline)
 
 
@@ -152,7 +179,7 @@ def test_a_worker_that_dies_is_named_and_the_next_run_goes_on(
     heard = Heard()
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         failed = load(pipeline, pool, heard)
-    with pytest.raises(PublishError, match="worker of the executor died") as caught:
+    with pytest.raises(PublishError, match="worker of the executor died or was lost") as caught:
         only(failed)
     assert caught.value.retry == "step"
     monkeypatch.delenv("CONDUIT_FAULT")

@@ -25,6 +25,7 @@ from conduit_core import (
 from conduit_core.connectors.splits import SplitBy
 from conduit_core.errors import (
     ConcurrentLoadError,
+    ConduitError,
     ConfigError,
     StagingLostError,
     StateError,
@@ -202,6 +203,19 @@ def test_each_step_runs_in_a_process_of_its_own(spread_lab: SpreadLab) -> None:
     assert lab.ids() == list(range(200))
 
 
+def test_the_sql_of_a_plan_in_splits_takes_the_rows_from_where_they_wait(
+    postgres_database: str, tmp_path: Path
+) -> None:
+    from conduit_core.cli.planning import plan_each
+
+    lab = SpreadLab(tmp_path, postgres_database)
+    lab.orders(range(10))
+    ((_, statements),) = plan_each(lab.pipeline(), None, RunRequest(), sql=True).plans
+    text = "\n".join(statements)
+    assert 'FROM "_conduit_stage_..."' in text
+    assert "COPY" not in text
+
+
 # --- stale, altered, of another ----------------------------------------------------------------
 
 
@@ -302,6 +316,32 @@ def test_a_request_key_is_kept_through_the_steps(spread_lab: SpreadLab) -> None:
     assert again.replayed is not None
     assert publish(pipeline, again).outcome == "replayed"
     assert [r.request_key for r in lab.chain()] == ["monday"]
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "sqlite"])
+def test_a_staging_that_is_no_folder_is_named_at_plan(tmp_path: Path, destination: str) -> None:
+    lab = SpreadLab(tmp_path, destination)
+    lab.orders(range(10))
+    lab.staging.write_text("a file")
+    with pytest.raises(ConduitError, match="staging") as caught:
+        plan(lab.pipeline())
+    assert caught.value.exit_code in (2, 3)
+
+
+def test_a_staging_that_a_worker_does_not_see_is_named_before_a_row_is_read(
+    tmp_path: Path,
+) -> None:
+    """As where `staging:` is a folder on each machine's own disk: the probe isn't there."""
+    lab = SpreadLab(tmp_path, "duckdb")
+    lab.orders(range(10))
+    pipeline = lab.pipeline()
+    (made,) = plan(pipeline)
+    lab.staging.rename(tmp_path / "the other machine's")
+    with pytest.raises(ConfigError, match="isn't visible from"):
+        stage(pipeline, made, made.splits.ids()[0])
+    plan(lab.pipeline())  # here too something is planned: now there is a place, another one
+    with pytest.raises(ConfigError, match="is another place than the one"):
+        stage(pipeline, made, made.splits.ids()[0])
 
 
 def test_a_destination_without_a_place_for_staged_rows_says_so(tmp_path: Path) -> None:

@@ -84,7 +84,17 @@ def _check_ends(pipeline: Pipeline, ends: Ends) -> list[tuple[str, str, CheckIte
         ("source", ends.source.system, ends.source.check),
         ("destination", ends.destination.system, lambda: ends.destination.check(schemas)),
     ]
+    if ends.staging_url is not None:
+        tried.append(("staging", ends.destination.system, lambda: _check_staging(ends)))
     return [(end, system, item) for end, system, look in tried for item in _looked(look)]
+
+
+def _check_staging(ends: Ends) -> list[CheckItem]:
+    """Write the file by which workers know the place."""
+    from conduit_core.connectors.base import CheckItem
+
+    ends.staging().probe(write=True)
+    return [CheckItem("write", ok=True, detail="can be written, and told from any other place")]
 
 
 def _looked(look: Callable[[], list[CheckItem]]) -> list[CheckItem]:

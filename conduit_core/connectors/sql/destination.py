@@ -39,7 +39,7 @@ from conduit_core.connectors.publish import (
 from conduit_core.connectors.sql.ledger import LedgerSql, from_row, to_row
 from conduit_core.connectors.sql.predicate import window_predicate
 from conduit_core.connectors.sql.session import RawSession, SqlSession, Value
-from conduit_core.connectors.sql.staging import StagedRelations
+from conduit_core.connectors.sql.staging import RELATION, StagedRelations
 from conduit_core.errors import (
     ConduitError,
     PublishError,
@@ -187,6 +187,7 @@ class SqlDestination(Destination):
     def render(self, publish: Publish) -> list[str]:
         """Return, as text, the statements of :meth:`commit`, in order."""
         target = Table(publish.target_schema, publish.target_table)
+        own = self.staging() is not None
         session = self.read_session()
         try:
             existing = self.target_columns(session, target)
@@ -195,6 +196,9 @@ class SqlDestination(Destination):
                 match step:
                     case Sql(text=text):
                         lines.append(text)
+                    case Ingest(table=table, columns=columns) if publish.in_splits and own:
+                        lines.append("-- once for the relation of each split:")
+                        lines.append(self.insert_from(table, Table("", f"{RELATION}..."), columns))
                     case Ingest(table=table, columns=columns):
                         lines.extend(self.ingest_text(session, publish, table, columns))
                     case LookForRows(table=table):
