@@ -69,14 +69,27 @@ def _settled(plan: LoadPlan, ends: Ends, runtime: Runtime) -> LoadResult | None:
 def _retrying(
     attempt: Callable[[], LoadResult], pipeline: Pipeline, stream: StreamSpec, runtime: Runtime
 ) -> LoadResult:
-    import stamina
-
     def may_help(error: Exception) -> bool:
         return (
             isinstance(error, ConduitError)
             and error.retry != "never"
             and not runtime.cancel.is_set()
         )
+
+    try:
+        return attempt()
+    except ConduitError as error:
+        if runtime.attempts < 2 or not may_help(error):
+            raise
+        first: ConduitError | None = error
+    import stamina  # most loads need no retry, and no library for one
+
+    def try_it() -> LoadResult:
+        nonlocal first
+        if first is not None:
+            failed, first = first, None
+            raise failed
+        return attempt()
 
     caller = stamina.retry_context(
         on=may_help,
@@ -88,7 +101,7 @@ def _retrying(
     for tried in caller:
         with tried:
             try:
-                return attempt()
+                return try_it()
             except ConduitError as error:
                 if tried.num < runtime.attempts and may_help(error):
                     runtime.emit(

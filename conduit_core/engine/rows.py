@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import BATCH_BYTES, ReadRequest, ReadsRaw
 from conduit_core.connectors.splits import Split
-from conduit_core.engine.cutting import BoundsCheck
 from conduit_core.engine.flow import Flow
 from conduit_core.engine.model import LoadPlan
 from conduit_core.engine.pipeline import Ends, stream_ref
@@ -15,6 +16,9 @@ from conduit_core.spec import StreamSpec
 from conduit_core.state.ledger import known_files
 from conduit_core.state.window import Window
 from conduit_core.types.schema import schema_from_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> Flow:
@@ -65,6 +69,11 @@ def _flow(
     request: ReadRequest, plan: LoadPlan, ends: Ends, runtime: Runtime, *, is_whole_load: bool
 ) -> Flow:
     source, split = ends.source, request.split
+    check: Callable[[pa.RecordBatch], None] | None = None
+    if split is not None:
+        from conduit_core.engine.cutting import BoundsCheck
+
+        check = BoundsCheck(split).check
     return Flow(
         lambda: source.read(request),
         schema_from_json(plan.staged_schema),
@@ -76,6 +85,6 @@ def _flow(
         cancel=runtime.cancel,
         remember_files=plan.remember_files,
         read_raw=partial(source.read_raw, request) if isinstance(source, ReadsRaw) else None,
-        check=BoundsCheck(split).check if split is not None else None,
+        check=check,
         is_whole_load=is_whole_load,
     )

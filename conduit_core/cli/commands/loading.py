@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from conduit_core.cli.planning import Planned
     from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest, RunResult
     from conduit_core.engine.pipeline import Pipeline
+    from conduit_core.events import Event
 
 
 def plan(
@@ -85,7 +86,6 @@ def run(
     )
     if dry_run:
         return _planned(pipeline, stream, request, sql=False)
-    _silence_retries()
     with session.listeners() as listeners, _processes(executor, workers) as pool:
         try:
             result = run_pipeline(
@@ -95,7 +95,7 @@ def run(
                 jobs=jobs,
                 executor=pool,
                 workers=workers,
-                listeners=listeners,
+                listeners=(_silence_retries, *listeners),
             )
         except RunInterrupted as interrupted:
             result = interrupted.result
@@ -132,11 +132,14 @@ def _runner() -> str:
     return json.dumps(facts)
 
 
-def _silence_retries() -> None:
-    """Keep stamina from logging retries by itself: they are events of ours."""
-    import stamina.instrumentation
+def _silence_retries(event: Event) -> None:
+    """Keep stamina from logging a retry by itself, too: it is an event of ours."""
+    from conduit_core.events import Retrying
 
-    stamina.instrumentation.set_on_retry_hooks([])
+    if isinstance(event, Retrying):
+        import stamina.instrumentation
+
+        stamina.instrumentation.set_on_retry_hooks([])
 
 
 # --- plan -----------------------------------------------------------------------------------------

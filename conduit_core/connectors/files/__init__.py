@@ -6,10 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from conduit_core.connectors.base import Context, Destination, Source
-from conduit_core.connectors.files.csv import CsvFormat
 from conduit_core.connectors.files.formats import Format
-from conduit_core.connectors.files.json import JsonFormat
-from conduit_core.connectors.files.jsonl import JsonlFormat
 from conduit_core.connectors.files.listing import Root
 from conduit_core.connectors.files.options import (
     DESTINATION_ONLY,
@@ -20,7 +17,6 @@ from conduit_core.connectors.files.options import (
     JsonOptions,
     ParquetOptions,
 )
-from conduit_core.connectors.files.parquet import ParquetFormat
 from conduit_core.connectors.files.source import FileSource
 from conduit_core.connectors.lake.options import LakeOptions, make_destination, refuse_options
 from conduit_core.connectors.registry import Connector
@@ -83,6 +79,33 @@ def _connector(
     )
 
 
+# Each format brings a part of Arrow with it, so it is imported when it is read.
+
+
+def _read_csv(options: CsvOptions) -> Format:
+    from conduit_core.connectors.files.csv import CsvFormat
+
+    return CsvFormat(options)
+
+
+def _read_json(options: JsonOptions) -> Format:
+    from conduit_core.connectors.files.json import JsonFormat
+
+    return JsonFormat(options)
+
+
+def _read_jsonl(options: JsonlOptions) -> Format:
+    from conduit_core.connectors.files.jsonl import JsonlFormat
+
+    return JsonlFormat(options)
+
+
+def _read_parquet(_: ParquetOptions) -> Format:
+    from conduit_core.connectors.files.parquet import ParquetFormat
+
+    return ParquetFormat()
+
+
 def _write_csv(options: CsvOptions) -> FileFormat:
     from conduit_core.connectors.lake.formats import CsvFormat as Written
 
@@ -102,14 +125,14 @@ def _write_parquet(options: ParquetOptions) -> FileFormat:
 
 
 csv_connector = _connector(
-    "csv", CsvOptions, CsvFormat, "CSV files: plain, .gz, .zst, .zip", write=_write_csv
+    "csv", CsvOptions, _read_csv, "CSV files: plain, .gz, .zst, .zip", write=_write_csv
 )
 json_connector = _connector(
-    "json", JsonOptions, JsonFormat, "JSON files: an array of objects, or one object", "json"
+    "json", JsonOptions, _read_json, "JSON files: an array of objects, or one object", "json"
 )
 jsonl_connector = _connector(
-    "jsonl", JsonlOptions, JsonlFormat, "JSON lines: one object a line", write=_write_jsonl
+    "jsonl", JsonlOptions, _read_jsonl, "JSON lines: one object a line", write=_write_jsonl
 )
 parquet_connector = _connector(
-    "parquet", ParquetOptions, lambda _: ParquetFormat(), "Parquet files", write=_write_parquet
+    "parquet", ParquetOptions, _read_parquet, "Parquet files", write=_write_parquet
 )
