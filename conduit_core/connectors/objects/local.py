@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -143,8 +144,9 @@ class LocalStore(ObjectStore):
         with suppress(FileExistsError, FileNotFoundError):
             folder.mkdir()
             _sync_folder(folder.parent)
-        if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "it is a file", str(folder))
+        with suppress(FileNotFoundError):  # one look: it may be removed between two
+            if not stat.S_ISDIR(folder.stat().st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, "it is a file", str(folder))
 
     @staticmethod
     def _link(temporary: Path, place: Path) -> bool:
