@@ -104,7 +104,8 @@ class Bounds:
             cap; None for no such row.
         null_rows: rows with a NULL in the cursor, counted.
         rows_estimate: rows in ``(low, high]``; None where counting isn't cheap.
-        clock: the source's own time.
+        clock: the source's own time, with its zone (files and SQLite: this machine's); None where
+            it has none, and then no stream of it can have ``settle``.
     """
 
     high: Cursor | None
@@ -270,6 +271,30 @@ class Snapshots(Protocol):
 
     def snapshot(self) -> AbstractContextManager[str]:
         """Hold a snapshot open; ``ReadRequest.snapshot`` takes what it gives, in any process."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWrites:
+    """What a source knows of transactions that may still commit rows with older times.
+
+    Args:
+        since: when the oldest of them began: its rows may carry that time, and none before it.
+        unbounded: one of them began at a time that can't be known, so nothing is safe to pass.
+        notes: what isn't known, and who holds up the window, for the plan.
+    """
+
+    since: datetime | None = None
+    unbounded: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class SafeHigh(Protocol):
+    """Trait: a source that knows how far a time cursor is complete."""
+
+    def open_writes(self, ref: StreamRef) -> OpenWrites:
+        """Look at the transactions that may still write rows of a stream. Called before bounds."""
         ...
 
 

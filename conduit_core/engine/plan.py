@@ -427,7 +427,8 @@ def _watermark_text(choice: Choice, seen: _Seen) -> str | None:
 
 
 def _notes(draft: _Draft) -> tuple[str, ...]:
-    notes = [draft.seen.reconciled.note, *draft.shape.notes, *draft.staged.notes]
+    notes = [draft.seen.reconciled.note, *draft.choice.notes]
+    notes += [*draft.shape.notes, *draft.staged.notes]
     if draft.choice.effective == "replace" and (kept := _kept_in_place(draft)):
         listed = ", ".join(kept[:5])
         notes.append(f"replaced in place (DELETE and INSERT), because of {listed}")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from conduit_core.connectors.base import Bounds, Shape, Source, StreamRef
+from conduit_core.connectors.base import Shape, Source, StreamRef
+from conduit_core.engine.margins import look_back, settled_bounds
 from conduit_core.engine.model import RunRequest
 from conduit_core.errors import ConfigError, SourceDataError, StateError
 from conduit_core.spec import StreamSpec
@@ -26,6 +27,7 @@ class Choice:
         watermark: the watermark after the load.
         rows_estimate, null_rows: as the source told.
         empty: nothing is to be read: no load.
+        notes: what held the window up, for the plan.
     """
 
     window: Window
@@ -34,6 +36,7 @@ class Choice:
     rows_estimate: int | None
     null_rows: int
     empty: bool
+    notes: tuple[str, ...] = ()
 
 
 def choose_window(
@@ -73,8 +76,10 @@ def choose_window(
     whole = request.full_refresh or stream.mode == "replace"
     if not request.full_refresh:
         _refuse_slices(stream, chain)
-    low = None if request.full_refresh else watermark
-    bounds = source.bounds(ref, low, cap)
+    mark = None if request.full_refresh else watermark
+    low = mark if whole or mark is None else look_back(stream, mark)
+    settled = settled_bounds(stream, source, ref, kinds, low, cap)
+    bounds, notes = settled.bounds, settled.notes
     include = stream.null_cursor == "include"
     if bounds.null_rows and not include:
         raise SourceDataError(
@@ -83,21 +88,23 @@ def choose_window(
             " include` (needs `mode: replace` or a unique_key)",
             command="conduit plan",
         )
-    stands = low is not None and (bounds.high is None or bounds.high.compare(low) <= 0)
-    nothing = bounds.high is None and not bounds.null_rows
+    stands = mark is not None and (bounds.high is None or bounds.high.compare(mark) <= 0)
+    is_capped = cap is not None or settled.held
+    nothing = bounds.high is None and (is_capped or not bounds.null_rows)
     if whole:
         since = _initial(stream, kinds)
         window = Window("full", since, bounds.high, include, closed_low=since is not None)
-        capped = nothing or _below_initial(window)
-        empty = stands or (capped and cap is not None)
+        empty = stands or (is_capped and (nothing or _below_initial(window)))
         rows = shape.rows_estimate
-        return Choice(window, "replace", bounds.high, rows, bounds.null_rows, empty=empty)
-    window = _watermark_window(stream, kinds, low, bounds)
-    empty = stands or nothing or _below_initial(window)
+        return Choice(window, "replace", bounds.high, rows, bounds.null_rows, empty, notes)
+    again = bool(stream.lookback) or (include and bounds.null_rows > 0)
+    high = mark if stands else bounds.high
+    window = _watermark_window(stream, kinds, mark, low, high, include=include)
+    empty = (stands and not again) or nothing or _below_initial(window)
     if not empty:
         _refuse_overlap(stream, chain, window)
     return Choice(
-        window, _plain(stream), bounds.high, bounds.rows_estimate, bounds.null_rows, empty=empty
+        window, _plain(stream), high, bounds.rows_estimate, bounds.null_rows, empty, notes
     )
 
 
@@ -106,10 +113,21 @@ def _plain(stream: StreamSpec) -> Effective:
 
 
 def _watermark_window(
-    stream: StreamSpec, kinds: tuple[pa.DataType, ...], low: Cursor | None, bounds: Bounds
+    stream: StreamSpec,
+    kinds: tuple[pa.DataType, ...],
+    mark: Cursor | None,
+    low: Cursor | None,
+    high: Cursor | None,
+    *,
+    include: bool,
 ) -> Window:
-    since = _initial(stream, kinds) if low is None else None
-    return Window("watermark", low or since, bounds.high, closed_low=since is not None)
+    """Return the window that reads from ``low``: the watermark, or what lies ``lookback`` below."""
+    since = _initial(stream, kinds)
+    looks_back = mark is not None and low != mark
+    if low is None or (looks_back and since is not None and since.compare(low) > 0):
+        low = since
+    closed = low is not None and (looks_back or mark is None)
+    return Window("watermark", low, high, include, closed_low=closed)
 
 
 def _initial(stream: StreamSpec, kinds: tuple[pa.DataType, ...]) -> Cursor | None:

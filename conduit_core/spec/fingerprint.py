@@ -24,6 +24,7 @@ _DECISIVE = (
     "null_cursor",
     "metadata",
 )
+_MARGINS = ("settle", "lookback")
 
 
 def fingerprint(stream: StreamSpec, source_identity: str) -> str:
@@ -34,6 +35,7 @@ def fingerprint(stream: StreamSpec, source_identity: str) -> str:
         source_identity: what makes the source itself (host, database, path), without secrets.
     """
     facts = {key: getattr(stream, key) for key in _DECISIVE}
+    facts |= {key: str(now) for key in _MARGINS if (now := getattr(stream, key)) is not None}
     facts |= {"source": source_identity, "release": _release()}
     text = json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -78,6 +78,8 @@ def _drop_default(node: Node) -> None:
 
 def _stream_keys(model: Node) -> None:
     properties: Node = model["properties"]
+    for key in reserved.STREAM_KEYS:
+        properties.pop(key, None)
     mode: Node = properties["mode"]
     mode["enum"] = [name for name in mode["enum"] if name not in reserved.MODES]
     splits: Node = properties["splits"]

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
+from conduit_core.spec.durations import PATTERN, format_duration, parse_duration
 from conduit_core.spec.endpoints import MODEL_CONFIG, ConnectionSpec, Duration
 from conduit_core.spec.names import FILE_TYPES, file_stem, looks_like_path, quote_name, split_table
 from conduit_core.spec.problems import Loc, refusal
@@ -18,7 +27,7 @@ from conduit_core.spec.splits import SplitsSpec, spread
 Mode = Literal["append", "replace", "insert_only", "upsert", "replace_window", "scd2"]
 Metadata = Literal["load", "file"]
 # What a stream inherits from `defaults` only if it has a cursor.
-_CURSOR_KEYS = frozenset({"cursor_timezone", "initial", "null_cursor"})
+_CURSOR_KEYS = frozenset({"cursor_timezone", "initial", "lookback", "null_cursor", "settle"})
 _KEYED_MODES = frozenset({"insert_only", "upsert", "replace_window", "scd2"})
 
 
@@ -61,6 +70,30 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _distance(value: object) -> object:
+    """Read a lookback: a number in the cursor's unit (as text too), else a duration."""
+    if isinstance(value, str) and value.strip().replace(".", "", 1).isdecimal():
+        value = Decimal(value.strip())
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        number = Decimal(str(value))
+        if not number.is_finite() or number < 0:
+            raise ValueError("must be a duration such as 10m, or a number of 0 or more")
+        return number
+    return parse_duration(value)
+
+
+def _distance_text(value: timedelta | Decimal) -> str:
+    return format_duration(value) if isinstance(value, timedelta) else f"{value:f}"
+
+
+Distance = Annotated[
+    timedelta | Decimal,
+    BeforeValidator(_distance),
+    PlainSerializer(_distance_text, return_type=str, when_used="json"),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "pattern": PATTERN}, {"type": "number", "minimum": 0}]}
+    ),
+]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S(.*\S)?$")]
 Column = Annotated[str, Field(min_length=1)]
 
@@ -89,6 +122,16 @@ class StreamDefaults(BaseModel):
     )
     null_cursor: Literal["fail", "include"] = Field(
         default="fail", description="What happens to rows whose cursor is NULL."
+    )
+    settle: Duration | None = Field(
+        default=None,
+        description="How long a time cursor's rows may still come in: a load ends that far behind "
+        "the source's clock.",
+    )
+    lookback: Distance | None = Field(
+        default=None,
+        description="How far behind the watermark a load reads again: 10m, or a number for a "
+        "cursor of numbers. Needs a unique_key.",
     )
     metadata: Annotated[tuple[Metadata, ...], BeforeValidator(_many)] = Field(
         default=("load",),
@@ -202,6 +245,12 @@ class StreamSpec(StreamDefaults):
         if self.null_cursor == "include" and self.mode != "replace" and not keyed:
             text = "`null_cursor: include` would add the same rows in each load; use mode: replace"
             found.append((("null_cursor",), text))
+        if self.lookback and self.cursor and not keyed:
+            text = (
+                "`lookback` would add rows again: it needs a `unique_key` and a mode that uses it"
+            )
+            hint = "" if self.mode == "append" else f"; mode: {self.mode} doesn't"
+            found.append((("lookback",), text + hint))
         return found
 
     @property

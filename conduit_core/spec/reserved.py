@@ -19,7 +19,6 @@ STREAM_KEYS = frozenset(
         "max_rejected",
         "on_schema_change",
         "quality",
-        "settle",
         "transform",
     }
 )

@@ -11,13 +11,15 @@ import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, localcontext
-from typing import Self
+from typing import Self, TypeAlias
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from conduit_core.errors import ConfigError, StateError
 from conduit_core.types.schema import parse_type
+
+Value: TypeAlias = "pa.Scalar[pa.DataType]"
 
 _TICKS = re.compile(r"-?[0-9]{11,}")
 

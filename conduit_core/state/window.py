@@ -25,8 +25,8 @@ class Window:
             (``(low, high]``) or ``given`` (``[low, high)`` on the first cursor column).
         low, high: bounds; None is open. A given window's cursors have one column.
         null_cursor: whether rows whose cursor is NULL belong to the window.
-        closed_low: whether ``low`` itself belongs to the window: only so where ``low`` is the
-            stream's ``initial:`` value, which has the first cursor column alone.
+        closed_low: whether ``low`` itself belongs to the window: only so where ``low`` has the
+            first cursor column alone, as the stream's ``initial:`` and what ``lookback`` reaches.
     """
 
     kind: WindowKind

@@ -16,6 +16,7 @@ from conduit_core.connectors.base import (
     Bounds,
     CheckItem,
     Context,
+    OpenWrites,
     RawReading,
     Reading,
     ReadRequest,
@@ -48,6 +49,7 @@ from conduit_core.connectors.postgres.types import (
     is_text,
     read_column,
 )
+from conduit_core.connectors.postgres.writers import open_writes
 from conduit_core.connectors.publish import Column
 from conduit_core.connectors.splits import SplitBy, refuse_kind
 from conduit_core.connectors.sql.predicate import window_predicate
@@ -56,6 +58,7 @@ from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 
 _DIALECT = PostgresDialect()
+_TABLES = ("r", "p")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +208,15 @@ class PostgresSource(Source):
                 )
             clock = connection.rows("SELECT clock_timestamp()")[0][0]
             return Bounds(high, nulls, rows, clock if isinstance(clock, datetime) else None)
+
+    def open_writes(self, ref: StreamRef) -> OpenWrites:
+        """Look at the transactions that may still commit rows of the stream with older times."""
+        with self._looking(str(ref)) as connection:
+            oid = None
+            if ref.query is None:
+                found = catalog.find(connection, catalog.split_name(ref.table or ""))
+                oid = found.oid if found is not None and found.kind in _TABLES else None
+            return open_writes(connection, oid)
 
     def _high(
         self, connection: Connection, stream: _Stream, cursor: tuple[str, ...], cap: Cursor | None

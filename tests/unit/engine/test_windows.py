@@ -138,6 +138,70 @@ def test_reading_everything_starts_at_initial_too(mode: str, full: bool) -> None
     assert got.window.closed_low
 
 
+# --- settle -----------------------------------------------------------------------------------
+
+HOUR = dt.timedelta(hours=1)
+
+
+def times(*ago: dt.timedelta, tz: str | None = "UTC") -> pa.Table:
+    now = dt.datetime.now(dt.UTC)
+    moments = [now - a if tz else (now - a).replace(tzinfo=None) for a in ago]
+    return pa.table({"id": list(range(len(ago))), "at": pa.array(moments, pa.timestamp("us", tz))})
+
+
+def test_settle_caps_the_first_column_and_the_watermark_is_a_row() -> None:
+    table = times(3 * HOUR, 2 * HOUR, 2 * HOUR, 0 * HOUR)
+    table = table.set_column(1, "at", table.column("at").take(pa.array([0, 1, 1, 3])))
+    got = choose(table, cursor=("at", "id"), spec={"settle": "1h"})
+    assert got.watermark is not None
+    assert got.watermark.values == (table.column("at")[1], pa.scalar(2))
+    assert len(got.notes) == 1
+    assert not choose(times(2 * HOUR), cursor=("at",), spec={"settle": "1h"}).notes
+
+
+def test_settle_over_young_rows_alone_reads_nothing() -> None:
+    young, cursor, spec = times(0 * HOUR), ("at",), {"settle": "1h"}
+    assert choose(young, cursor=cursor, spec=spec).empty
+    assert choose(young, cursor=cursor, mode="replace", spec=spec).empty
+    assert choose(young, cursor=cursor, spec=spec, full_refresh=True).empty
+    with_null = [*young.to_pylist(), {"id": 9, "at": None}]
+    nulls = pa.Table.from_pylist(with_null, young.schema)
+    included = {**spec, "null_cursor": "include"}
+    assert choose(nulls, cursor=cursor, mode="replace", spec=included).empty
+
+
+def test_settle_goes_with_a_cap() -> None:
+    table = times(5 * HOUR, 3 * HOUR, 0 * HOUR)
+    cap = (dt.datetime.now(dt.UTC) - 4 * HOUR).isoformat()
+    got = choose(table, cursor=("at",), spec={"settle": "1h"}, window_to=cap)
+    assert got.watermark == Cursor(("at",), (table.column("at")[0],))
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.string()])
+def test_settle_needs_a_time_and_names_the_column(kind: pa.DataType) -> None:
+    table = pa.table({"id": pa.array([], kind)})
+    with pytest.raises(ConfigError, match=rf"`settle`.*'id' is {kind}"):
+        choose(table, spec={"settle": "1h"})
+
+
+def test_settle_over_a_zoneless_time_needs_its_zone() -> None:
+    naive = times(2 * HOUR, 0 * HOUR, tz=None)
+    with pytest.raises(ConfigError, match="cursor_timezone"):
+        choose(naive, cursor=("at",), spec={"settle": "1h"})
+    got = choose(naive, cursor=("at",), spec={"settle": "1h", "cursor_timezone": "UTC"})
+    assert got.watermark == Cursor(("at",), (naive.column("at")[0],))
+    ahead = {"settle": "1h", "cursor_timezone": "Asia/Tokyo"}  # what was written is long over there
+    assert not choose(naive, cursor=("at",), spec=ahead).notes
+
+
+def test_settle_of_a_date_waits_until_the_day_is_over() -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    days = pa.table({"id": pa.array([today - dt.timedelta(days=d) for d in (3, 0)], pa.date32())})
+    got = choose(days, spec={"settle": "1s", "cursor_timezone": "UTC"})
+    assert got.watermark is not None
+    assert got.watermark.values[0].as_py() == today - dt.timedelta(days=3)
+
+
 # --- NULL cursors -----------------------------------------------------------------------------
 
 
