@@ -30,6 +30,7 @@ from conduit_core.errors import ConduitError, ConfigError, StateError
 from conduit_core.events import ignore
 from conduit_core.spec import StreamSpec
 from conduit_core.spec.fingerprint import fingerprint as spec_fingerprint
+from conduit_core.state.coverage import coverage
 from conduit_core.state.cursor import Cursor, parse_point
 from conduit_core.state.ledger import LedgerRecord, newest, since_emptied, watermark_record
 from conduit_core.state.window import Window
@@ -63,7 +64,11 @@ class StreamStatus(_Data):
 
 
 class StateView(_Data):
-    """A target's state as the ledger has it."""
+    """A target's state as the ledger has it.
+
+    Where it holds given windows: ``slices`` are theirs, one by one; ``covered`` is what all loads
+    together cover of the cursor's first column, and ``gaps`` what is missing in between.
+    """
 
     stream: str
     target: str
@@ -75,6 +80,8 @@ class StateView(_Data):
     published_at: datetime | None
     owner: str | None
     slices: tuple[str, ...]
+    covered: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
 
 
 def status(pipeline: Pipeline, streams: tuple[str, ...] | None = None) -> list[StreamStatus]:
@@ -151,6 +158,7 @@ def state_show(pipeline: Pipeline, streams: tuple[str, ...] | None = None) -> li
             chain = ends.destination.records(target)
             last, base = newest(chain), watermark_record(chain)
             cursor = base.cursor if base else None
+            found = coverage(chain)
             views.append(
                 StateView(
                     stream=stream.name,
@@ -167,6 +175,8 @@ def state_show(pipeline: Pipeline, streams: tuple[str, ...] | None = None) -> li
                         for r in since_emptied(chain)
                         if r.is_given
                     ),
+                    covered=tuple(s.display() for s in found.covered),
+                    gaps=tuple(s.display() for s in found.gaps),
                 )
             )
     return views

@@ -21,7 +21,7 @@ def show(
     *,
     stream: options.Streams = None,
 ) -> Answer:
-    """Show each target's version, watermark and owner."""
+    """Show each target's version, watermark, owner, and what slices cover and leave out."""
     from conduit_core.engine import admin
 
     pipeline = session.pipeline(file)
@@ -39,8 +39,10 @@ def show(
     def write(screen: Screen) -> None:
         screen.table(columns, [_row(v) for v in views])
         for view in views:
-            for window in view.slices:
-                screen.line(f"{view.stream}: slice {window}")
+            for stretch in view.covered:
+                screen.line(f"{view.stream}: covered {stretch}")
+            for gap in view.gaps:
+                screen.line(f"{view.stream}: gap {gap}")
 
     document = {"pipeline": pipeline.name, "streams": [v.model_dump(mode="json") for v in views]}
     return Answer(document, write)

@@ -35,7 +35,7 @@ def part(split: Split, read: Read) -> Predicate:
             connector=SYSTEM, command="conduit plan",
         )  # fmt: skip
     return split_predicate(
-        split, lambda _: _compared(read), lambda _n, value: bound_as(_dialect, value), _bucket
+        split, lambda _: compared(read), lambda _n, value: bound_as(_dialect, value), _bucket
     )
 
 
@@ -48,7 +48,7 @@ def cut(session: DuckDBSession, relation: str, read: Read, where: Predicate, cou
     if int(str(total)) > EXACT_ROWS:
         sample = f"reservoir({SAMPLED_ROWS:d} ROWS) REPEATABLE (0)"
         rows = f"(SELECT * FROM {rows} USING SAMPLE {sample}) AS q"
-    query = firsts_query(column, _compared(read), rows, "", count)
+    query = firsts_query(column, compared(read), rows, "", count)
     both = tuple(replace(read, field=read.field.with_name(n)) for n in ("value", "before"))
     sql = select(both, f"({query}) AS parts", "true ORDER BY place")
     bound = [parameter(value) for value in where.values]
@@ -62,7 +62,7 @@ def cut(session: DuckDBSession, relation: str, read: Read, where: Predicate, cou
     )
 
 
-def _compared(read: Read) -> str:
+def compared(read: Read) -> str:
     """Return how the column is compared: what is read as text as that text, byte by byte."""
     column = _dialect.quote(read.field.name)
     if not pa.types.is_string(read.field.type):

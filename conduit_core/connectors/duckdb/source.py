@@ -24,7 +24,7 @@ from conduit_core.connectors.base import (
     SourceCapabilities,
     StreamRef,
 )
-from conduit_core.connectors.duckdb.cutting import cut, part
+from conduit_core.connectors.duckdb.cutting import compared, cut, part
 from conduit_core.connectors.duckdb.file import find_problem, shared_file
 from conduit_core.connectors.duckdb.reading import brief, open_reader, reads_of, select
 from conduit_core.connectors.duckdb.session import DuckDBSession, bound_as, parameter
@@ -252,27 +252,30 @@ class DuckDBSource(Source):
             where = there
             values: tuple[pa.Scalar[pa.DataType], ...] = ()
             if cap is not None:
-                where += f" AND {names[0]} <= {bound_as(self._dialect, cap.values[0])}"
+                where += f" AND {compared(reads[0])} <= {bound_as(self._dialect, cap.values[0])}"
                 values = (cap.values[0],)
-            order = ", ".join(f"{n} DESC" for n in names)
+            order = ", ".join(f"{compared(read)} DESC" for read in reads)
             last = select(reads, relation, f"{where} ORDER BY {order} LIMIT 1")
             bound = [parameter(v) for v in values]
             high = _cursor(ref, session.con.sql(last, params=bound).to_arrow_table())
             nulls = session.rows(f"SELECT count(*) FROM {relation} WHERE NOT ({there})")[0][0]
             clock = session.con.sql("SELECT now() AS clock").to_arrow_table().column(0)[0].as_py()
-            count = self._count(session, ref, Window("watermark", low, high)) if high else 0
+            count = self._count(session, ref, reads, Window("watermark", low, high)) if high else 0
             return Bounds(high, int(str(nulls)), count, clock)
 
-    def _count(self, session: DuckDBSession, ref: StreamRef, window: Window) -> int:
-        where = self._where(ref, window)
+    def _count(
+        self, session: DuckDBSession, ref: StreamRef, cursor: tuple[Read, ...], window: Window
+    ) -> int:
+        where = self._where(cursor, window)
         sql = f"SELECT count(*) FROM {self._relation_sql(ref)} WHERE {where.sql}"
         return int(str(session.rows(sql, where.values)[0][0]))
 
     def _bind(self, position: int, value: pa.Scalar[pa.DataType]) -> str:
         return bound_as(self._dialect, value)
 
-    def _where(self, ref: StreamRef, window: Window) -> Predicate:
-        return window_predicate(window, ref.cursor, self._dialect.quote, self._bind)
+    def _where(self, cursor: tuple[Read, ...], window: Window) -> Predicate:
+        by_name = {read.field.name: compared(read) for read in cursor}
+        return window_predicate(window, tuple(by_name), by_name.__getitem__, self._bind)
 
     def cut(
         self,
@@ -286,8 +289,9 @@ class DuckDBSource(Source):
         refuse_kind(kind, self.capabilities.splits, SYSTEM)
         by = replace(ref, cursor=(column or "",))
         with self._looking(ref) as session:
-            (read,) = self._cursor_reads(session, self._reads(session, ref), by, "split by ranges")
-            where = self._where(ref, window)
+            every = self._reads(session, ref)
+            (read,) = self._cursor_reads(session, every, by, "split by ranges")
+            where = self._where(self._chosen(every, ref.cursor, ref), window)
             return cut(session, self._relation_sql(ref), read, where, count)
 
     def read(self, request: ReadRequest) -> Reading:
@@ -305,10 +309,10 @@ class DuckDBSource(Source):
                     connector=SYSTEM, retry="plan", command="conduit plan",
                 )  # fmt: skip
             reads.append(read)
-        where = self._where(ref, request.window)
+        every = tuple(by_name.values())
+        where = self._where(self._chosen(every, ref.cursor, ref), request.window)
         if request.split is not None and request.split.kind != "whole":
             refuse_kind(request.split.kind, self.capabilities.splits, SYSTEM)
-            every = tuple(by_name.values())
             (read,) = self._chosen(every, (request.split.column or "",), ref)
             where = both(where, part(request.split, read))
         session = self._session(long=True)

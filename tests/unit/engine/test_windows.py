@@ -202,6 +202,68 @@ def test_settle_of_a_date_waits_until_the_day_is_over() -> None:
     assert got.watermark.values[0].as_py() == today - dt.timedelta(days=3)
 
 
+# --- lookback ---------------------------------------------------------------------------------
+
+
+def behind(lookback: object, **spec: Any) -> dict[str, Any]:
+    return {"lookback": lookback, "unique_key": "id", **spec}
+
+
+@pytest.mark.parametrize(
+    ("ids", "spec", "shown", "mark"),
+    [
+        ([1, 80, 100, 120], {}, "[90, 120]", 120),
+        ([1, 80, 100], {}, "[90, 100]", 100),  # without news: what came late is read all the same
+        ([1, 80], {}, "[90, 100]", 100),  # the newest rows are gone: the watermark never goes back
+        ([], {}, "[90, 100]", 100),
+        ([120], {"initial": 95}, "[95, 120]", 120),
+        ([120], {"initial": 10}, "[90, 120]", 120),
+    ],
+)
+def test_lookback_reads_again_behind_the_watermark(
+    ids: list[int | None], spec: dict[str, Any], shown: str, mark: int
+) -> None:
+    got = choose(ids, at(100), mode="upsert", spec=behind(10, **spec))
+    assert window(got) == shown
+    assert got.watermark == at(mark)
+    assert (got.window.closed_low, got.empty) == (True, not ids)
+
+
+def test_the_first_load_has_nothing_to_look_back_to() -> None:
+    assert window(choose([1, 5], mode="upsert", spec=behind(10))) == "(start, 5]"
+    assert window(choose([1, 5], mode="upsert", spec=behind(10, initial=3))) == "[3, 5]"
+
+
+def test_a_lookback_of_nothing_is_none() -> None:
+    assert choose([1, 5], at(5), mode="upsert", spec=behind(0)).empty
+
+
+def test_lookback_takes_every_row_of_its_first_value_of_a_composite_cursor() -> None:
+    table = pa.table({"a": [1, 2, 2], "b": [9, 1, 3]})
+    mark = Cursor(("a", "b"), (pa.scalar(2), pa.scalar(1)))
+    got = choose(table, mark, mode="upsert", cursor=("a", "b"), spec=behind(1, unique_key="b"))
+    assert window(got) == "[1, 2, 3]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "lookback"),
+    [(pa.int64(), "10m"), (pa.timestamp("us"), 5), (pa.date32(), 5), (pa.string(), "10m")],
+)
+def test_a_lookback_that_is_no_distance_of_the_cursor_s_is_refused(
+    kind: pa.DataType, lookback: object
+) -> None:
+    mark = (
+        pa.scalar(0, pa.int64()).cast(kind)
+        if kind != pa.date32()
+        else pa.scalar(0).cast(pa.int32()).cast(kind)
+    )
+    with pytest.raises(ConfigError, match=f"`lookback: {lookback}` doesn't go with .* 'id'"):
+        choose(
+            pa.table({"id": pa.array([], kind)}), Cursor(("id",), (mark,)), mode="upsert",
+            spec=behind(lookback),
+        )  # fmt: skip
+
+
 # --- NULL cursors -----------------------------------------------------------------------------
 
 
@@ -329,7 +391,10 @@ def test_append_behind_a_published_slice_goes_on(mark: int) -> None:
 
 def test_a_text_cursor_has_no_value_just_below() -> None:
     bounds = [at(t, pa.string()) for t in ("b", "d")]
-    chain = [record(1, bounds[0], window=Window("given", *bounds)), record(2, at("c", pa.string()))]
+    chain = [
+        record(1, bounds[0], window=Window("given", bounds[0], bounds[1])),
+        record(2, at("c", pa.string())),
+    ]
     with pytest.raises(StateError, match="overlaps"):
         choose(pa.table({"id": ["e"]}), at("c", pa.string()), chain=chain)
 
