@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -21,6 +22,9 @@ BASE = StreamSpec(table="a", mode="append", cursor=("id",))
         {"initial": "5"},
         {"cursor_timezone": "UTC"},
         {"null_cursor": "include"},
+        {"settle": timedelta(seconds=30)},
+        {"lookback": timedelta(minutes=10)},
+        {"lookback": Decimal(10)},
     ],
 )
 def test_what_decides_rows_changes_it(change: dict[str, object]) -> None:
