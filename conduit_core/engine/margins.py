@@ -87,6 +87,29 @@ def settled_bounds(
     return Settled(bounds, tuple(notes), held)
 
 
+def unfinished(
+    stream: StreamSpec, source: Source, ref: StreamRef, kind: pa.DataType, high: Cursor | None
+) -> tuple[str, ...]:
+    """Return a note where a given window, up to ``high``, may still get rows from who is writing.
+
+    It is read as it was asked for: whoever asks for a slice says that it is over.
+    """
+    writes = _open_writes(stream, source, ref, kind)
+    if writes.since is None:
+        return ()
+    began = writes.since.astimezone(UTC).replace(microsecond=0)
+    over = last_before(began, kind, stream.cursor_timezone)
+    if high is not None:
+        last = high.before() or high
+        if last.compare(Cursor(last.columns, (over,))) <= 0:
+            return ()
+    note = (
+        f"a transaction open since {began:%Y-%m-%dT%H:%M:%SZ} is writing: rows that it commits into"
+        " the window later are not read; load the window again then"
+    )
+    return (note,)
+
+
 def _open_writes(
     stream: StreamSpec, source: Source, ref: StreamRef, kind: pa.DataType
 ) -> OpenWrites:

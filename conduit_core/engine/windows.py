@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from conduit_core.connectors.base import Shape, Source, StreamRef
-from conduit_core.engine.margins import look_back, settled_bounds
+from conduit_core.engine.margins import look_back, settled_bounds, unfinished
 from conduit_core.engine.model import RunRequest
 from conduit_core.errors import ConfigError, SourceDataError, StateError
 from conduit_core.spec import StreamSpec
@@ -65,7 +65,9 @@ def choose_window(
         SourceDataError: rows have a NULL in the cursor and ``null_cursor`` is ``fail``.
     """
     if request.window_from is not None:
-        return _given(stream, request, shape, watermark)
+        given = _given(stream, request, shape, watermark)
+        high, kind = given.window.high, shape.cursor_types[0]
+        return replace(given, notes=unfinished(stream, source, ref, kind, high))
     if not stream.cursor:
         if request.window_to is not None:
             raise ConfigError("--to needs a stream with a cursor", command="conduit plan")

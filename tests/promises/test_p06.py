@@ -209,6 +209,18 @@ def test_p06_a_prepared_transaction_holds_new_rows_of_its_table(shop: Shop, tabl
     assert shop.ids() == ([0, 1, 2] if table == "orders" else [0, 2])
 
 
+def test_p06_a_given_window_says_that_rows_may_still_come(
+    shop: Shop, late: psycopg.Connection[Any]
+) -> None:
+    shop.do(f"INSERT INTO orders VALUES (0, {LONG_AGO})")
+    over = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=30)
+    past = {"window_from": "2024-01-01T00:00:00Z", "window_to": over.isoformat()}
+    assert not shop.run(**past).notes
+    result = shop.run(window_from="2024-01-01T00:00:00Z")
+    assert any("load the window again" in note for note in result.notes)
+    assert shop.ids() == [0]
+
+
 # --- settle -----------------------------------------------------------------------------------
 
 
