@@ -365,15 +365,17 @@ def _record(draft: _Draft) -> LedgerRecord:
     text = request_text(request)
     base = _base_version(choice.window, seen.chain)
     spec_print = spec_fingerprint(draft.stream, draft.ends.source.identity)
+    key = None if request.reload else request.request_key
+    of_the_key = "" if draft.stream.cursor or choice.effective != "append" else key or ""
     return LedgerRecord(
         target_schema=seen.target.schema,
         target_table=seen.target.name,
         version=0,
         pipeline=draft.pipeline.name,
         stream=draft.stream.name,
-        load_id=load_id(seen.fingerprint, base, choice.effective, text, spec_print),
+        load_id=load_id(seen.fingerprint, base, choice.effective, text + of_the_key, spec_print),
         request=text,
-        request_key=None if request.reload else request.request_key,
+        request_key=key,
         mode=choice.effective,
         load_window=choice.window.to_json(),
         cursor=choice.watermark.to_json() if choice.watermark else None,

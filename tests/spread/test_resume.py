@@ -259,3 +259,30 @@ def test_p10_two_targets_side_by_side_leave_each_other_alone(
     stage(pipeline, items, items.splits.ids()[3])
     assert publish(pipeline, items).counts.inserted == 40
     assert lab.staged() == []
+
+
+def test_an_append_without_a_cursor_takes_up_no_load_of_another_request_key(
+    spread_lab: SpreadLab,
+) -> None:
+    """Both are to be loaded: a key that published another's rows would never load its own."""
+    lab = spread_lab
+    lab.sql("CREATE TABLE orders (id INTEGER PRIMARY KEY, at TIMESTAMP, v TEXT)")
+    lab.orders(range(20))
+    pipeline = lab.pipeline({k: v for k, v in lab.stream().items() if k != "cursor"})
+
+    def planned(key: str | None) -> LoadPlan:
+        (made,) = plan(pipeline, staged=True, request=RunRequest(request_key=key))
+        return made
+
+    monday = planned("monday")
+    stage(pipeline, monday, monday.splits.ids()[0])
+    assert planned("monday").adopted
+    for key in ("tuesday", None):
+        other = planned(key)
+        assert not other.adopted
+        for split in other.splits.ids():
+            stage(pipeline, other, split)
+        assert publish(pipeline, other).outcome == "published"
+        assert planned("monday").replayed is None
+    assert planned("tuesday").replayed is not None
+    assert [r.request_key for r in lab.chain(pipeline)] == ["tuesday", None]
