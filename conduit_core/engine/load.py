@@ -53,6 +53,11 @@ def load_stream(
             if not (anothers and result.outcome == "published"):
                 return _joined(taken_up, result)
             taken_up.append(result)  # it ends where it was planned to: once more, to the newest
+            read = f"{result.counts.read:,} rows"
+            told = f"published the open load {result.load_id}, {read}; plans again, for what is new"
+            runtime.emit(
+                Notice(pipeline=pipeline.name, stream=stream.name, level="info", message=told)
+            )
 
     return _retrying(attempt, pipeline, stream, runtime)
 

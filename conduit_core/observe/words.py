@@ -58,7 +58,9 @@ _MESSAGES: dict[type[ev.Event], Callable[..., str]] = {
     ev.BatchRead: lambda e: f"read {figures.count(e.rows)} rows, {figures.size(e.bytes)}",
     ev.BatchWritten: lambda e: f"wrote {figures.count(e.rows)} rows, {figures.size(e.bytes)}",
     ev.AuditStarted: lambda e: f"read all of {figures.count(e.rows_read)} rows",
-    ev.SplitStaged: lambda e: f"staged {figures.count(e.rows)} rows of split {e.split}",
+    ev.SplitStaged: lambda e: (
+        f"staged {figures.count(e.rows)} rows of split {e.split}, one of {figures.count(e.splits)}"
+    ),
     ev.CommitStarted: lambda e: "committing",
     ev.Committed: lambda e: f"committed version {e.version}",
     ev.StateMirrored: lambda e: "state mirrored",
@@ -73,7 +75,6 @@ _DEBUG = (
     ev.BatchRead,
     ev.BatchWritten,
     ev.AuditStarted,
-    ev.SplitStaged,
     ev.CommitStarted,
     ev.Committed,
     ev.StateMirrored,

@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -16,7 +18,7 @@ import pytest
 
 from conduit_core import Pipeline, RunResult, run
 from conduit_core.errors import ConfigError, PublishError
-from conduit_core.events import BatchRead, Event, SplitStaged
+from conduit_core.events import BatchRead, Event, Notice, SplitStaged
 from conduit_core.spec import ConnectionSpec
 from tests.lab import only
 from tests.spread.conftest import SpreadLab
@@ -108,6 +110,34 @@ def test_processes(pipeline: Pipeline) -> None:
     whole(pipeline)
 
 
+def test_processes_end_when_their_run_is_killed(pipeline: Pipeline) -> None:
+    """Killed when a split is staged: the workers hold its stderr, which ends when they do."""
+    base = pipeline.loaded.base_dir
+    (base / "pipeline.json").write_text(
+        json.dumps(
+            {
+                "name": "shop",
+                "source": {"type": "json", "path": "in"},
+                "destination": {"type": "duckdb", "path": "w.duckdb", "staging": "staging"},
+                "streams": [{"path": "*.json", "name": "orders", "splits": FILES}],
+            }
+        )
+    )
+    command = [sys.executable, "-m", "conduit_core.cli", "run", "pipeline.json"]
+    with subprocess.Popen(
+        [*command, "--executor", "processes", "--workers", "1"],
+        cwd=base,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as killed:
+        assert killed.stderr
+        assert any("staged 300 rows of split" in line for line in killed.stderr)
+        killed.kill()
+        killed.communicate(timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+
+
 def test_processes_stage_into_postgres(postgres_database: str, tmp_path: Path) -> None:
     lab = SpreadLab(tmp_path, postgres_database)
     lab.orders(range(500))
@@ -185,6 +215,8 @@ def test_a_worker_that_dies_is_named_and_the_next_run_goes_on(
     monkeypatch.delenv("CONDUIT_FAULT")
     again = Heard()
     assert only(load(pipeline, None, again)).counts.inserted == FILES * ROWS
+    told = [e.message for e in again.events if isinstance(e, Notice)]
+    assert any(m.startswith("published the open load ") and "2,400 rows" in m for m in told)
     staged = [e.split for e in again.events if isinstance(e, SplitStaged)]
     assert len(staged) == FILES - 1 + FILES  # the rest; then the newest, which is all of it
     whole(pipeline)

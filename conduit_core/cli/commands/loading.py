@@ -114,8 +114,27 @@ def _processes(executor: options.Executor, workers: int | None) -> Iterator[Exec
     from conduit_core.engine.runtime import cores
 
     context = multiprocessing.get_context("spawn")  # a fork would take locks and drivers along
-    with ProcessPoolExecutor(workers or cores(), mp_context=context) as pool:
+    with ProcessPoolExecutor(
+        workers or cores(), mp_context=context, initializer=_end_with_the_run
+    ) as pool:
         yield pool
+
+
+def _end_with_the_run() -> None:
+    """End this worker when the run is killed: nobody else would, and it would go on staging."""
+    import multiprocessing
+    import os
+    import threading
+
+    run = multiprocessing.parent_process()
+    if run is None:
+        return
+
+    def watch() -> None:
+        run.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="conduit-run-ended", daemon=True).start()
 
 
 def _runner() -> str:
