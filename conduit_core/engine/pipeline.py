@@ -65,7 +65,8 @@ class Ends:
             raise ConfigError(
                 f"a load in several steps or splits into {self.destination.system} needs a place"
                 " where its rows wait: give the destination a `staging:` (a folder or a URL that"
-                " every worker reaches), or remove `splits:`",
+                " every worker reaches), or leave out"
+                " `splits:` and `--executor processes`",
                 command="conduit check",
             )
         from conduit_core.connectors.objects import open_store

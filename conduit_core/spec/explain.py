@@ -30,6 +30,13 @@ _TEXTS = {
     "model_type": "must be a mapping",
     "model_attributes_type": "must be a mapping",
     "too_short": "must not be empty",
+    "byte_size": "must be a size such as 64MiB, or a number of bytes",
+    "byte_size_unit": "must be a size such as 64MiB, or a number of bytes",
+}
+_LIMITS = {
+    "greater_than_equal": ("ge", "must be at least {}"),
+    "less_than_equal": ("le", "must be at most {}"),
+    "string_too_long": ("max_length", "must have at most {} characters"),
 }
 
 
@@ -82,6 +89,9 @@ def _say(
         return f"`{key}` {context['text']}"
     if kind == "value_error":
         return f"`{key}` {context.get('error', text)}{got}"
+    if kind in _LIMITS:
+        limit, said = _LIMITS[kind]
+        return f"`{key}` {said.format(context[limit])}{got}"
     return f"`{key}` {_TEXTS.get(kind) or text[:1].lower() + text[1:]}{got}"
 
 

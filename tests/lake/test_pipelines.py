@@ -115,14 +115,25 @@ def test_a_destination_with_tables_has_no_files(tmp_path: Path, source: Path) ->
 @pytest.mark.parametrize(
     ("end", "options", "named"),
     [
-        ("destination", {"type": "csv", "types": {"id": "text"}, "header": False}, "header, types"),
-        ("source", {"type": "parquet", "compression": "zstd"}, "compression"),
+        (
+            "destination",
+            {"type": "csv", "types": {"id": "text"}, "header": False},
+            "`header`, `types`",
+        ),
+        ("source", {"type": "parquet", "compression": "zstd"}, "only a destination takes"),
         ("source", {"type": "csv", "partition_by": "id"}, "partition_by"),
         ("destination", {"type": "parquet", "internal_schema": "x"}, "internal_schema"),
         ("destination", {"type": "json"}, "json can't be a destination"),
         ("destination", {"type": "parquet", "compression": "lzma"}, "compression"),
+        (
+            "destination",
+            {"type": "parquet", "target_file_size": "8 apples"},
+            "a size such as 64MiB",
+        ),
+        ("destination", {"type": "parquet", "target_file_size": 1}, "must be at least 65536"),
+        ("destination", {"type": "parquet", "row_group_size": 0}, "must be at least 1"),
         ("destination", {"type": "csv", "row_group_size": 10}, "row_group_size"),
-        ("destination", {"type": "parquet", "target_file_size": "many"}, "target_file_size"),
+        ("destination", {"type": "parquet", "target_file_size": "many"}, "a size such as 64MiB"),
         ("destination", {"type": "parquet", "path": ""}, "path"),
         ("destination", {"type": "parquet", "path": "ftp://x/y"}, "ftp://"),
     ],

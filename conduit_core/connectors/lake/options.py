@@ -67,9 +67,10 @@ def refuse_options(given: BaseModel, others: frozenset[str], end: str, other: st
     """
     wrong = sorted(given.model_fields_set & others)
     if wrong:
+        names = ", ".join(f"`{name}`" for name in wrong)
         raise ConfigError(
-            f"{end}: {', '.join(wrong)} {'are' if len(wrong) > 1 else 'is'} for a {other}",
-            command="conduit plan",
+            f"{end}: only a {other} takes {names}; remove {'them' if len(wrong) > 1 else 'it'}",
+            command="conduit check",
         )
 
 
