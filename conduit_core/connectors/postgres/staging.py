@@ -212,6 +212,7 @@ class PostgresStaging(Staging):
             relations,
             tuple(self._hold(plan_id) for plan_id in plans),
             lambda error: sqlstate(error) == "42P01",
+            self._sql.dialect.table,
         )
 
     def _hold(self, plan_id: str) -> tuple[str, tuple[int]]:

@@ -12,7 +12,7 @@ from conduit_core.connectors.base import Tally
 from conduit_core.connectors.sql.ledger import LedgerTypes
 from conduit_core.connectors.sql.session import Row, SqlSession, Value
 from conduit_core.connectors.staging import OpenLoad, StageReceipt
-from conduit_core.errors import StagingLostError
+from conduit_core.errors import ConduitError, PublishError, StagingLostError
 from conduit_core.state.ledger import Counts
 from conduit_core.types.dialect import Dialect, Table
 
@@ -156,6 +156,7 @@ class StagedRelations:
         relations: the relation of each receipt.
         holds: queries (and values) that keep sweeps away until the transaction ends.
         is_gone: whether a driver's error says that a relation doesn't exist.
+        quoted: how SQL refers to a relation.
     """
 
     def __init__(
@@ -165,11 +166,13 @@ class StagedRelations:
         relations: Sequence[Table],
         holds: Sequence[tuple[str, tuple[Value, ...]]],
         is_gone: Callable[[Exception], bool],
+        quoted: Callable[[Table], str],
     ) -> None:
         self.schema = schema
         self._staged = tuple(zip(receipts, relations, strict=True))
         self._holds = holds
         self._is_gone = is_gone
+        self._quoted = quoted
 
     def reader(self) -> pa.RecordBatchReader:
         """Not to be called: these rows don't leave the server."""
@@ -180,6 +183,7 @@ class StagedRelations:
 
         Raises:
             StagingLostError: a relation is gone, or its rows aren't as many as were staged.
+            PublishError: the target took other rows than it was given.
         """
         for query, values in self._holds:
             session.rows(query, values)
@@ -191,10 +195,22 @@ class StagedRelations:
                     raise lost(receipt.split, f"{relation} is gone") from error
                 raise
             if moved != receipt.rows:
-                raise lost(
-                    receipt.split, f"{relation} holds {moved} rows, {receipt.rows} were staged"
-                )
+                raise self._differs(session, receipt, relation, moved)
         return sum(receipt.rows for receipt, _ in self._staged)
+
+    def _differs(
+        self, session: SqlSession, receipt: StageReceipt, relation: Table, moved: int
+    ) -> ConduitError:
+        """Return the error for rows that got lost: where they waited, or on their way."""
+        held = session.rows(f"SELECT count(*) FROM {self._quoted(relation)}")[0][0]
+        if held != receipt.rows:
+            return lost(receipt.split, f"{relation} holds {held} rows, {receipt.rows} were staged")
+        return PublishError(
+            f"the target took {moved} of {held} rows: it has a trigger or a rule that drops or adds"
+            " rows, so what was loaded can't be accounted for; take it off the target, or put a"
+            " table between",
+            command="conduit plan",
+        )
 
     def finish(self) -> Tally:
         """Return what the readers of all splits counted."""

@@ -347,6 +347,24 @@ def test_rows_that_are_not_what_was_staged_are_not_published(
     assert ids(destination, "public", "t") == [100, 101]
 
 
+def test_rows_that_a_trigger_of_the_target_drops_are_not_called_lost(
+    postgres_database: str, destination: PostgresDestination, staging: Staging
+) -> None:
+    """Staging them again would not help."""
+    load(destination, "public", "t", numbers(100, 102))
+    sql(
+        postgres_database,
+        "CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN IF new.id % 2 = 0 THEN RETURN NULL; END IF; RETURN new; END$$;"
+        " CREATE TRIGGER odd BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION odd()",
+    )
+    receipts = [stage(destination, staging.open(a_load(), None), "s1", numbers(0, 4))]
+    with pytest.raises(PublishError, match="took 2 of 4 rows: it has a trigger") as error:
+        publish_staged(destination, receipts)
+    assert error.value.retry == "never"
+    assert ids(destination, "public", "t") == [100, 101]
+
+
 def test_an_altered_receipt_is_named(
     postgres_database: str, destination: PostgresDestination, staging: Staging
 ) -> None:
