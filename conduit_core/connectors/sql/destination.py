@@ -7,7 +7,6 @@ A system's own class gives the session, the dialect, the catalogue reads and the
 from __future__ import annotations
 
 import hashlib
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from conduit_core.connectors.publish import (
     Wire,
     check_guard,
 )
-from conduit_core.connectors.sql.ledger import LedgerSql, from_row, to_row
+from conduit_core.connectors.sql.ledger import LedgerSql, from_row, to_row, with_files
 from conduit_core.connectors.sql.predicate import window_predicate
 from conduit_core.connectors.sql.session import RawSession, SqlSession, Value
 from conduit_core.connectors.sql.staging import RELATION, StagedRelations
@@ -348,7 +347,7 @@ class SqlDestination(Destination):
             update={
                 "version": (last.version if last else 0) + 1,
                 "counts": Counts(**{name: counts[name] for name in Counts.model_fields}),
-                "load_window": _with_files(action.record.load_window, files),
+                "load_window": with_files(action.record.load_window, files),
                 "published_at": now,
             }
         )
@@ -579,13 +578,6 @@ def ingest_rows(
             f"the destination took {taken} rows and stopped before the last batch, without an error"
         )
     return taken, tally
-
-
-def _with_files(window: str, files: tuple[str, ...]) -> str:
-    """Return the window's JSON with the digests of the files that were read, to know them again."""
-    if not files:
-        return window
-    return json.dumps({**json.loads(window), "files": list(files)}, separators=(",", ":"))
 
 
 def _fold(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -136,3 +137,10 @@ def from_row(row: Row) -> LedgerRecord:
         data[name] = time_of(data[name])
     data["counts"] = {c: data.pop(f"rows_{c}") for c in _COUNTS}
     return LedgerRecord.model_validate(data)
+
+
+def with_files(window: str, files: tuple[str, ...]) -> str:
+    """Return the window's JSON with the digests of the files that were read, to know them again."""
+    if not files:
+        return window
+    return json.dumps({**json.loads(window), "files": list(files)}, separators=(",", ":"))
