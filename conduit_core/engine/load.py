@@ -41,6 +41,7 @@ def load_stream(
     runtime.emit(StreamStarted(pipeline=pipeline.name, stream=stream.name))
     unsettled: list[LoadPlan] = []  # attempts whose commit nobody could ask about
     taken_up: list[LoadResult] = []  # loads that an earlier run had opened
+    ended: set[str] = set()
     began = datetime.now(UTC)
 
     def attempt() -> LoadResult:
@@ -50,9 +51,12 @@ def load_stream(
         while True:
             plan, result = _attempt(pipeline, stream, ends, request, runtime, unsettled)
             anothers = plan.adopted and plan.loaded_at < began
-            if not (anothers and result.outcome == "published"):
+            if not anothers or plan.plan_id in ended or result.outcome == "replayed":
                 return _joined(taken_up, result)
-            taken_up.append(result)  # it ends where it was planned to: once more, to the newest
+            ended.add(plan.plan_id)  # where it was planned to: once more, to the newest
+            if result.outcome == "empty":
+                continue
+            taken_up.append(result)
             read = f"{result.counts.read:,} rows"
             told = f"published the open load {result.load_id}, {read}; plans again, for what is new"
             runtime.emit(

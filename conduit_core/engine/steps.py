@@ -28,6 +28,7 @@ from conduit_core.errors import (
     ConcurrentLoadError,
     ConduitError,
     ConfigError,
+    PublishError,
     StagingLostError,
     StateError,
     unexpected,
@@ -258,23 +259,27 @@ def publish_load(
     elif report.plan_id != plan.plan_id:
         raise StateError("the audit report is of another plan", retry="plan")
     receipts = _receipts(plan, given, staging)
-    _refuse_changed_files(plan, receipts, chain)
     rows = staging.rows(receipts, schema_from_json(plan.staged_schema))
     publishing = time.perf_counter()
     try:
+        _refuse_changed_files(plan, receipts, chain)
         commit = ends.destination.commit(plan.publish, rows, runtime.emit)
     except ConduitError as error:
+        if isinstance(error, PublishError | StateError) and error.retry == "never":
+            drop_published(plan, ends, runtime, is_over=True)  # the same rows fail again
         raise error.at(state=state_after_failure(ends, plan)) from error.__cause__
     seconds = time.perf_counter() - publishing
     emit_committed(commit, runtime.emit, seconds)
-    drop_published(plan, ends, runtime)
+    drop_published(plan, ends, runtime, is_over=True)  # without a record too: there were no rows
     stages = {"stage": report.seconds, "commit": seconds}
     read = report.bytes
     return result_of(plan, commit.record, started, stages, read, replayed=commit.replayed)
 
 
-def drop_published(plan: LoadPlan, ends: Ends, runtime: Runtime) -> None:
+def drop_published(plan: LoadPlan, ends: Ends, runtime: Runtime, *, is_over: bool = False) -> None:
     """Remove the staging of the target's loads that are published, this one's or an earlier one's.
+
+    With ``is_over`` the plan's own too, published or not: no later run is to take it up.
 
     What was killed between its commit and here left its own; what fails here is swept later.
     """
@@ -285,7 +290,7 @@ def drop_published(plan: LoadPlan, ends: Ends, runtime: Runtime) -> None:
             return
         published = {r.load_id for r in ends.destination.records(plan.target)}
         for held in opened:
-            if held.load_id in published:
+            if held.load_id in published or (is_over and held.plan_id == plan.plan_id):
                 staging.drop(held.plan_id, held.target_fingerprint)
     except Exception as error:  # noqa: BLE001 - the load is committed by now
         what = error.message if isinstance(error, ConduitError) else str(error)

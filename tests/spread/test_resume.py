@@ -12,8 +12,14 @@ import pytest
 
 from conduit_core import LoadPlan, Pipeline, RunRequest, plan, publish, run, stage
 from conduit_core.connectors import registry
-from conduit_core.errors import ConcurrentLoadError, SourceDataError, StagingLostError
+from conduit_core.errors import (
+    ConcurrentLoadError,
+    PublishError,
+    SourceDataError,
+    StagingLostError,
+)
 from conduit_core.testing.faulty import Faults, faulty_connector
+from tests import services
 from tests.lab import only
 from tests.spread.conftest import SpreadLab
 
@@ -286,3 +292,47 @@ def test_an_append_without_a_cursor_takes_up_no_load_of_another_request_key(
         assert planned("monday").replayed is None
     assert planned("tuesday").replayed is not None
     assert [r.request_key for r in lab.chain(pipeline)] == ["tuesday", None]
+
+
+def test_a_load_that_found_no_row_is_over(spread_lab: SpreadLab) -> None:
+    """Left open, it would be taken up by each run after it, and nothing newer be loaded."""
+    lab = spread_lab
+    lab.orders(range(10))
+    run(lab.pipeline())
+    lab.orders(range(10, 20))
+    pipeline = lab.pipeline()
+    (killed,) = plan(pipeline, staged=True)
+    lab.sql("DELETE FROM orders WHERE id >= 10")  # between the plan and the read
+    for split in killed.splits.ids():
+        stage(pipeline, killed, split)
+    lab.orders(range(20, 30))
+    assert only(run(pipeline)).counts.inserted == 10
+    assert lab.ids() == [*range(10), *range(20, 30)]
+
+    lab.orders(range(30, 40))
+    (made,) = plan(pipeline, staged=True)
+    lab.sql("DELETE FROM orders WHERE id >= 30")
+    for split in made.splits.ids():
+        stage(pipeline, made, split)
+    assert publish(pipeline, made).outcome == "empty"
+    assert lab.staged() == []
+    lab.orders(range(40, 50))
+    (fresh,) = plan(pipeline, staged=True)
+    assert not fresh.adopted
+
+
+def test_rows_that_the_target_refused_are_read_again_once_the_source_is_mended(
+    postgres_database: str, tmp_path: Path
+) -> None:
+    lab = SpreadLab(tmp_path, postgres_database)
+    lab.orders(range(20))
+    run(lab.pipeline())
+    services.sql(postgres_database, "ALTER TABLE orders ADD CHECK (v <> 'bad')")
+    lab.orders(range(20, 40))
+    lab.sql("UPDATE orders SET v = 'bad' WHERE id = 30")
+    with pytest.raises(PublishError, match="check constraint") as caught:
+        only(run(lab.pipeline()))
+    assert caught.value.retry == "never"
+    lab.sql("UPDATE orders SET v = 'good' WHERE id = 30")
+    assert only(run(lab.pipeline())).counts.inserted == 20
+    assert lab.ids() == list(range(40))
