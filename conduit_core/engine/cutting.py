@@ -26,6 +26,9 @@ _COMMAND = "conduit plan"
 _WIDE_DECIMAL = pa.decimal256(76, 38)
 _SHOWN = 80
 
+_CUTS_BYTES = 40 * 1024
+"""What the cuts may take of a plan, which schedulers keep: they want it under 64 kB."""
+
 
 def choose_splits(
     stream: StreamSpec, source: Source, ref: StreamRef, shape: Shape, window: Window
@@ -54,7 +57,7 @@ def choose_splits(
         if asked.column is not None:
             text = f"splits: {asked.column} is no way to split whole files: leave out `column`"
             raise ConfigError(text, command=_COMMAND)
-        return source.cut(ref, window, "file", None, count)
+        return _small(source.cut(ref, window, "file", None, count))
     field = _column(stream, asked, shape, ordered=kind == "range")
     match kind:
         case "values":
@@ -62,7 +65,14 @@ def choose_splits(
         case "hash":
             return SplitBy(kind="hash", column=field.name, type=str(field.type), buckets=count)
         case _:
-            return source.cut(ref, window, "range", field.name, count)
+            return _small(source.cut(ref, window, "range", field.name, count))
+
+
+def _small(by: SplitBy) -> SplitBy:
+    """Leave out every second cut until the cuts, long texts or paths, fit into a plan."""
+    while len(by.model_dump_json().encode()) > _CUTS_BYTES:
+        by = by.model_copy(update={"cuts": by.cuts[1::2]})
+    return by
 
 
 def by_unique_key(stream: StreamSpec, shape: Shape, by: SplitBy) -> bool:

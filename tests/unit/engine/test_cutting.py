@@ -273,3 +273,17 @@ def test_the_faulty_source_counts_reads_and_goes_astray() -> None:
     faults.stray = True
     with pytest.raises(SourceDataError, match="'id' is 4"):
         read(one)
+
+
+def test_cuts_of_long_texts_are_fewer_so_that_a_plan_stays_small() -> None:
+    """A thousand URLs that share a long beginning don't fit into 64 kB."""
+    urls = sorted(f"https://shop.example/{'catalogue/' * 12}item-{n:06}" for n in range(2000))
+    table = pa.table({"url": urls})
+    source = FaultySource({"pages": table})
+    stream = StreamSpec.model_validate(
+        {"table": "pages", "splits": {"count": 1000, "column": "url"}}
+    )
+    made = choose_splits(stream, source, StreamRef(table="pages"), Shape(table.schema), FULL)
+    assert 200 < made.count <= 1000
+    assert len(made.model_dump_json().encode()) <= 40 * 1024
+    assert list(made.cuts) == sorted(set(made.cuts))
