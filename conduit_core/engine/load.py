@@ -24,7 +24,6 @@ from conduit_core.events import (
 )
 from conduit_core.spec import StreamSpec
 from conduit_core.state.ledger import Counts
-from conduit_core.types.dialect import Table
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 20.0
@@ -68,7 +67,7 @@ def load_stream(
 
 def _settled(plan: LoadPlan, ends: Ends, runtime: Runtime) -> LoadResult | None:
     """Return the result of an earlier attempt that was published after all."""
-    chain = ends.destination.records(Table(plan.target_schema, plan.target_table))
+    chain = ends.destination.records(plan.target)
     found = next((r for r in chain if r.load_id == plan.load_id), None)
     if found is None:
         return None
@@ -142,7 +141,7 @@ def _attempt(
             pipeline=plan.pipeline,
             stream=plan.stream,
             load_id=plan.load_id,
-            target=f"{plan.target_schema}.{plan.target_table}".removeprefix("."),
+            target=str(plan.target),
             mode=plan.mode,
             window=plan.window_text,
             guarantee=plan.guarantee,
@@ -193,13 +192,12 @@ def _fused(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> 
 
 def _spread_out(plan: LoadPlan, pipeline: Pipeline, ends: Ends, runtime: Runtime) -> LoadResult:
     from conduit_core.engine.spread import stage_all  # most loads never get here
-    from conduit_core.engine.steps import audit_load, publish_load
+    from conduit_core.engine.steps import publish_load
 
     started = time.perf_counter()
     receipts = stage_all(plan, pipeline, ends, runtime)
     seconds = round(time.perf_counter() - started, 6)
-    report = audit_load(plan, receipts, ends, runtime)
-    result = publish_load(plan, receipts, report, ends, runtime)
+    result = publish_load(plan, receipts, None, ends, runtime)
     return result.model_copy(update={"stages": {**result.stages, "stage": seconds}})
 
 

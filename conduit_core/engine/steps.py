@@ -218,7 +218,10 @@ def audit_load(
     plan: LoadPlan, given: list[StageReceipt] | None, ends: Ends, runtime: Runtime
 ) -> AuditReport:
     """Check a load's receipts; see :func:`audit`."""
-    receipts = _receipts(plan, given, ends.staging())
+    return _report(plan, _receipts(plan, given, ends.staging()), runtime)
+
+
+def _report(plan: LoadPlan, receipts: list[StageReceipt], runtime: Runtime) -> AuditReport:
     counts = _sum(receipts)
     runtime.emit(
         AuditStarted(
@@ -254,11 +257,11 @@ def publish_load(
     if found := find_load(chain, plan.publish.record):
         drop_published(plan, ends, runtime)
         return result_of(plan, found, started, {}, replayed=True)
-    if report is None:
-        report = audit_load(plan, given, ends, runtime)
-    elif report.plan_id != plan.plan_id:
+    if report is not None and report.plan_id != plan.plan_id:
         raise StateError("the audit report is of another plan", retry="plan")
     receipts = _receipts(plan, given, staging)
+    if report is None:
+        report = _report(plan, receipts, runtime)
     rows = staging.rows(receipts, schema_from_json(plan.staged_schema))
     publishing = time.perf_counter()
     try:
