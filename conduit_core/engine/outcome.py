@@ -124,7 +124,7 @@ def result_of(
     return LoadResult(
         pipeline=plan.pipeline,
         stream=plan.stream,
-        target=f"{plan.target_schema}.{plan.target_table}".removeprefix("."),
+        target=str(plan.target),
         outcome=outcome,
         mode=plan.mode,
         load_id=record.load_id if record else plan.last_load_id,

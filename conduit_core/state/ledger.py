@@ -7,6 +7,8 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
+from conduit_core.types.dialect import Table
+
 
 class Counts(BaseModel):
     """Rows of a load by what became of them; their sum over kinds is ``read`` (the balance)."""
@@ -46,6 +48,11 @@ class LedgerRecord(BaseModel):
     runner: str = "{}"
     started_at: datetime
     published_at: datetime
+
+    @property
+    def target(self) -> Table:
+        """The target."""
+        return Table(self.target_schema, self.target_table)
 
     @property
     def empties_target(self) -> bool:

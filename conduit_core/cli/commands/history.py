@@ -103,10 +103,7 @@ def _facts(record: LedgerRecord) -> list[tuple[str, str]]:
     return [
         ("load id", record.load_id),
         ("stream", f"{record.stream} ({record.pipeline})"),
-        (
-            "target",
-            f"{record.target_schema}.{record.target_table} version {record.version}".lstrip("."),
-        ),
+        ("target", f"{record.target} version {record.version}"),
         ("mode", record.mode),
         ("window", Window.from_json(record.load_window).display()),
         ("watermark", Cursor.from_json(record.cursor).display() if record.cursor else "none"),

@@ -194,8 +194,7 @@ def _plan_document(pipeline: Pipeline, planned: Planned, *, sql: bool) -> dict[s
 
 
 def _show_sql(screen: Screen, plan: LoadPlan, statements: list[str]) -> None:
-    target = f"{plan.target_schema}.{plan.target_table}".removeprefix(".")
-    screen.line(f"-- {plan.stream} -> {target}")
+    screen.line(f"-- {plan.stream} -> {plan.target}")
     if plan.empty:
         screen.line("-- nothing to read, nothing to publish")
     else:
@@ -205,8 +204,7 @@ def _show_sql(screen: Screen, plan: LoadPlan, statements: list[str]) -> None:
 
 
 def _show_plan(screen: Screen, plan: LoadPlan) -> None:
-    target = f"{plan.target_schema}.{plan.target_table}".removeprefix(".")
-    screen.line(f"{plan.stream} -> {target}")
+    screen.line(f"{plan.stream} -> {plan.target}")
     facts = [("mode", f"{plan.mode}, {plan.guarantee}")]
     if plan.replayed is not None:
         facts.append(("loaded", f"before, as version {plan.replayed.version}: nothing to do"))

@@ -38,10 +38,7 @@ def check(
             names = tuple(s.name for s in chosen)
             planned = plan_open(pipeline, ends, names, RunRequest())
     errors += planned.errors
-    streams = [
-        (p.stream, True, f"{p.target_schema}.{p.target_table}, {p.mode}, {p.guarantee}".lstrip("."))
-        for p, _ in planned.plans
-    ]
+    streams = [(p.stream, True, f"{p.target}, {p.mode}, {p.guarantee}") for p, _ in planned.plans]
     streams += [(e.stream or "", False, e.message) for e in planned.errors]
     failed = {e.stream: error_document(e) for e in planned.errors}
     document = {

@@ -113,6 +113,5 @@ def _recorded(record: LedgerRecord) -> Answer:
     from conduit_core.state.cursor import Cursor
 
     mark = Cursor.from_json(record.cursor).display() if record.cursor else "the start"
-    target = f"{record.target_schema}.{record.target_table}".removeprefix(".")
-    text = f"{record.stream}: {target} is at version {record.version}, watermark {mark}"
+    text = f"{record.stream}: {record.target} is at version {record.version}, watermark {mark}"
     return Answer({"record": record.model_dump(mode="json")}, lambda screen: screen.line(text))
