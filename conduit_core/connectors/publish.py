@@ -113,6 +113,45 @@ class DeleteMatching(_Data):
     columns: tuple[str, ...]
 
 
+class KeepNewest(_Data):
+    """Leave one staged row of each key; the staged rows then wait in a temporary relation.
+
+    The newest by ``order`` (the cursor's columns) stays; of equals, and without an order, the one
+    that was read last. Counts ``deduplicated`` (equal to the one that stays in all ``compare``
+    columns) and ``superseded`` (the others). A NULL in the key is refused.
+    """
+
+    kind: Literal["keep_newest"] = "keep_newest"
+    key: tuple[str, ...]
+    order: tuple[str, ...] = ()
+    compare: tuple[str, ...] = ()
+
+
+class MergeStaged(_Data):
+    """Insert staged rows whose key is new, update those that differ: of each key the newest.
+
+    Which of several staged rows of a key counts is as :class:`KeepNewest` says. Counts
+    ``inserted``, ``updated``, ``unchanged``, ``deduplicated``, ``superseded``. Unchanged rows are
+    not rewritten. A NULL in the key, and a staged key that the target has twice, are refused before
+    anything is changed.
+
+    Args:
+        key: the columns that identify a row; the target needs no index on them.
+        order: the columns that say which of two rows is newer.
+        compare: the stream's own columns in this load: a row that is equal in them is unchanged.
+        update: False leaves rows alone whose key is there; they count as unchanged.
+        only_newer: leaves rows alone whose ``order`` is above the staged one's, and without an
+            ``order`` all that are there; they count as unchanged.
+    """
+
+    kind: Literal["merge_staged"] = "merge_staged"
+    key: tuple[str, ...]
+    order: tuple[str, ...] = ()
+    compare: tuple[str, ...] = ()
+    update: bool = True
+    only_newer: bool = False
+
+
 class Guard(_Data):
     """Stop the load, inside its transaction, unless ``expr`` holds over the counts known so far.
 
@@ -145,6 +184,8 @@ Action = Annotated[
     | ReplaceWithStaged
     | DeleteWindow
     | DeleteMatching
+    | KeepNewest
+    | MergeStaged
     | Guard
     | RecordLoad,
     Field(discriminator="kind"),

@@ -10,6 +10,7 @@ from conduit_core.connectors.base import Destination, TargetShape
 from conduit_core.connectors.publish import Column
 from conduit_core.engine.flow import LOAD_ID, LOADED_AT
 from conduit_core.errors import SchemaError
+from conduit_core.spec import StreamSpec
 from conduit_core.types.casts import can_hold
 from conduit_core.types.dialect import Landing, Table
 
@@ -41,6 +42,7 @@ def stage_columns(
     target: Table,
     *,
     inferred: bool = False,
+    key: tuple[str, ...] = (),
 ) -> Staged:
     """Fit the source's columns and the metadata columns into the target.
 
@@ -52,6 +54,7 @@ def stage_columns(
         target: its name, for messages.
         inferred: whether the source's types come from a sample: then no type that doesn't fit is a
             reason to rebuild the target.
+        key: the columns that tell whether two rows are one: as text, they'd be others.
 
     Raises:
         SchemaError: names clash or are too long, a column is missing in the target, a type doesn't
@@ -63,7 +66,7 @@ def stage_columns(
         raise _findings(target, problems, command="conduit plan")
     if existing is None:
         return _new(fields, destination)
-    return _fit(fields, existing, destination, target, inferred=inferred)
+    return _fit(fields, existing, destination, target, inferred=inferred, key=key)
 
 
 def _new(fields: list[pa.Field[pa.DataType]], destination: Destination) -> Staged:
@@ -90,6 +93,7 @@ def _fit(
     target: Table,
     *,
     inferred: bool,
+    key: tuple[str, ...],
 ) -> Staged:
     by_name = {c.name: c for c in existing.columns}
     problems: list[str] = []
@@ -107,6 +111,12 @@ def _fit(
                 f"column {field.name!r}: the source has {field.type}, the target {column.ddl}{hint}"
             )
             continue
+        if field.name in key and _becomes_text(landing.arrow, column.arrow):
+            problems.append(
+                f"column {field.name!r} of the unique_key changed its type: the source has"
+                f" {field.type}, the target {column.ddl}, so that keys don't meet"
+            )
+            continue
         columns.append(Column(name=column.name, ddl=column.ddl, nullable=column.nullable))
         staged.append(field.with_type(column.arrow))
     problems.extend(
@@ -120,6 +130,25 @@ def _fit(
     if problems:
         raise _findings(target, problems)
     return Staged(tuple(columns), pa.schema(staged), ())
+
+
+def _becomes_text(source: pa.DataType, target: pa.DataType) -> bool:
+    return pa.types.is_string(target) and not pa.types.is_string(source)
+
+
+def refuse_missing_key(stream: StreamSpec, source: pa.Schema) -> None:
+    """Refuse a ``unique_key`` of columns that the stream hasn't.
+
+    Raises:
+        SchemaError: it names them, and the columns there are.
+    """
+    missing = [name for name in stream.unique_key if name not in source.names]
+    if missing:
+        raise SchemaError(
+            f"unique_key names {', '.join(map(repr, missing))}, which the stream doesn't have; it"
+            f" has {', '.join(source.names)}",
+            command="conduit plan",
+        )
 
 
 def _name_problems(fields: list[pa.Field[pa.DataType]], destination: Destination) -> list[str]:

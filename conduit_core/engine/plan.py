@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import get_args
 
 from conduit_core.connectors.base import Shape, TargetShape
 from conduit_core.connectors.chain import owned_by_another, touches
 from conduit_core.connectors.publish import Column
-from conduit_core.engine.columns import Staged, stage_columns
+from conduit_core.engine.columns import Staged, refuse_missing_key, stage_columns
 from conduit_core.engine.identity import load_id, request_text, target_fingerprint
 from conduit_core.engine.model import Guarantee, LoadPlan, RunRequest
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
@@ -18,6 +19,7 @@ from conduit_core.engine.wire import choose_wire
 from conduit_core.errors import ConduitError, ConfigError, StateError
 from conduit_core.spec import StreamSpec
 from conduit_core.spec.fingerprint import fingerprint as spec_fingerprint
+from conduit_core.spec.model import KEYED_MODES
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.ledger import LedgerRecord, newest, since_emptied, watermark_record
 from conduit_core.state.reconcile import Reconciled, reconcile
@@ -131,6 +133,8 @@ def _plan(
                 raise _lost_target(seen)
             watermark = None if lost else seen.reconciled.cursor
             choice = choose_window(stream, request, shape, ends.source, ref, seen.chain, watermark)
+        if stream.mode in KEYED_MODES:
+            refuse_missing_key(stream, shape.schema)
         rebuilt = request.full_refresh and not (seen.existing and seen.existing.dependants)
         fit_into = None if rebuilt else seen.existing
         staged = stage_columns(
@@ -140,6 +144,7 @@ def _plan(
             fit_into,
             seen.target,
             inferred=ends.source.capabilities.infers_types,
+            key=stream.unique_key if stream.mode in KEYED_MODES else (),
         )
         table = staged.columns if fit_into is None else _columns(fit_into)
         draft = _Draft(
@@ -225,9 +230,8 @@ def _replayed(request: RunRequest, chain: list[LedgerRecord]) -> LedgerRecord | 
 
 
 def _replayed_choice(record: LedgerRecord) -> Choice:
-    effective: Effective = "replace"
-    if record.mode in ("append", "replace_window"):
-        effective = "append" if record.mode == "append" else "replace_window"
+    known = (mode for mode in get_args(Effective) if mode == record.mode)
+    effective: Effective = next(known, "replace")
     cursor = Cursor.from_json(record.cursor) if record.cursor else None
     return Choice(Window.from_json(record.load_window), effective, cursor, None, 0, empty=True)
 
@@ -258,6 +262,8 @@ def _freeze(draft: _Draft) -> LoadPlan:
     if remembers and appends_files and not choice.empty:
         _refuse_forgotten_files(seen.chain)
     existing, last = seen.existing, newest(seen.chain)
+    key = stream.unique_key if stream.mode in KEYED_MODES else ()
+    own = tuple(c.name for c in draft.staged.columns if not c.name.startswith("_conduit_"))
     publish = build_publish(
         LoadFacts(
             effective=choice.effective,
@@ -270,6 +276,9 @@ def _freeze(draft: _Draft) -> LoadPlan:
             has_dependants=bool(_kept_in_place(draft)),
             replaces_files=appends_files and "file" in stream.metadata,
             allow_empty=request.allow_empty,
+            key=key,
+            order=tuple(c for c in stream.cursor if c in own) if key else (),
+            compare=own if key else (),
             starts_over=bool(stream.cursor) and seen.reconciled.cursor is None,
             record=record,
             schema_text=json.dumps(

@@ -103,7 +103,7 @@ def choose_window(
     high = mark if stands else bounds.high
     window = _watermark_window(stream, kinds, mark, low, high, include=include)
     empty = (stands and not again) or nothing or _below_initial(window)
-    if not empty:
+    if not empty and stream.mode == "append":
         _refuse_overlap(stream, chain, window)
     return Choice(
         window, _plain(stream), high, bounds.rows_estimate, bounds.null_rows, empty, notes
@@ -111,7 +111,9 @@ def choose_window(
 
 
 def _plain(stream: StreamSpec) -> Effective:
-    return "append" if stream.mode == "append" else "replace"
+    if stream.mode == "scd2":
+        raise ConfigError("mode scd2 comes with a later release")
+    return stream.mode
 
 
 def _watermark_window(
@@ -160,7 +162,7 @@ def _given(
     if stream.mode == "replace":
         raise ConfigError(
             "a window (--from) can't be loaded with `mode: replace`, which swaps the whole content:"
-            " use `mode: append` (a window then replaces its slice)",
+            " use `mode: replace_window`, or append (a window then replaces its slice)",
             command="conduit plan",
         )
     if stream.cursor[0].startswith("_file_"):
@@ -187,7 +189,9 @@ def _given(
             f"the window [{low.display()}, {high.display()}) is empty: --to must be after --from",
             command="conduit run --help",
         )
-    return Choice(Window("given", low, high), "replace_window", watermark, None, 0, empty=False)
+    by_key = stream.mode in ("upsert", "insert_only")
+    effective: Effective = _plain(stream) if by_key else "replace_window"
+    return Choice(Window("given", low, high), effective, watermark, None, 0, empty=False)
 
 
 def _refuse_slices(stream: StreamSpec, chain: list[LedgerRecord]) -> None:

@@ -28,7 +28,7 @@ Mode = Literal["append", "replace", "insert_only", "upsert", "replace_window", "
 Metadata = Literal["load", "file"]
 # What a stream inherits from `defaults` only if it has a cursor.
 _CURSOR_KEYS = frozenset({"cursor_timezone", "initial", "lookback", "null_cursor", "settle"})
-_KEYED_MODES = frozenset({"insert_only", "upsert", "replace_window", "scd2"})
+KEYED_MODES = frozenset({"insert_only", "upsert", "replace_window", "scd2"})
 
 
 def _many(value: object) -> object:
@@ -213,6 +213,7 @@ class StreamSpec(StreamDefaults):
                     split_table(value)
                 except ValueError as error:
                     problems.append(((key,), f"`{key}` {error}"))
+        problems.extend(self._mode_problems())
         problems.extend(self._cursor_problems())
         if self.columns is not None:
             problems.extend((("columns",), f"`columns` {p}") for p in self._left_out(self.columns))
@@ -231,17 +232,28 @@ class StreamSpec(StreamDefaults):
         if split_by is not None and split_by not in columns:
             yield f"leaves out {split_by}, which `splits` compares"
 
+    def _mode_problems(self) -> Iterator[tuple[Loc, str]]:
+        by_key = self.mode in ("upsert", "insert_only", "scd2")
+        if by_key and not self.unique_key:
+            yield (
+                ("mode",),
+                f"`mode: {self.mode}` needs a `unique_key`: the columns that identify a row",
+            )
+        if self.mode == "replace_window" and not self.cursor and not self.unique_key:
+            text = "needs a `cursor`, which says what a slice is, or a `unique_key`"
+            yield ("mode",), f"`mode: replace_window` {text}"
+
     def _cursor_problems(self) -> list[tuple[Loc, str]]:
         found: list[tuple[Loc, str]] = []
         if self.cursor and "mode" not in self.model_fields_set:
-            found.append((("cursor",), "a `cursor` needs a `mode`: append or replace"))
+            found.append((("cursor",), "a `cursor` needs a `mode`: append, upsert, replace ..."))
         if not self.cursor:
             found.extend(
                 ((key,), f"`{key}` needs a `cursor`")
                 for key in sorted(_CURSOR_KEYS & self.model_fields_set)
                 if getattr(self, key) not in (None, "fail")
             )
-        keyed = bool(self.unique_key) and self.mode in _KEYED_MODES
+        keyed = bool(self.unique_key) and self.mode in KEYED_MODES
         if self.null_cursor == "include" and self.mode != "replace" and not keyed:
             text = "`null_cursor: include` would add the same rows in each load; use mode: replace"
             found.append((("null_cursor",), text))

@@ -22,7 +22,7 @@ STREAM_KEYS = frozenset(
         "transform",
     }
 )
-MODES = frozenset({"insert_only", "replace_window", "scd2", "upsert"})
+MODES = frozenset({"scd2"})
 
 
 def _later(what: str) -> str:
@@ -44,7 +44,7 @@ def find(document: dict[str, object]) -> list[tuple[tuple[str | int, ...], str]]
         if isinstance(value, dict):
             mode = value.get("mode")
             if isinstance(mode, str) and mode in MODES:
-                text = f"{_later(f'`mode: {mode}`')}: use append or replace"
+                text = f"{_later(f'`mode: {mode}`')}: use upsert, or another mode"
                 found.append(((*at, "mode"), text))
 
     keys((), document, PIPELINE_KEYS)

@@ -14,6 +14,8 @@ from conduit_core.connectors.publish import (
     DeleteMatching,
     DeleteWindow,
     Guard,
+    KeepNewest,
+    MergeStaged,
     NoNewerRecord,
     NoOverlappingRecord,
     OwnedBy,
@@ -26,7 +28,7 @@ from conduit_core.connectors.publish import (
 from conduit_core.state.ledger import LedgerRecord
 from conduit_core.state.window import Window
 
-Effective = Literal["append", "replace", "replace_window"]
+Effective = Literal["append", "replace", "replace_window", "upsert", "insert_only"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,9 @@ class LoadFacts:
         has_dependants: whether a swap would break something.
         replaces_files: whether rows of files that come again are deleted first.
         allow_empty: whether an empty extract may empty the target.
+        key: the stream's unique key, where its mode goes by it.
+        order: the cursor's columns among the staged ones: they say which row of a key is newer.
+        compare: the stream's own columns among the staged ones.
         starts_over: whether an append reads from the start, having no watermark.
         record: the ledger record; version, counts and time of publishing are filled in at commit.
         schema_text: the load's schema as JSON.
@@ -60,6 +65,9 @@ class LoadFacts:
     replaces_files: bool
     allow_empty: bool
     starts_over: bool
+    key: tuple[str, ...]
+    order: tuple[str, ...]
+    compare: tuple[str, ...]
     record: LedgerRecord
     schema_text: str
 
@@ -102,7 +110,10 @@ def _no_rival(facts: LoadFacts) -> tuple[Requirement, ...]:
 
 def _rows(facts: LoadFacts) -> tuple[Action, ...]:
     if facts.existing is None:
-        return (CreateTable(columns=facts.columns), AppendStaged())
+        create = CreateTable(columns=facts.columns)
+        if facts.effective in ("upsert", "insert_only"):
+            return (create, _merge(facts))
+        return (create, *_newest(facts), AppendStaged())
     match facts.effective:
         case "append" if facts.replaces_files:
             return (DeleteMatching(columns=("_conduit_file",)), AppendStaged())
@@ -111,15 +122,42 @@ def _rows(facts: LoadFacts) -> tuple[Action, ...]:
         case "append":
             return (AppendStaged(),)
         case "replace_window":
-            return (
-                DeleteWindow(window=facts.window.to_json()),
-                AppendStaged(),
-                *_unless(facts, "read > 0 or removed == 0", "the source has no rows in the window"),
-            )
+            return (*_newest(facts), *_slice(facts), AppendStaged(), *_slice_guard(facts))
+        case "upsert" | "insert_only":
+            return (_merge(facts),)
         case "replace":
             how: Literal["swap", "in_place"] = "in_place" if facts.has_dependants else "swap"
             guard = _unless(facts, "read > 0 or target_has_rows == 0", "the full extract is empty")
-            return (ReplaceWithStaged(how=how, columns=facts.table_columns), *guard)
+            content = ReplaceWithStaged(how=how, columns=facts.table_columns)
+            return (*_newest(facts), content, *guard)
+
+
+def _merge(facts: LoadFacts) -> MergeStaged:
+    return MergeStaged(
+        key=facts.key,
+        order=facts.order,
+        compare=facts.compare,
+        update=facts.effective != "insert_only",
+    )
+
+
+def _newest(facts: LoadFacts) -> tuple[KeepNewest, ...]:
+    """Return what leaves one row of each key, where the stream's mode goes by a key."""
+    if not facts.key:
+        return ()
+    return (KeepNewest(key=facts.key, order=facts.order, compare=facts.compare),)
+
+
+def _slice(facts: LoadFacts) -> tuple[DeleteWindow | DeleteMatching, ...]:
+    """Return what takes the old slice away; a stream without a cursor has only its keys."""
+    by_key = (DeleteMatching(columns=facts.key),) if facts.key else ()
+    if facts.window.kind == "full":
+        return by_key
+    return (DeleteWindow(window=facts.window.to_json()), *by_key)
+
+
+def _slice_guard(facts: LoadFacts) -> tuple[Guard, ...]:
+    return _unless(facts, "read > 0 or removed == 0", "the source has no rows in the window")
 
 
 _WANTS_EMPTY = Guard(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from conduit_core.testing.merging import MergeContract
 from conduit_core.testing.publishing import PublishContract
 from conduit_core.testing.values import ValueContract
 
 
-class DestinationSuite(ValueContract, PublishContract):
+class DestinationSuite(ValueContract, PublishContract, MergeContract):
     """What every destination must do. Subclass it and supply fixtures.
 
     Fixtures:

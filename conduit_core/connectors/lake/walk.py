@@ -202,6 +202,8 @@ class Walk:
                 draft.counts["removed"] += totals(draft.files)[0]
                 draft.files = ()
                 self._add(draft)
+            case _:
+                raise PublishError(f"files can't be published by {action.kind}")
 
     def _made(self, columns: tuple[Column, ...], existing: pa.Schema | None) -> pa.Schema:
         """Return the columns of a table to make, in the types of the rows that come."""

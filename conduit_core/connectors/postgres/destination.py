@@ -20,6 +20,7 @@ from conduit_core.connectors.postgres.checks import check_destination
 from conduit_core.connectors.postgres.connection import Server, ServerConnection
 from conduit_core.connectors.postgres.copying import WIRE
 from conduit_core.connectors.postgres.errors import explain, explain_read, primary, sqlstate
+from conduit_core.connectors.postgres.merging import PostgresMerging
 from conduit_core.connectors.postgres.options import PostgresOptions
 from conduit_core.connectors.postgres.reading import OpenStream, fetched
 from conduit_core.connectors.postgres.session import (
@@ -40,9 +41,10 @@ from conduit_core.connectors.postgres.types import (
     read_column,
 )
 from conduit_core.connectors.publish import Column, Publish, Wire
-from conduit_core.connectors.sql.destination import SQL_ACTIONS, Sql, SqlDestination, Step
+from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
 from conduit_core.connectors.sql.ledger import LEDGER, SCHEMAS, LedgerSql, LedgerTypes
 from conduit_core.connectors.sql.session import SqlSession
+from conduit_core.connectors.sql.steps import Sql, Step
 from conduit_core.connectors.staging import Staging
 from conduit_core.errors import ConduitError, PublishError
 from conduit_core.types.dialect import Landing, Table
@@ -62,6 +64,7 @@ class PostgresDestination(SqlDestination):
         default_schema="public",
     )
     dialect = PostgresDialect()
+    merging = PostgresMerging()
     keep_identities = " OVERRIDING SYSTEM VALUE"
 
     def __init__(
@@ -126,6 +129,7 @@ class PostgresDestination(SqlDestination):
         columns: tuple[Column, ...],
         staged: tuple[Column, ...],
         kind: str = "TABLE",
+        own: tuple[Column, ...] = (),
     ) -> Iterator[Step]:
         """Make and fill a table; with a wire, constants at its end are added after the rows.
 
@@ -134,11 +138,11 @@ class PostgresDestination(SqlDestination):
         constants = wire.constants if wire else {}
         last = list(takewhile(lambda c: c.name in constants, reversed(columns)))[::-1]
         if not last:
-            yield from super().fill_new(wire, table, columns, staged, kind)
+            yield from super().fill_new(wire, table, columns, staged, kind, own)
             return
         rest = columns[: len(columns) - len(last)]
         sent = tuple(c for c in staged if c not in last)
-        yield from super().fill_new(wire, table, rest, sent, kind)
+        yield from super().fill_new(wire, table, rest, sent, kind, own)
         alter = f"ALTER TABLE {self.dialect.table(table)}"
         for column in last:
             name, must = self.dialect.quote(column.name), "" if column.nullable else " NOT NULL"
@@ -166,7 +170,7 @@ class PostgresDestination(SqlDestination):
             table = Table(publish.target_schema, publish.target_table)
             grants = (
                 f"GRANT USAGE, CREATE ON SCHEMA {self.dialect.quote(table.schema)},"
-                f" GRANT SELECT, INSERT, DELETE ON {self.dialect.table(table)}"
+                f" GRANT SELECT, INSERT, UPDATE, DELETE ON {self.dialect.table(table)}"
             )
             return PublishError(
                 f"the role may not do what the load needs: {primary(error)}; `conduit check` names"

@@ -20,8 +20,8 @@ from conduit_core.connectors.base import CleanItem, RawRows, StagedRows, Tally
 from conduit_core.connectors.postgres.errors import explain, primary, sqlstate
 from conduit_core.connectors.postgres.session import ServerSession, lock_key
 from conduit_core.connectors.publish import Wire
-from conduit_core.connectors.sql.destination import Ingest, Sql, ingest_rows
 from conduit_core.connectors.sql.ledger import time_of
+from conduit_core.connectors.sql.rows import ingest_rows
 from conduit_core.connectors.sql.staging import (
     OPEN_LOADS,
     RECEIPTS,
@@ -32,6 +32,7 @@ from conduit_core.connectors.sql.staging import (
     lost,
     receipt_of,
 )
+from conduit_core.connectors.sql.steps import Ingest, Sql
 from conduit_core.connectors.staging import Attempt, OpenLoad, StageReceipt, Staging
 from conduit_core.errors import ConduitError, PublishError, StagingLostError
 from conduit_core.events import Emit

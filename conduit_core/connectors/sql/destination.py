@@ -6,10 +6,8 @@ A system's own class gives the session, the dialect, the catalogue reads and the
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -23,22 +21,25 @@ from conduit_core.connectors.base import (
 )
 from conduit_core.connectors.chain import check_requirements, find_load, removable
 from conduit_core.connectors.publish import (
-    AppendStaged,
     Column,
-    CreateTable,
-    DeleteMatching,
-    DeleteWindow,
     Guard,
     Publish,
     RecordLoad,
-    ReplaceWithStaged,
     Wire,
     check_guard,
 )
+from conduit_core.connectors.sql.actions import SqlActions
 from conduit_core.connectors.sql.ledger import LedgerSql, from_row, to_row, with_files
-from conduit_core.connectors.sql.predicate import window_predicate
-from conduit_core.connectors.sql.session import RawSession, SqlSession, Value
+from conduit_core.connectors.sql.rows import NumberedRows, ingest_rows
+from conduit_core.connectors.sql.session import SqlSession, Value
 from conduit_core.connectors.sql.staging import RELATION, StagedRelations
+from conduit_core.connectors.sql.steps import (
+    Count,
+    Ingest,
+    LookForRows,
+    Refuse,
+    Sql,
+)
 from conduit_core.errors import (
     ConduitError,
     PublishError,
@@ -46,8 +47,7 @@ from conduit_core.errors import (
 )
 from conduit_core.events import CommitStarted, Emit, PublishStarted
 from conduit_core.state.ledger import Counts, LedgerRecord, newest
-from conduit_core.state.window import Window
-from conduit_core.types.dialect import Dialect, Landing, Table
+from conduit_core.types.dialect import Landing, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,50 +59,22 @@ SQL_ACTIONS = frozenset(
         "replace_with_staged",
         "delete_window",
         "delete_matching",
+        "keep_newest",
+        "merge_staged",
         "guard",
         "record_load",
     }
 )
 
 
-_COUNTED_BY_READER = {"read", "deduplicated", "superseded", "rejected"}
+_COUNTED_BY_READER = ("read", "deduplicated", "superseded", "rejected")
+_COUNTED_HERE = ("removed", "target_has_rows", "doubled_keys", "target_doubles")
 
 
-@dataclass(frozen=True, slots=True)
-class Sql:
-    """One statement; ``count`` names what its affected rows add to."""
-
-    text: str
-    values: tuple[Value, ...] = ()
-    count: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ingest:
-    """The staged rows stream into a table; ``count`` names what the driver's row count adds to."""
-
-    table: Table
-    columns: tuple[Column, ...]
-    count: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LookForRows:
-    """``target_has_rows`` becomes 1 if the target has a row."""
-
-    table: Table
-
-
-Step = Sql | Ingest | LookForRows | Guard
-
-
-class SqlDestination(Destination):
+class SqlDestination(SqlActions, Destination):
     """A destination whose publish is one SQL transaction."""
 
-    dialect: Dialect
     ledger: LedgerSql
-    keep_identities = ""
-    """The clause by which an INSERT keeps the rows' own values of identity columns."""
 
     # --- what a system gives ---------------------------------------------------------------------
 
@@ -137,16 +109,6 @@ class SqlDestination(Destination):
     @abstractmethod
     def create_schema(self, session: SqlSession, schema: str) -> list[str]:
         """Return the DDL that makes ``schema`` if it isn't there and the system has schemas."""
-
-    @abstractmethod
-    def swap(
-        self, session: SqlSession, target: Table, new: Table, columns: tuple[Column, ...]
-    ) -> list[str]:
-        """Return the statements that put the filled ``new`` table in ``target``'s place.
-
-        Called after the rows are in: indexes, constraints, owner, grants, comments and identity of
-        the old table are carried over here.
-        """
 
     def landing(self, field: pa.Field[pa.DataType]) -> Landing:
         """Return where a source column lands in a new table."""
@@ -191,9 +153,11 @@ class SqlDestination(Destination):
         try:
             existing = self.target_columns(session, target)
             lines = self._missing(session, target.schema)
-            for step in self._steps(publish, session, existing):
+            for step in self.steps(publish, session, existing):
                 match step:
-                    case Sql(text=text):
+                    case Sql(text=text, when=when):
+                        lines.append(text if when is None else f"-- if any {when}:\n{text}")
+                    case Count(text=text) | Refuse(text=text):
                         lines.append(text)
                     case Ingest(table=table, columns=columns) if publish.in_splits and own:
                         lines.append("-- once for the relation of each split:")
@@ -294,40 +258,58 @@ class SqlDestination(Destination):
         existing: tuple[Column, ...] | None,
         chain: list[LedgerRecord],
     ) -> LedgerRecord | None:
-        counts: dict[str, int] = dict.fromkeys(
-            (*Counts.model_fields, "removed", "target_has_rows"), 0
-        )
+        counts: dict[str, int] = dict.fromkeys((*Counts.model_fields, *_COUNTED_HERE), 0)
         files: tuple[str, ...] = ()
-        for step in self._steps(publish, session, existing):
-            match step:
-                case Sql(text=text, values=values, count=count):
-                    affected = session.execute(text, values)
-                    if count:
-                        counts[count] += affected
-                case Ingest(table=table, columns=columns, count=count):
-                    taken, tally = self._take(session, table, columns, rows)
-                    counts.update(tally.counts.model_dump(include=_COUNTED_BY_READER))
-                    files = tally.files
-                    if count:
-                        counts[count] += taken
-                case LookForRows(table=table):
-                    counts["target_has_rows"] = _scalar(session, self._look_for_rows(table))
-                case Guard():
-                    check_guard(step, counts)
+        for step in self.steps(publish, session, existing):
+            if isinstance(step, Ingest):
+                taken, tally = self._take(session, step, rows)
+                for name in _COUNTED_BY_READER:
+                    counts[name] += getattr(tally.counts, name)
+                files = tally.files
+                if step.count:
+                    counts[step.count] += taken
+            else:
+                self._do(step, session, counts)
         touched = counts["read"] or counts["removed"] or counts["target_has_rows"]
         if rows is not None and existing is not None and not touched:
             return None
         return self._record(publish, session, counts, files, chain)
 
+    def _do(
+        self,
+        step: Sql | LookForRows | Count | Refuse | Guard,
+        session: SqlSession,
+        counts: dict[str, int],
+    ) -> None:
+        """Do what needs no staged rows."""
+        match step:
+            case Sql(when=str(when)) | Refuse(when=str(when)) if not counts[when]:
+                return
+            case Sql(text=text, values=values, count=count):
+                affected = session.execute(text, values)
+                if count:
+                    counts[count] += affected
+            case Count(text=text, count=counted):
+                counts[counted] += _scalar(session, text)
+            case Refuse(text=text, error=error):
+                if found := session.rows(text):
+                    raise error(found)
+            case LookForRows(table=table):
+                counts["target_has_rows"] = _scalar(session, self._look_for_rows(table))
+            case Guard():
+                check_guard(step, counts)
+
     def _take(
         self,
         session: SqlSession,
-        table: Table,
-        columns: tuple[Column, ...],
+        step: Ingest,
         rows: StagedRows | None,
     ) -> tuple[int, Tally]:
         """Put the rows into a table, from wherever they are."""
+        table, columns = step.table, step.columns
         if not isinstance(rows, StagedRelations):
+            if rows is not None and step.numbered is not None:
+                rows = NumberedRows(rows, step.numbered)
             return ingest_rows(session, table, columns, rows)
         taken = rows.move(session, lambda relation: self.insert_from(table, relation, columns))
         return taken, rows.finish()
@@ -358,123 +340,6 @@ class SqlDestination(Destination):
     def keep_schema(self, session: SqlSession, values: tuple[Value, ...]) -> None:
         """Write a schema's text unless it is there."""
         session.execute(self.ledger.insert_schema(), values)
-
-    def _steps(
-        self, publish: Publish, session: SqlSession, existing: tuple[Column, ...] | None
-    ) -> Iterator[Step]:
-        """Yield the actions' statements, lazily: a swap looks at the catalogue at its turn."""
-        target = Table(publish.target_schema, publish.target_table)
-        columns = tuple(c for n in publish.staged_columns for c in existing or () if c.name == n)
-        guards = [a.expr for a in publish.actions if isinstance(a, Guard)]
-        if existing is not None and (
-            "replace_with_staged" in publish.action_kinds
-            or any("target_has_rows" in expr for expr in guards)
-        ):
-            yield LookForRows(target)
-        waits = "delete_matching" in publish.action_kinds
-        made: tuple[Column, ...] = ()
-        temp = Table("", temp_name("stage", publish.record.load_id))
-        for action in publish.actions:
-            match action:
-                case CreateTable(columns=wanted):
-                    made = columns = wanted
-                case DeleteWindow(window=text):
-                    yield self._delete_window(target, Window.from_json(text))
-                case DeleteMatching(columns=keys):
-                    yield Sql(self.create_temp(temp, columns))
-                    yield Ingest(temp, columns)
-                    yield Sql(self._delete_matching(target, temp, keys), count="removed")
-                case AppendStaged():
-                    old = temp if waits else None
-                    new = self.fill_new(publish.wire, target, made, made)
-                    yield from new if made else self._append(target, old, columns)
-                case ReplaceWithStaged():
-                    yield from self._replace(action, publish, session, columns)
-                case Guard():
-                    yield action
-                case RecordLoad():
-                    return
-
-    def _append(
-        self, target: Table, temp: Table | None, columns: tuple[Column, ...]
-    ) -> Iterator[Step]:
-        if temp is None:
-            yield Ingest(target, columns, count="inserted")
-            return
-        yield Sql(self.insert_from(target, temp, columns), count="inserted")
-        yield Sql(f"DROP TABLE {self.dialect.table(temp)}")
-
-    def _replace(
-        self,
-        action: ReplaceWithStaged,
-        publish: Publish,
-        session: SqlSession,
-        columns: tuple[Column, ...],
-    ) -> Iterator[Step]:
-        target = Table(publish.target_schema, publish.target_table)
-        if action.how == "in_place":
-            yield Sql(f"DELETE FROM {self.dialect.table(target)}", count="removed")
-            yield Ingest(target, columns, count="inserted")
-            return
-        new = Table(target.schema, temp_name("new", publish.record.load_id))
-        staged = tuple(c for n in publish.staged_columns for c in action.columns if c.name == n)
-        yield from self.fill_new(publish.wire, new, action.columns, staged)
-        for statement in self.swap(session, target, new, action.columns):
-            yield Sql(statement)
-
-    def fill_new(
-        self,
-        wire: Wire | None,
-        table: Table,
-        columns: tuple[Column, ...],
-        staged: tuple[Column, ...],
-        kind: str = "TABLE",
-    ) -> Iterator[Step]:
-        """Yield what makes a table of these columns and fills the staged ones."""
-        yield Sql(self.create_table(table, columns, kind))
-        yield Ingest(table, staged, count="inserted")
-
-    def insert_from(self, table: Table, relation: Table, columns: tuple[Column, ...]) -> str:
-        """Return the statement that copies a relation's rows into a table."""
-        names = self.dialect.columns([c.name for c in columns])
-        into = f"INSERT INTO {self.dialect.table(table)} ({names}){self.keep_identities}"
-        return f"{into} SELECT {names} FROM {self.dialect.table(relation)}"
-
-    def create_table(self, table: Table, columns: tuple[Column, ...], kind: str = "TABLE") -> str:
-        """Return the DDL of a new table."""
-        parts = [
-            f"{self.dialect.quote(c.name)} {c.ddl}{'' if c.nullable else ' NOT NULL'}"
-            for c in columns
-        ]
-        return f"CREATE {kind} {self.dialect.table(table)} ({', '.join(parts)})"
-
-    def create_temp(self, table: Table, columns: tuple[Column, ...]) -> str:
-        """Return the DDL of a temporary relation of this transaction."""
-        parts = [f"{self.dialect.quote(c.name)} {c.ddl}" for c in columns]
-        return f"CREATE TEMPORARY TABLE {self.dialect.table(table)} ({', '.join(parts)})"
-
-    def _look_for_rows(self, target: Table) -> str:
-        table = self.dialect.table(target)
-        return f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1) AS t"
-
-    def _delete_window(self, target: Table, window: Window) -> Sql:
-        columns = window.low.columns if window.low else window.high.columns if window.high else ()
-        where = window_predicate(window, columns, self.dialect.quote, self.bind)
-        text = f"DELETE FROM {self.dialect.table(target)}"
-        if where.sql:
-            text += f" WHERE {where.sql}"
-        return Sql(text, where.values, count="removed")
-
-    def bind(self, position: int, value: pa.Scalar[pa.DataType]) -> str:
-        """Return the placeholder of a typed value; a system may add a cast."""
-        return self.dialect.param(position)
-
-    def _delete_matching(self, target: Table, temp: Table, keys: tuple[str, ...]) -> str:
-        same = " AND ".join(f"s.{self.dialect.quote(k)} = t.{self.dialect.quote(k)}" for k in keys)
-        return (
-            f"DELETE FROM {self.dialect.table(target)} AS t WHERE EXISTS"
-            f" (SELECT 1 FROM {self.dialect.table(temp)} AS s WHERE {same})"
-        )
 
     def _settle(self, publish: Publish, error: Exception) -> Commit:
         """Ask the ledger, under the target's lock, what became of a commit that failed.
@@ -555,31 +420,6 @@ class SqlDestination(Destination):
             session.close()
 
 
-def ingest_rows(
-    session: SqlSession,
-    table: Table,
-    columns: tuple[Column, ...],
-    rows: StagedRows | None,
-) -> tuple[int, Tally]:
-    """Take the rows into a table; return the driver's count and the reader's."""
-    if rows is None:
-        raise PublishError("this publish needs rows and was given none")
-    try:
-        if isinstance(session, RawSession) and isinstance(rows, RawRows):
-            taken = session.ingest_raw(table, columns, rows)
-        else:
-            taken = session.ingest(table, columns, rows.reader())
-    except Exception:
-        rows.finish()  # raises what really broke the stream, if the stream was what broke
-        raise
-    tally = rows.finish()
-    if not tally.complete:
-        raise PublishError(
-            f"the destination took {taken} rows and stopped before the last batch, without an error"
-        )
-    return taken, tally
-
-
 def _fold(name: str) -> str:
     return "".join(c.lower() if c.isascii() else c for c in name)
 
@@ -589,8 +429,3 @@ def _scalar(session: SqlSession, sql: str) -> int:
     if not isinstance(value, int):
         raise TypeError(f"not a count: {value!r}")
     return value
-
-
-def temp_name(role: str, load_id: str) -> str:
-    """Return the name of a private relation of a load: short, lower case, unlikely to be taken."""
-    return f"_conduit_{role}_{hashlib.sha256(load_id.encode()).hexdigest()[:12]}"

@@ -15,11 +15,13 @@ from conduit_core.connectors.base import (
     TargetShape,
 )
 from conduit_core.connectors.publish import Column, Publish
-from conduit_core.connectors.sql.destination import SQL_ACTIONS, Sql, SqlDestination
+from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
 from conduit_core.connectors.sql.ledger import LEDGER, SCHEMAS, LedgerSql, LedgerTypes
 from conduit_core.connectors.sql.session import SqlSession
+from conduit_core.connectors.sql.steps import Sql
 from conduit_core.connectors.sqlite import catalogue
 from conduit_core.connectors.sqlite.file import Connection, as_int, explain, open_for_reading
+from conduit_core.connectors.sqlite.merging import SqliteMerging
 from conduit_core.connectors.sqlite.order import predicate
 from conduit_core.connectors.sqlite.reading import Selection, selected, stream_rows
 from conduit_core.connectors.sqlite.session import SqliteSession
@@ -46,6 +48,7 @@ class SqliteDestination(SqlDestination):
         case_sensitive_names=False,
         default_schema=SCHEMA,
     )
+    merging = SqliteMerging()
 
     def __init__(self, path: Path, lock_wait: float) -> None:
         self._path = path

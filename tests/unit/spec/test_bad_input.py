@@ -30,8 +30,11 @@ from tests.unit.spec.conftest import HEAD, Load, Refused
         ("[{query: SELECT 1}]", "needs a `name`: its query gives none"),
         ("[a.b.c]", "`table` has more than two parts"),
         ("[{table: a, into: x.y.z}]", "`into` has more than two parts"),
-        ("[{table: a, cursor: id}]", "a `cursor` needs a `mode`: append or replace"),
-        ("[{table: a, mode: appendd}]", "`mode` must be append or replace; it is 'appendd'"),
+        ("[{table: a, cursor: id}]", "a `cursor` needs a `mode`: append, upsert, replace ..."),
+        ("[{table: a, mode: appendd}]", "insert_only or upsert or replace_window; it is 'appendd'"),
+        ("[{table: a, mode: upsert}]", "`mode: upsert` needs a `unique_key`: the columns that"),
+        ("[{table: a, mode: insert_only}]", "`mode: insert_only` needs a `unique_key`"),
+        ("[{table: a, mode: replace_window}]", "needs a `cursor`, which says what a slice is, or"),
         ("[{table: a, initial: 5}]", "`initial` needs a `cursor`"),
         ("[{table: a, mode: append, cursor: id, initial: true}]", "`initial` must be text"),
         ("[{table: a, cursor_timezone: UTC}]", "`cursor_timezone` needs a `cursor`"),
@@ -140,7 +143,8 @@ def test_a_mode_of_a_later_release_is_refused(refused: Refused, mode: str) -> No
     message = refused(
         f"{HEAD}streams:\n  - {{table: a, cursor: id, unique_key: id, mode: {mode}}}\n"
     )
-    told = f"`mode: {mode}` comes with a later release and does nothing yet: use append or replace"
+    told = f"`mode: {mode}` comes with a later release and does nothing yet"
+    told += ": use upsert, or another mode"
     assert message == f"pipeline.yml:5: streams[0]: {told}"
 
 

@@ -52,7 +52,7 @@ def test_it_takes_what_the_reader_takes(text: str) -> None:
         HEAD + "streams: [{table: a, splits: 0}]\n",
         HEAD + "streams: [{table: a, splits: {number: 2}}]\n",
         HEAD + "streams: [{table: a, path: b}]\n",
-        HEAD + "streams: [{table: a, mode: upsert}]\n",
+        HEAD + "streams: [{table: a, mode: scd2, unique_key: a}]\n",
         HEAD + "streams: [{table: a, deletes: {}}]\n",
         HEAD + "streams: [{table: a, freshness: 7}]\n",
         HEAD + "streams: [a]\ndefaults: {table: a}\n",

@@ -44,6 +44,9 @@ FACTS = LoadFacts(
     replaces_files=False,
     allow_empty=False,
     starts_over=False,
+    key=(),
+    order=(),
+    compare=(),
     record=record(0),
     schema_text='[{"name":"id"}]',
 )

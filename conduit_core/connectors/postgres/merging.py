@@ -1,0 +1,62 @@
+"""What PostgreSQL says for a merge: canonical forms, rows by ``ctid``, a lock on the target."""
+
+from __future__ import annotations
+
+from conduit_core.connectors.postgres.types import PgType, is_text
+from conduit_core.connectors.publish import Column
+from conduit_core.connectors.sql.merge import Merging
+from conduit_core.connectors.sql.session import SqlSession
+from conduit_core.types.dialect import Table
+
+_COLLATED = frozenset({"text", "character varying", "character", "bpchar"})
+_EXACT = frozenset(
+    {
+        "boolean", "smallint", "integer", "bigint", "real", "double precision", "numeric", "oid",
+        "money", "date", "time without time zone", "time with time zone", "interval", "duration",
+        "timestamp without time zone", "timestamp with time zone", "bytea", "uuid", "jsonb", "name",
+        "inet", "cidr", "macaddr", "macaddr8", "bit", "bit varying", "pg_lsn", "int4range",
+        "int8range", "numrange", "daterange", "tsrange", "tstzrange", "tsvector", "tsquery",
+    }
+)  # fmt: skip
+"""Types whose ``=`` means: the same value. Others (citext, boxes by their area) compare as text."""
+_NO_EQUALITY = frozenset({"json", "xml", "point", "polygon", "path", "box", "circle", "line"})
+
+
+class PostgresMerging(Merging):
+    """Merging in PostgreSQL, 13 and later."""
+
+    position_ddl = "bigint GENERATED ALWAYS AS IDENTITY"
+    numbers_rows = False
+
+    def comparable(self, column: Column, value: str) -> str:
+        """Return the value in a form that has an ``=``: json as jsonb, texts by their bytes."""
+        kind = PgType.parse(column.ddl)
+        if kind.base in _EXACT or (kind.is_array and kind.base in _COLLATED):
+            return value
+        if kind.base == "json" and not kind.is_array:
+            # jsonb can't hold the character that this escape stands for.
+            plain = f"strpos({value}::text, '\\u0000') > 0"
+            return f"CASE WHEN {plain} THEN to_jsonb({value}::text) ELSE {value}::jsonb END"
+        if kind.base in _COLLATED:
+            return f'{value} COLLATE "C"'
+        return f"{value}::text"
+
+    def ordered(self, column: Column, value: str) -> str:
+        """Return the value so that texts order by their bytes."""
+        return f'{value} COLLATE "C"' if is_text(column.ddl) else value
+
+    def can_be_key(self, column: Column) -> bool:
+        """Say whether the type has an ``=`` that means the same value."""
+        return PgType.parse(column.ddl).base not in _NO_EQUALITY
+
+    def place(self, session: SqlSession, target: Table, columns: tuple[Column, ...]) -> str | None:
+        """Return where a row lies; in a partitioned table the key says the rest."""
+        return "ctid"
+
+    def hold(self, target: str) -> list[str]:
+        """Keep other writers away, so that rows stay where they were found; readers go on."""
+        return [f"LOCK TABLE {target} IN SHARE ROW EXCLUSIVE MODE"]
+
+    def filled(self, staged: str, key: str) -> list[str]:
+        """Return what tells the planner how many rows there are."""
+        return [f"ANALYZE {staged}"]

@@ -1,0 +1,271 @@
+"""Modes by key, as whole loads: upsert, insert_only, replace_window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conduit_core import Pipeline
+from conduit_core.errors import ConfigError, PublishError, SchemaError, SourceDataError
+from tests.lab import Lab, stream
+from tests.services import sql
+
+Row = tuple[int, int | None, str]
+
+
+def items(lab: Lab, *rows: Row) -> None:
+    """Add rows ``(id, at, v)`` to the source."""
+    lab.sql("CREATE TABLE IF NOT EXISTS items (id INTEGER, at INTEGER, v TEXT)")
+    with lab._open() as connection:
+        connection.executemany("INSERT INTO items VALUES (?, ?, ?)", rows)
+
+
+def by_key(lab: Lab, mode: str = "upsert", **keys: Any) -> Pipeline:
+    """Return a pipeline that loads items by ``id``, with ``at`` as its cursor."""
+    return lab.pipeline(stream("items", mode=mode, **{"unique_key": "id", "cursor": "at", **keys}))
+
+
+def content(lab: Lab, pipeline: Pipeline) -> list[Row]:
+    """Return the target's rows, sorted."""
+    return sorted((r["id"], r["at"], r["v"]) for r in lab.rows("items", pipeline))
+
+
+def counted(result: Any) -> dict[str, int]:
+    """Return the counts that aren't 0."""
+    return {name: n for name, n in result.counts.model_dump().items() if n}
+
+
+def test_an_upsert_inserts_updates_and_leaves_alone(each_lab: Lab) -> None:
+    lab = each_lab
+    pipeline = by_key(lab)
+    items(lab, (1, 1, "a"), (2, 1, "b"), (2, 2, "b2"), (3, 2, "c"))
+    first = lab.run(pipeline)
+    assert first.mode == "upsert"
+    assert counted(first) == {"read": 4, "inserted": 3, "superseded": 1}
+    assert content(lab, pipeline) == [(1, 1, "a"), (2, 2, "b2"), (3, 2, "c")]
+    loads = {r["id"]: r["_conduit_load_id"] for r in lab.rows("items", pipeline)}
+    # Ties on the boundary, among the new and with what was loaded: of equals the last one read.
+    items(lab, (1, 3, "a2"), (4, 3, "d"), (4, 3, "d2"), (4, 3, "d2"))
+    second = lab.run(pipeline)
+    assert (second.watermark, counted(second)) == (
+        "3",
+        {"read": 4, "inserted": 1, "updated": 1, "superseded": 1, "deduplicated": 1},
+    )
+    assert content(lab, pipeline) == [(1, 3, "a2"), (2, 2, "b2"), (3, 2, "c"), (4, 3, "d2")]
+    after = {r["id"]: r["_conduit_load_id"] for r in lab.rows("items", pipeline)}
+    assert {i for i, load in after.items() if loads.get(i) != load} == {1, 4}
+    assert lab.run(pipeline).outcome == "empty"
+
+
+def test_p08_ties_come_in_once_by_key(each_lab: Lab) -> None:
+    lab = each_lab
+    pipeline = by_key(lab, cursor=["at", "id"])
+    items(lab, (1, 5, "a"), (2, 5, "b"))
+    lab.run(pipeline)
+    items(lab, (3, 5, "c"))
+    assert counted(lab.run(pipeline)) == {"read": 1, "inserted": 1}
+    assert content(lab, pipeline) == [(1, 5, "a"), (2, 5, "b"), (3, 5, "c")]
+
+
+@pytest.mark.parametrize("mode", ["upsert", "insert_only", "replace_window"])
+def test_p04_a_run_without_new_rows_changes_nothing(each_lab: Lab, mode: str) -> None:
+    lab = each_lab
+    pipeline = by_key(lab, mode)
+    items(lab, (1, 1, "a"), (2, 2, "b"))
+    lab.run(pipeline)
+    assert lab.run(pipeline).outcome == "empty"
+    lab.sql("DELETE FROM items")
+    assert lab.run(pipeline).outcome == "empty"
+    assert content(lab, pipeline) == [(1, 1, "a"), (2, 2, "b")]
+    whole = by_key(lab, mode, cursor=None, into="whole")
+    items(lab, (1, 1, "a"))
+    lab.run(whole)
+    lab.sql("DELETE FROM items")
+    assert lab.run(whole).outcome in ("empty", "published")
+    assert content(lab, whole) == [(1, 1, "a")]
+
+
+def test_insert_only_never_changes_a_row(each_lab: Lab) -> None:
+    lab = each_lab
+    pipeline = by_key(lab, "insert_only")
+    items(lab, (1, 1, "a"), (1, 1, "a"))
+    assert counted(lab.run(pipeline)) == {"read": 2, "inserted": 1, "deduplicated": 1}
+    items(lab, (1, 2, "changed"), (2, 2, "b"))
+    assert counted(lab.run(pipeline)) == {"read": 2, "inserted": 1, "unchanged": 1}
+    assert content(lab, pipeline) == [(1, 1, "a"), (2, 2, "b")]
+
+
+def test_an_upsert_without_a_cursor_reads_all_and_changes_what_differs(each_lab: Lab) -> None:
+    lab = each_lab
+    pipeline = by_key(lab, cursor=None)
+    items(lab, (1, 1, "a"), (2, None, "b"))
+    lab.run(pipeline)
+    lab.sql("UPDATE items SET at = NULL WHERE id = 1")
+    assert counted(lab.run(pipeline)) == {"read": 2, "updated": 1, "unchanged": 1}
+    assert counted(lab.run(pipeline)) == {"read": 2, "unchanged": 2}
+    assert sorted((r["id"], r["at"]) for r in lab.rows("items", pipeline)) == [(1, None), (2, None)]
+
+
+@pytest.mark.parametrize("mode", ["upsert", "insert_only"])
+def test_given_windows_are_idempotent_by_key(each_lab: Lab, mode: str) -> None:
+    lab = each_lab
+    pipeline = by_key(lab, mode)
+    items(lab, *((n, n, f"v{n}") for n in range(10)))
+    for _ in range(2):
+        for low in (0, 5):
+            lab.run(pipeline, window_from=str(low), window_to=str(low + 5))
+    assert content(lab, pipeline) == [(n, n, f"v{n}") for n in range(10)]
+    assert [r.counts.inserted for r in lab.chain(pipeline)] == [5, 5, 0, 0]
+    assert [r.mode for r in lab.chain(pipeline)] == [mode] * 4
+
+
+@pytest.mark.parametrize("mode", ["upsert", "insert_only", "replace_window"])
+def test_a_watermark_run_after_slices_goes_over_them(each_lab: Lab, mode: str) -> None:
+    lab = each_lab
+    pipeline = by_key(lab, mode)
+    items(lab, (1, 1, "a"))
+    lab.run(pipeline)
+    items(lab, (2, 5, "b"), (3, 8, "c"))
+    lab.run(pipeline, window_from="5", window_to="6")
+    assert lab.run(pipeline).watermark == "8"
+    assert content(lab, pipeline) == [(1, 1, "a"), (2, 5, "b"), (3, 8, "c")]
+
+
+def test_replace_window_replaces_its_slice_and_the_keys_that_arrive(each_lab: Lab) -> None:
+    lab = each_lab
+    pipeline = by_key(lab, "replace_window")
+    items(lab, (1, 1, "a"), (2, 2, "b"), (3, 3, "c"))
+    lab.run(pipeline)
+    lab.sql("DELETE FROM items WHERE id = 3", "UPDATE items SET at = 3, v = 'moved' WHERE id = 1")
+    found = counted(lab.run(pipeline, window_from="3", window_to="4"))
+    assert found == {"read": 1, "inserted": 1}
+    assert content(lab, pipeline) == [(1, 3, "moved"), (2, 2, "b")]
+
+
+def test_replace_window_without_a_cursor_replaces_the_keys(each_lab: Lab) -> None:
+    lab = each_lab
+    pipeline = by_key(lab, "replace_window", cursor=None)
+    items(lab, (1, 1, "a"), (2, 2, "b"))
+    lab.run(pipeline)
+    lab.sql("DELETE FROM items WHERE id = 2", "UPDATE items SET v = 'A'")
+    items(lab, (3, 3, "c"), (3, 3, "last"))
+    assert counted(lab.run(pipeline)) == {"read": 3, "inserted": 2, "superseded": 1}
+    assert content(lab, pipeline) == [(1, 1, "A"), (2, 2, "b"), (3, 3, "last")]
+
+
+@pytest.mark.parametrize("mode", ["upsert", "insert_only", "replace_window"])
+def test_a_full_refresh_keeps_the_newest_row_of_each_key(each_lab: Lab, mode: str) -> None:
+    lab = each_lab
+    pipeline = by_key(lab, mode)
+    items(lab, (1, 1, "a"), (2, 2, "b"))
+    lab.run(pipeline)
+    lab.sql("DELETE FROM items WHERE id = 2", "ALTER TABLE items ADD COLUMN w TEXT")
+    lab.sql("INSERT INTO items VALUES (1, 7, 'new', 'w'), (1, 6, 'old', 'w')")
+    found = lab.run(pipeline, full_refresh=True)
+    assert counted(found) == {"read": 3, "inserted": 1, "superseded": 2}
+    assert content(lab, pipeline) == [(1, 7, "new")]
+    assert lab.rows("items", pipeline)[0]["w"] == "w"
+    lab.sql("INSERT INTO items VALUES (1, 8, 'newer', NULL)")
+    lab.run(pipeline)
+    assert len(content(lab, pipeline)) == 1
+
+
+@pytest.mark.parametrize("mode", ["upsert", "replace_window"])
+def test_null_cursors_are_included_once_by_key(each_lab: Lab, mode: str) -> None:
+    lab = each_lab
+    pipeline = by_key(lab, mode, null_cursor="include")
+    items(lab, (1, 1, "a"), (2, None, "b"))
+    for _ in range(2):
+        lab.run(pipeline)
+        rows = sorted((r["id"], r["v"]) for r in lab.rows("items", pipeline))
+        assert rows == [(1, "a"), (2, "b")]
+    lab.sql("UPDATE items SET v = 'B' WHERE id = 2")
+    lab.run(pipeline)
+    rows = sorted((r["id"], r["v"]) for r in lab.rows("items", pipeline))
+    assert rows == [(1, "a"), (2, "B")]
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+def test_a_null_in_the_key_is_named_before_anything_changes(each_lab: Lab) -> None:
+    lab = each_lab
+    pipeline = by_key(lab)
+    items(lab, (1, 1, "a"))
+    lab.run(pipeline)
+    lab.sql("INSERT INTO items VALUES (NULL, 2, 'x'), (1, 2, 'y')")
+    with pytest.raises(SourceDataError, match=r"1 rows have a NULL in the unique_key \(id\)"):
+        lab.run(pipeline)
+    assert content(lab, pipeline) == [(1, 1, "a")]
+    assert len(lab.chain(pipeline)) == 1
+
+
+def test_a_key_that_the_target_has_twice_is_named(each_lab: Lab) -> None:
+    lab = each_lab
+    items(lab, (1, 1, "a"), (1, 1, "a"), (2, 1, "b"))
+    lab.run(lab.pipeline(stream("items", cursor="at")))
+    pipeline = by_key(lab)
+    items(lab, (1, 2, "c"), (3, 2, "d"))
+    with pytest.raises(PublishError, match=r"1 of the load's keys \(id\) more than once \(1\)"):
+        lab.run(pipeline)
+    assert content(lab, pipeline) == [(1, 1, "a"), (1, 1, "a"), (2, 1, "b")]
+    lab.run(pipeline, full_refresh=True)
+    assert content(lab, pipeline) == [(1, 2, "c"), (2, 1, "b"), (3, 2, "d")]
+
+
+def test_a_key_that_became_text_is_refused(each_lab: Lab) -> None:
+    lab = each_lab
+    lab.sql(
+        "CREATE TABLE items (id TEXT, at INTEGER, v TEXT)", "INSERT INTO items VALUES ('1',1,'a')"
+    )
+    pipeline = by_key(lab)
+    lab.run(pipeline)
+    lab.sql("DROP TABLE items")
+    items(lab, (1, 2, "b"))
+    with pytest.raises(SchemaError, match="'id' of the unique_key changed its type"):
+        lab.run(pipeline)
+    assert len(lab.rows("items", pipeline)) == 1
+
+
+def test_a_key_that_the_stream_lacks_is_named_at_plan(lab: Lab) -> None:
+    items(lab, (1, 1, "a"))
+    with pytest.raises(SchemaError, match="unique_key names 'nr', which the stream doesn't have"):
+        lab.plan(by_key(lab, unique_key=["id", "nr"]))
+
+
+@pytest.mark.parametrize("mode", ["upsert", "insert_only"])
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+def test_p14_a_mode_that_files_cannot_do_is_refused_at_plan(lab: Lab, mode: str, kind: str) -> None:
+    items(lab, (1, 1, "a"))
+    lab.destination = {"type": kind, "path": "lake"}
+    with pytest.raises(ConfigError, match=f"mode '{mode}' needs merge_staged, which a {kind}"):
+        lab.plan(by_key(lab, mode))
+    with pytest.raises(ConfigError, match="needs keep_newest"):
+        lab.plan(by_key(lab, "replace_window"))
+    assert lab.plan(by_key(lab, "replace_window", unique_key=[])).mode == "replace_window"
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------------
+
+
+def test_a_no_op_upsert_makes_no_row_version(tmp_path: Any, postgres_database: str) -> None:
+    lab = Lab(tmp_path, postgres_database)
+    pipeline = by_key(lab, cursor=None)
+    items(lab, *((n, n, f"v{n}") for n in range(1000)))
+    lab.run(pipeline)
+    before = sql(postgres_database, "SELECT xmin::text, ctid::text FROM items ORDER BY id")
+    assert counted(lab.run(pipeline)) == {"read": 1000, "unchanged": 1000}
+    assert sql(postgres_database, "SELECT xmin::text, ctid::text FROM items ORDER BY id") == before
+    flush = "pg_stat_force_next_flush"
+    if sql(postgres_database, f"SELECT to_regproc('{flush}') IS NULL") == [(True,)]:
+        pytest.skip("PostgreSQL before 15 says what it counted when it likes")
+    sql(postgres_database, f"SELECT {flush}()")
+    stats = (
+        "SELECT n_tup_ins, n_tup_upd, n_tup_del FROM pg_stat_user_tables WHERE relname = 'items'"
+    )
+    assert sql(postgres_database, stats) == [(1000, 0, 0)]
+    lab.sql("UPDATE items SET v = 'changed' WHERE id < 10")
+    assert counted(lab.run(pipeline)) == {"read": 1000, "updated": 10, "unchanged": 990}
+    after = sql(postgres_database, "SELECT xmin::text, ctid::text FROM items WHERE id >= 10")
+    assert set(after) <= set(before)
