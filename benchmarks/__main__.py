@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import spread
+from benchmarks import merging, spread
 from benchmarks.data import fill_postgres, write_files
 from benchmarks.measure import CONDUIT, Row, compare, table
 from tests.services import LocalPostgres, local_binaries
@@ -188,6 +188,7 @@ def cases(bench: Bench) -> dict[str, Callable[[], Row]]:
         "parquet-duckdb": lambda: bench.file_to_duckdb("parquet", "read_parquet"),
         "csv-pg": bench.csv_to_postgres,
         "pg-5m": lambda: bench.postgres_to_postgres(5 * MILLION, "process 1.2x, memory as at 1M"),
+        **merging.cases(bench),
         **spread.cases(bench),
     }
 

@@ -21,6 +21,9 @@ _EXACT = frozenset(
 """Types whose ``=`` means: the same value. Others (citext, boxes by their area) compare as text."""
 _NO_EQUALITY = frozenset({"json", "xml", "point", "polygon", "path", "box", "circle", "line"})
 
+_WORK_MEM = "128MB"
+"""What a join may take of the server's memory; by default it spills after 4 MB."""
+
 
 class PostgresMerging(Merging):
     """Merging in PostgreSQL, 13 and later."""
@@ -58,5 +61,9 @@ class PostgresMerging(Merging):
         return [f"LOCK TABLE {target} IN SHARE ROW EXCLUSIVE MODE"]
 
     def filled(self, staged: str, key: str) -> list[str]:
-        """Return what tells the planner how many rows there are."""
-        return [f"ANALYZE {staged}"]
+        """Tell the planner how many rows there are, and let it hash them in memory."""
+        return [f"SET LOCAL work_mem = '{_WORK_MEM}'", f"ANALYZE {staged}"]
+
+    def paired(self, pairs: str) -> list[str]:
+        """Tell the planner how many pairs there are."""
+        return [f"ANALYZE {pairs}"]

@@ -53,6 +53,10 @@ class Merging:
         """Return what is run once the temporary relation is filled."""
         return []
 
+    def paired(self, pairs: str) -> list[str]:
+        """Return what is run once the pairs are found."""
+        return []
+
 
 @dataclass(frozen=True, slots=True)
 class Merge:
@@ -123,6 +127,8 @@ class Merge:
             f" {self._changed(self.action)} AS is_changed FROM {staged} AS s JOIN {target} AS t"
             f" ON {same_key}"
         )
+        for text in self.merging.paired(pairs):
+            yield Sql(text)
         doubled = f"SELECT row_no FROM {pairs} GROUP BY row_no HAVING count(*) > 1"
         sample = ", ".join(f"CAST(s.{self._q(k)} AS TEXT)" for k in self.action.key)
         yield Count(f"SELECT count(*) FROM ({doubled}) AS d", "target_doubles")
