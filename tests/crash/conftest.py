@@ -19,6 +19,7 @@ MODES: dict[str, dict[str, object]] = {
     "append": {"mode": "append", "cursor": "id"},
     "replace": {"mode": "replace", "cursor": "id"},
     "append without cursor": {"mode": "append"},
+    "upsert": {"mode": "upsert", "unique_key": "id", "cursor": "id"},
     "append in splits": {"mode": "append", "cursor": "id", "splits": FILES},
     "replace in splits": {"mode": "replace", "cursor": "id", "splits": FILES},
 }

@@ -187,3 +187,23 @@ def test_a_row_that_moves_between_slices_is_in_one_when_both_are_loaded_again(
         lab.run(window_from=low, window_to=high)
     assert lab.ids() == [n for n in range(1, 21) if n != 5]
     assert [r["id"] for r in lab.rows() if r["v"] == "moved"] == [15]
+
+
+def test_a_row_that_moves_is_in_one_slice_by_its_key(each_lab: Lab) -> None:
+    """With a key, loading the slice it moved to is enough: its old row goes with it."""
+    lab = each_lab
+    lab.sql("CREATE TABLE orders (id INTEGER, at DATE, v TEXT)")
+    lab.sql(*(f"INSERT INTO orders VALUES ({d}, '2024-01-{d:02}', 'old')" for d in range(1, 5)))
+    pipeline = lab.pipeline(
+        stream(mode="replace_window", cursor="at", unique_key="id", cursor_timezone="UTC")
+    )
+    for d in range(1, 5):
+        lab.run(pipeline, window_from=f"2024-01-{d:02}", window_to=f"2024-01-{d + 1:02}")
+    lab.sql("UPDATE orders SET at = '2024-01-03', v = 'moved' WHERE id = 1")
+    got = lab.run(pipeline, window_from="2024-01-03", window_to="2024-01-04")
+    assert got.counts.read == 2
+    assert lab.ids(pipeline=pipeline) == [1, 2, 3, 4]
+    (moved,) = [row for row in lab.rows(pipeline=pipeline) if row["id"] == 1]
+    assert (str(moved["at"])[:10], moved["v"]) == ("2024-01-03", "moved")
+    lab.run(pipeline, window_from="2024-01-01", window_to="2024-01-02", allow_empty=True)
+    assert lab.ids(pipeline=pipeline) == [1, 2, 3, 4]
