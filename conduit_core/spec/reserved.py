@@ -15,7 +15,6 @@ STREAM_KEYS = frozenset(
         "deletes",
         "dependents",
         "expected",
-        "lookback",
         "max_rejected",
         "on_schema_change",
         "quality",
