@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -410,15 +410,33 @@ class RawRows(Protocol):
         ...
 
 
+class KeyRows(Protocol):
+    """What the source says of keys, beside the rows: for publishes with ``deletes`` by key."""
+
+    def all(self) -> StagedRows:
+        """Return the key rows, with the columns of ``Deletes.keys``; asked for after the rows."""
+        ...
+
+    def again(self, keys: Sequence[tuple[object, ...]]) -> StagedRows:
+        """Read the rows of some keys as they are now; columns as of the load's own rows.
+
+        Args:
+            keys: at most 1,000, as the destination's session gives the key's columns.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Commit:
     """What a commit ended with; ``replayed`` when the ledger had the load already.
 
     ``record`` is None where nothing was read, deleted or created: rolled back, nothing recorded.
+    ``notes`` are for people: what was found beside the counts.
     """
 
     record: LedgerRecord | None
     replayed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,10 +484,17 @@ class Destination(ABC):
         """Return, as text, exactly the statements of :meth:`commit`. Read-only."""
 
     @abstractmethod
-    def commit(self, publish: Publish, rows: StagedRows | None, emit: Emit) -> Commit:
+    def commit(
+        self,
+        publish: Publish,
+        rows: StagedRows | None,
+        emit: Emit,
+        keys: KeyRows | None = None,
+    ) -> Commit:
         """Carry out ``publish`` in one transaction and record it; ``rows`` None: a record alone.
 
-        Emits ``PublishStarted`` (lock held) and ``CommitStarted``.
+        ``keys`` are there where an action's ``deletes`` names key rows. Emits ``PublishStarted``
+        (lock held) and ``CommitStarted``.
 
         Raises:
             ConcurrentLoadError: a requirement doesn't hold under the lock.

@@ -113,18 +113,68 @@ class DeleteMatching(_Data):
     columns: tuple[str, ...]
 
 
+DELETED_AT = "_conduit_deleted_at"
+"""The column that says when a row was deleted; NULL: it is there. In staged rows it is the flag."""
+
+
 class KeepNewest(_Data):
     """Leave one staged row of each key; the staged rows then wait in a temporary relation.
 
     The newest by ``order`` (the cursor's columns) stays; of equals, and without an order, the one
     that was read last. Counts ``deduplicated`` (equal to the one that stays in all ``compare``
-    columns) and ``superseded`` (the others). A NULL in the key is refused.
+    columns) and ``superseded`` (the others). A NULL in the key is refused. With ``drop_flagged``
+    rows that carry a delete flag (``DELETED_AT``) go then; counts ``flagged``.
     """
 
     kind: Literal["keep_newest"] = "keep_newest"
     key: tuple[str, ...]
     order: tuple[str, ...] = ()
     compare: tuple[str, ...] = ()
+    drop_flagged: bool = False
+
+
+class Deletes(_Data):
+    """How a load learns which rows are gone at the source, and what becomes of them.
+
+    ``flag``: a staged row whose ``DELETED_AT`` isn't NULL says that its key is gone; it counts as
+    ``flagged`` (and so ``deleted``), whatever it finds in the target.
+
+    ``missing``: the key rows (:class:`conduit_core.connectors.base.KeyRows`) are all keys that the
+    source has. Target rows with another key are gone, but for keys staged in this load. A key of
+    theirs that has no row in the target (none that isn't deleted), was not staged, and lies in
+    ``window``, counts as ``lacking`` and is read again by key; those rows are merged like the rest.
+
+    ``listed``: the key rows are tombstones. A row, staged or in the target, is gone where its key
+    has a tombstone whose ``time`` is not before the row's first ``order`` column; without ``time``,
+    where its key has one and was not staged in this load.
+
+    Key rows that carry a NULL in the key are no one's, and are left aside.
+
+    Counts, beside: ``keys`` (key rows read), ``target_rows`` (rows of the target that aren't
+    deleted, before the load; only where a guard asks), ``gone`` (rows of the target that the load
+    deletes, by whichever way). ``deleted`` is ``flagged`` plus what was ``gone`` without a staged
+    row of its own. A sample of the keys that go is kept for the guards that follow.
+
+    Args:
+        detect: see above.
+        soft: ``DELETED_AT``, a column of the target, is set to ``at`` (in scd2: the current version
+            ends, too), and to NULL where a key comes back with a row. Otherwise rows (in scd2: all
+            versions of a key) are deleted.
+        at: the load's time, which ``DELETED_AT`` takes, as UTC ``YYYY-MM-DD HH:MM:SS.ffffff+00:00``
+            text.
+        keys: the columns of the key rows, as in the target: the key, then for ``missing`` the
+            ``order`` columns, for ``listed`` the time.
+        time: of ``listed``: the name of the time among ``keys``.
+        window: of ``missing``: JSON of a ``Window`` over the ``order`` columns, outside of which a
+            key is no concern of the target yet; None: all are.
+    """
+
+    detect: Literal["flag", "missing", "listed"]
+    soft: bool
+    at: str
+    keys: tuple[Column, ...] = ()
+    time: str | None = None
+    window: str | None = None
 
 
 class MergeStaged(_Data):
@@ -150,14 +200,48 @@ class MergeStaged(_Data):
     compare: tuple[str, ...] = ()
     update: bool = True
     only_newer: bool = False
+    deletes: Deletes | None = None
+
+
+VALID_FROM, VALID_TO, IS_CURRENT = "valid_from", "valid_to", "is_current"
+
+
+class CloseVersions(_Data):
+    """Keep every version of a key (scd2): the staged rows are versions, in the order of the cursor.
+
+    The target has, beside the staged columns, ``valid_from`` and ``valid_to`` (of the type of the
+    first ``order`` column) and ``is_current``. A row of the target is a version: it holds from its
+    first cursor value up to the next version's, half-open; its own cursor columns are the last
+    cursor it was seen with. Versions next to each other that are equal in ``track`` are one: the
+    newer row's other columns are taken over in place. A late row splits the interval it falls in.
+
+    Counts ``inserted`` (versions opened), ``updated`` (staged rows that an existing version took
+    over), ``unchanged``, ``deduplicated`` and ``superseded`` (staged rows of one key and one
+    ``valid_from``, as :class:`KeepNewest` says), ``flagged``.
+
+    Args:
+        key, order, compare: as of :class:`MergeStaged`; ``order`` isn't empty and has no NULL.
+        track: the columns whose change makes a version.
+        deletes: how versions end without a next one.
+        ends_at: the load's time in the type of the first ``order`` column, as text: where a version
+            ends whose key is missing (never before its last cursor).
+    """
+
+    kind: Literal["close_versions"] = "close_versions"
+    key: tuple[str, ...]
+    order: tuple[str, ...]
+    compare: tuple[str, ...]
+    track: tuple[str, ...]
+    deletes: Deletes | None = None
+    ends_at: str | None = None
 
 
 class Guard(_Data):
     """Stop the load, inside its transaction, unless ``expr`` holds over the counts known so far.
 
     ``expr`` compares sums, products and quotients of counts and numbers; ``and``, ``or``, ``not``.
-    Names: the kinds of :class:`Counts`, ``removed``, and ``target_has_rows`` (0 or 1, before the
-    load).
+    Names: the kinds of :class:`Counts`, those of :class:`Deletes`, and ``target_has_rows`` (0 or 1,
+    before the load). The error shows a sample of the keys that the actions before it took away.
     """
 
     kind: Literal["guard"] = "guard"
@@ -186,6 +270,7 @@ Action = Annotated[
     | DeleteMatching
     | KeepNewest
     | MergeStaged
+    | CloseVersions
     | Guard
     | RecordLoad,
     Field(discriminator="kind"),
@@ -233,7 +318,7 @@ class Publish(_Data):
 
 
 BALANCE = Guard(
-    expr="read == inserted + updated + unchanged + deleted + deduplicated + superseded + rejected",
+    expr="read == inserted + updated + unchanged + flagged + deduplicated + superseded + rejected",
     message="the balance does not hold: not every row read is accounted for",
 )
 
@@ -254,8 +339,8 @@ _COMPARE: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
 }
 
 
-def check_guard(guard: Guard, counts: Mapping[str, int]) -> None:
-    """Evaluate a guard over counts.
+def check_guard(guard: Guard, counts: Mapping[str, int], sample: tuple[str, ...] = ()) -> None:
+    """Evaluate a guard over counts; ``sample`` are keys to show where it doesn't hold.
 
     Raises:
         GuardError: it doesn't hold, or divides by zero; the message lists the counts it looked at.
@@ -273,7 +358,8 @@ def check_guard(guard: Guard, counts: Mapping[str, int]) -> None:
     if not holds:
         used = sorted((n.col_offset, n.id) for n in ast.walk(tree) if isinstance(n, ast.Name))
         facts = ", ".join(f"{name} {counts[name]}" for name in dict.fromkeys(n for _, n in used))
-        raise GuardError(f"{guard.message} ({facts})", command=guard.command)
+        keys = f", for example {'; '.join(sample)}" if sample else ""
+        raise GuardError(f"{guard.message} ({facts}{keys})", command=guard.command)
 
 
 def _number(node: ast.expr, counts: Mapping[str, int]) -> Callable[[], float]:

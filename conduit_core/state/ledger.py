@@ -11,7 +11,12 @@ from conduit_core.types.dialect import Table
 
 
 class Counts(BaseModel):
-    """Rows of a load by what became of them; their sum over kinds is ``read`` (the balance)."""
+    """Rows of a load by what became of them; their sum is ``read`` (the balance), but for two.
+
+    ``deleted`` are rows that carried a delete flag and, beside the rows read, rows of the target
+    that were found to be gone at the source. ``removed`` are rows of the target that made room: its
+    old content, the old slice, a replaced file's rows, those above a watermark that was set back.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -23,6 +28,7 @@ class Counts(BaseModel):
     deduplicated: int = 0
     superseded: int = 0
     rejected: int = 0
+    removed: int = 0
 
 
 class LedgerRecord(BaseModel):

@@ -15,6 +15,7 @@ from conduit_core.connectors.base import (
     Commit,
     Destination,
     DestinationCapabilities,
+    KeyRows,
     StagedRows,
     TargetShape,
 )
@@ -167,7 +168,13 @@ class LakeDestination(Destination):
                     lines.append(f"create if absent: {paths.manifest(version)}")
         return lines
 
-    def commit(self, publish: Publish, rows: StagedRows | None, emit: Emit) -> Commit:
+    def commit(
+        self,
+        publish: Publish,
+        rows: StagedRows | None,
+        emit: Emit,
+        keys: KeyRows | None = None,
+    ) -> Commit:
         """Write data files, then create the next manifest; see :meth:`Destination.commit`."""
         return Walk(self._place, publish, rows, emit).run()
 

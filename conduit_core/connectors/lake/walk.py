@@ -161,7 +161,7 @@ class Walk:
     def _carry_out(self, base: Manifest | None, schema: pa.Schema | None) -> _Draft | None:
         """Return the next version; None where nothing was read and nothing changes."""
         files = self._place.logs.files(base)
-        counts = dict.fromkeys((*Counts.model_fields, "removed", "target_has_rows"), 0)
+        counts = dict.fromkeys((*Counts.model_fields, "flagged", "target_has_rows"), 0)
         if base is not None and base.rows and _asks_for_rows(self._publish):
             counts["target_has_rows"] = 1
         draft = _Draft(schema, files, files, counts)

@@ -15,6 +15,7 @@ from conduit_core.connectors.base import (
     CleanItem,
     Commit,
     Destination,
+    KeyRows,
     RawRows,
     StagedRows,
     Tally,
@@ -68,7 +69,10 @@ SQL_ACTIONS = frozenset(
 
 
 _COUNTED_BY_READER = ("read", "deduplicated", "superseded", "rejected")
-_COUNTED_HERE = ("removed", "target_has_rows", "doubled_keys", "target_doubles")
+_COUNTED_HERE = (
+    *("target_has_rows", "doubled_keys", "target_doubles"),
+    *("flagged", "gone", "keys", "target_rows", "lacking"),
+)
 
 
 class SqlDestination(SqlActions, Destination):
@@ -182,7 +186,13 @@ class SqlDestination(SqlActions, Destination):
 
     # --- publishing ------------------------------------------------------------------------------
 
-    def commit(self, publish: Publish, rows: StagedRows | None, emit: Emit) -> Commit:
+    def commit(
+        self,
+        publish: Publish,
+        rows: StagedRows | None,
+        emit: Emit,
+        keys: KeyRows | None = None,
+    ) -> Commit:
         """Carry out ``publish`` in one transaction; see :meth:`Destination.commit`."""
         if publish.wire is not None and not isinstance(rows, RawRows | StagedRelations):
             publish = publish.model_copy(update={"wire": None})
