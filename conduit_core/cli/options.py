@@ -45,6 +45,10 @@ RequestKey = Annotated[
 AllowEmpty = Annotated[
     bool, typer.Option("--allow-empty", help="Let an empty extract empty the target.")
 ]
+AllowDeletes = Annotated[
+    bool,
+    typer.Option("--allow-deletes", help="Let a load delete any share of the target's rows."),
+]
 
 
 class Executor(StrEnum):

@@ -96,6 +96,28 @@ class ReplaceWithStaged(_Data):
     columns: tuple[Column, ...]
 
 
+class AddColumn(_Data):
+    """Add a nullable column to the target. Done where the target is first touched after the rows.
+
+    So that nobody waits for the ALTER while rows are on their way.
+    """
+
+    kind: Literal["add_column"] = "add_column"
+    column: Column
+
+
+class StartOver(_Data):
+    """Empty the target, for the actions that follow; ``how`` as of :class:`ReplaceWithStaged`.
+
+    ``swap`` puts an empty table with ``columns`` in its place. Counts ``removed`` where rows are
+    deleted.
+    """
+
+    kind: Literal["start_over"] = "start_over"
+    how: Literal["swap", "in_place"]
+    columns: tuple[Column, ...]
+
+
 class DeleteWindow(_Data):
     """Delete the target's rows inside a window (``Window`` JSON). Counts ``removed``."""
 
@@ -264,8 +286,10 @@ class RecordLoad(_Data):
 
 Action = Annotated[
     CreateTable
+    | AddColumn
     | AppendStaged
     | ReplaceWithStaged
+    | StartOver
     | DeleteWindow
     | DeleteMatching
     | KeepNewest

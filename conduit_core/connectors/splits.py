@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_SPLITS", "WHOLE", "Split", "SplitBy", "SplitKind", "refuse_kind"]
 
-SplitKind = Literal["whole", "range", "hash", "values", "file"]
+SplitKind = Literal["whole", "range", "hash", "values", "file", "among"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,12 @@ class Split:
         id: a digest of the bounds.
         kind: ``whole`` (all of it), ``range`` (``low <= column < high``; the first holds NULLs
             too), ``hash`` (``bucket`` of ``buckets``), ``values`` (``column = value``; without
-            ``value`` the rest: every other value, and NULL), ``file`` (``low <= path < high``).
+            ``value`` the rest: every other value, and NULL), ``file`` (``low <= path < high``),
+            ``among`` (one of ``others``: no part of a cut, but of a look at some keys).
         column: what is compared; None for ``whole`` and ``file``.
         low, high: bounds of a range or of paths; None is open.
         value: of a values split.
-        others: the values that the rest is not.
+        others: the values that the rest is not, or that it is among.
         bucket, buckets: of a hash split.
     """
 
@@ -167,7 +168,7 @@ def refuse_kind(kind: str, claimed: frozenset[str], system: str) -> None:
     Raises:
         ConfigError: it doesn't.
     """
-    if kind == "whole" or kind in claimed:
+    if kind == "whole" or kind in claimed or (kind == "among" and "values" in claimed):
         return
     there = f"it can be by {' or '.join(sorted(claimed))}" if claimed else "remove `splits`"
     raise ConfigError(

@@ -14,9 +14,10 @@ from datetime import datetime
 from typing import Generic, TypeAlias, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from conduit_core.connectors.base import RawBatch, RawReading, Reading, Tally, file_digest
-from conduit_core.connectors.publish import Column
+from conduit_core.connectors.publish import DELETED_AT, Column
 from conduit_core.errors import ConduitError, SourceDataError, unexpected
 from conduit_core.events import AuditStarted, BatchRead, BatchWritten, Emit
 from conduit_core.state.ledger import Counts
@@ -30,6 +31,7 @@ _LOOK_SECONDS = 0.2
 
 
 Batch: TypeAlias = "pa.RecordBatch | RawBatch"
+Flag: TypeAlias = "Callable[[pa.RecordBatch], pa.BooleanArray]"
 OpenRaw: TypeAlias = Callable[[tuple[Column, ...], Mapping[str, str]], RawReading]
 
 
@@ -128,6 +130,7 @@ class Flow:
         check: looks at each batch as it was read, and raises where it may not be loaded.
         is_whole_load: whether the load ends with this flow, or it is one split of it.
         read_raw: opens the source for undecoded rows, where the publish has a wire.
+        flag: says which rows of a batch, as read, are deleted at the source.
     """
 
     def __init__(
@@ -145,6 +148,7 @@ class Flow:
         check: Callable[[pa.RecordBatch], None] | None = None,
         is_whole_load: bool = True,
         read_raw: OpenRaw | None = None,
+        flag: Flag | None = None,
     ) -> None:
         self.schema = schema
         self._open = read
@@ -159,6 +163,7 @@ class Flow:
         self._cancel = cancel
         self._remember_files = remember_files
         self._check = check
+        self._flag = flag
         self._is_whole_load = is_whole_load
         self._error: ConduitError | None = None
         self._thread: threading.Thread | None = None
@@ -313,8 +318,10 @@ class Flow:
             elif field.name == LOAD_ID:
                 columns.append(pa.repeat(pa.scalar(self._load_id, field.type), batch.num_rows))
             else:
-                value = self._loaded_at.cast(field.type)
-                columns.append(pa.repeat(value, batch.num_rows))
+                times = pa.repeat(self._loaded_at.cast(field.type), batch.num_rows)
+                if field.name == DELETED_AT and self._flag is not None:
+                    times = pc.if_else(self._flag(batch), times, pa.scalar(None, field.type))
+                columns.append(times)
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def _slices(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from conduit_core.connectors.base import Commit
 from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest
 from conduit_core.engine.outcome import emit_committed, mirror, result_of, state_after_failure
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.plan import plan_stream
-from conduit_core.engine.rows import open_flow
+from conduit_core.engine.rows import keys_of, open_flow
 from conduit_core.engine.runtime import Runtime
 from conduit_core.errors import ConduitError, PublishUnknownError, unexpected
 from conduit_core.events import (
@@ -71,7 +72,7 @@ def _settled(plan: LoadPlan, ends: Ends, runtime: Runtime) -> LoadResult | None:
     found = next((r for r in chain if r.load_id == plan.load_id), None)
     if found is None:
         return None
-    return _ended(plan, result_of(plan, found, time.perf_counter(), {}), ends, runtime)
+    return _ended(plan, result_of(plan, Commit(found), time.perf_counter(), {}), ends, runtime)
 
 
 def _retrying(
@@ -154,9 +155,9 @@ def _attempt(
         runtime.emit(Notice(pipeline=plan.pipeline, stream=plan.stream, level="info", message=note))
     try:
         if plan.empty:
-            result = result_of(plan, plan.replayed, started, {})
+            result = result_of(plan, Commit(plan.replayed), started, {})
         elif plan.staged:
-            result = _spread_out(plan, pipeline, ends, runtime)
+            result = _spread_out(plan, stream, pipeline, ends, runtime)
         else:
             result = _fused(plan, stream, ends, runtime)
     except Exception as raised:  # noqa: BLE001 - whatever it is, it gets its four lines
@@ -178,26 +179,31 @@ def _attempt(
 def _fused(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> LoadResult:
     started = time.perf_counter()
     flow = open_flow(plan, stream, ends, runtime)
+    keys = keys_of(plan, stream, ends, runtime)
     try:
-        commit = ends.destination.commit(plan.publish, flow, runtime.emit)
+        commit = ends.destination.commit(plan.publish, flow, runtime.emit, keys)
     finally:
         flow.close()
+        if keys is not None:
+            keys.close()
     seconds = time.perf_counter() - started
     emit_committed(commit, runtime.emit, seconds)
     waited = flow.seconds["write"] + flow.waited_seconds
     stages = {**flow.seconds, "commit": max(seconds - waited, 0.0)}
     read = flow.bytes_read
-    return result_of(plan, commit.record, started, stages, read, replayed=commit.replayed)
+    return result_of(plan, commit, started, stages, read)
 
 
-def _spread_out(plan: LoadPlan, pipeline: Pipeline, ends: Ends, runtime: Runtime) -> LoadResult:
+def _spread_out(
+    plan: LoadPlan, stream: StreamSpec, pipeline: Pipeline, ends: Ends, runtime: Runtime
+) -> LoadResult:
     from conduit_core.engine.spread import stage_all  # most loads never get here
     from conduit_core.engine.steps import publish_load
 
     started = time.perf_counter()
     receipts = stage_all(plan, pipeline, ends, runtime)
     seconds = round(time.perf_counter() - started, 6)
-    result = publish_load(plan, receipts, None, ends, runtime)
+    result = publish_load(plan, stream, receipts, None, ends, runtime)
     return result.model_copy(update={"stages": {**result.stages, "stage": seconds}})
 
 

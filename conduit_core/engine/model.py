@@ -32,6 +32,7 @@ class RunRequest(_Data):
         reload: load again what a request key has loaded already.
         request_key: the runner's identity of this request, unique per target.
         allow_empty: let an empty extract empty the target.
+        allow_deletes: let a load delete any share of the target's rows.
         runner: who asks, as JSON (ids, actor), recorded in the ledger.
     """
 
@@ -41,6 +42,7 @@ class RunRequest(_Data):
     reload: bool = False
     request_key: str | None = None
     allow_empty: bool = False
+    allow_deletes: bool = False
     runner: str = "{}"
 
 
@@ -51,6 +53,9 @@ class LoadPlan(_Data):
     ``types.schema_to_json``. ``empty`` plans read nothing and change nothing; ``replayed`` holds
     the record of a load that the request key has published before. ``last_load_id`` and
     ``last_watermark_text`` are where the target stands when the plan is made.
+
+    ``key_source`` and ``key_staged`` are the schemas of the key rows, as read and as staged, where
+    the load looks for deletes by key.
 
     ``staged`` says whether the rows are staged split by split before they are published. Then
     ``plan_id`` is the plan's own digest, ``probe`` tells the place of staging, ``supersedes`` names
@@ -75,6 +80,8 @@ class LoadPlan(_Data):
     watermark_text: str | None
     source_schema: list[dict[str, object]]
     staged_schema: list[dict[str, object]]
+    key_source: list[dict[str, object]] | None = None
+    key_staged: list[dict[str, object]] | None = None
     refuse_changed_files: bool = False
     remember_files: bool = False
     target_fingerprint: str

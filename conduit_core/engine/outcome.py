@@ -11,7 +11,7 @@ from conduit_core.engine.plan import state_key, watermark_state
 from conduit_core.errors import ConduitError
 from conduit_core.events import Committed, Emit, Notice, StateMirrored
 from conduit_core.state.cursor import Cursor
-from conduit_core.state.ledger import Counts, LedgerRecord, newest, watermark_record
+from conduit_core.state.ledger import Counts, newest, watermark_record
 from conduit_core.state.store import StateEntry, StateStore, make_entry, seal_of
 from conduit_core.types.dialect import Table
 
@@ -33,6 +33,8 @@ def emit_committed(commit: Commit, emit: Emit, seconds: float) -> None:
     record = commit.record
     if record is None or commit.replayed:
         return
+    for note in commit.notes:
+        emit(Notice(pipeline=record.pipeline, stream=record.stream, level="warning", message=note))
     emit(
         Committed(
             pipeline=record.pipeline,
@@ -98,25 +100,23 @@ def _is_rewind(stored: str | None, cursor: str | None) -> bool:
 
 def result_of(
     plan: LoadPlan,
-    record: LedgerRecord | None,
+    commit: Commit,
     started: float,
     stages: dict[str, float],
     bytes_read: int = 0,
-    *,
-    replayed: bool = False,
 ) -> LoadResult:
     """Return a load's result.
 
     Args:
         plan: its plan.
-        record: its ledger record, if it wrote or found one.
+        commit: what it ended with, or found.
         started: ``time.perf_counter()`` at its start.
         stages: seconds by stage.
         bytes_read: Arrow bytes read from the source by this run.
-        replayed: whether the record was there already.
     """
+    record = commit.record
     outcome: Outcome = "empty" if record is None else "published"
-    if plan.replayed is not None or replayed:
+    if plan.replayed is not None or commit.replayed:
         outcome = "replayed"
     watermark = plan.watermark_text if plan.empty else plan.last_watermark_text
     if record is not None and record.cursor is not None:
@@ -136,6 +136,6 @@ def result_of(
         bytes_read=bytes_read,
         seconds=time.perf_counter() - started,
         stages={name: round(value, 6) for name, value in stages.items()},
-        notes=plan.notes,
+        notes=(*plan.notes, *commit.notes),
         state_text=plan.state_text,
     )

@@ -10,14 +10,16 @@ from typing import get_args
 from conduit_core.connectors.base import Shape, TargetShape
 from conduit_core.connectors.chain import owned_by_another, touches
 from conduit_core.connectors.publish import Column
-from conduit_core.engine.columns import Staged, refuse_missing_key, stage_columns
+from conduit_core.engine.columns import refuse_missing_key, stage_columns
 from conduit_core.engine.identity import load_id, request_text, target_fingerprint
+from conduit_core.engine.marks import Marks, deletes_of, plan_marks
 from conduit_core.engine.model import Guarantee, LoadPlan, RunRequest
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
 from conduit_core.engine.windows import Choice, choose_window
 from conduit_core.engine.wire import choose_wire
 from conduit_core.errors import ConduitError, ConfigError, StateError
 from conduit_core.spec import StreamSpec
+from conduit_core.spec.deletes import DELETING_MODES
 from conduit_core.spec.fingerprint import fingerprint as spec_fingerprint
 from conduit_core.spec.model import KEYED_MODES
 from conduit_core.state.cursor import Cursor
@@ -53,7 +55,7 @@ class _Draft:
     shape: Shape
     seen: _Seen
     choice: Choice
-    staged: Staged
+    marks: Marks
     table: tuple[Column, ...]
     replayed: LedgerRecord | None
     is_staged: bool
@@ -146,9 +148,11 @@ def _plan(
             inferred=ends.source.capabilities.infers_types,
             key=stream.unique_key if stream.mode in KEYED_MODES else (),
         )
-        table = staged.columns if fit_into is None else _columns(fit_into)
+        source, destination = ends.source, ends.destination
+        marks = plan_marks(stream, source, shape.schema, destination, staged, fit_into, seen.target)
+        table = marks.new_table if fit_into is None else (*_columns(fit_into), *marks.missing)
         draft = _Draft(
-            pipeline, stream, ends, request, shape, seen, choice, staged, table, replayed, is_staged
+            pipeline, stream, ends, request, shape, seen, choice, marks, table, replayed, is_staged
         )
         plan = _freeze(draft)
         return _with_staging(plan, draft) if is_staged and not plan.empty else plan
@@ -263,23 +267,33 @@ def _freeze(draft: _Draft) -> LoadPlan:
         _refuse_forgotten_files(seen.chain)
     existing, last = seen.existing, newest(seen.chain)
     key = stream.unique_key if stream.mode in KEYED_MODES else ()
-    own = tuple(c.name for c in draft.staged.columns if not c.name.startswith("_conduit_"))
+    columns = draft.marks.staged.columns
+    own = tuple(c.name for c in columns if not c.name.startswith("_conduit_"))
+    marks = deletes_of(stream, draft.marks, _covered(draft), record.started_at)
+    reads_keys = marks.keys if _reads_keys(draft) else None
     publish = build_publish(
         LoadFacts(
             effective=choice.effective,
             window=choice.window,
             base_version=_base_version(choice.window, seen.chain),
             newest_version=last.version if last else 0,
-            columns=draft.staged.columns,
+            columns=columns,
             table_columns=draft.table,
             existing=tuple(c.name for c in existing.columns) if existing else None,
             has_dependants=bool(_kept_in_place(draft)),
             replaces_files=appends_files and "file" in stream.metadata,
             allow_empty=request.allow_empty,
             key=key,
-            order=tuple(c for c in stream.cursor if c in own) if key else (),
+            order=marks.order if key else (),
             compare=own if key else (),
             starts_over=bool(stream.cursor) and seen.reconciled.cursor is None,
+            added_columns=marks.missing,
+            allow_deletes=request.allow_deletes,
+            versions=stream.mode == "scd2",
+            track=marks.track,
+            ends_at=marks.ends_at,
+            deletes=marks.deletes,
+            max_ratio=stream.deletes.max_ratio if stream.deletes else None,
             record=record,
             schema_text=json.dumps(
                 schema_to_json(draft.shape.schema), ensure_ascii=False, separators=(",", ":")
@@ -287,7 +301,7 @@ def _freeze(draft: _Draft) -> LoadPlan:
         )
     )
     _refuse_actions(publish.action_kinds, stream, draft.ends)
-    wire = choose_wire(draft.ends, stream, draft.staged, record.load_id, record.started_at)
+    wire = choose_wire(draft.ends, stream, draft.marks.staged, record.load_id, record.started_at)
     publish = publish.model_copy(update={"wire": wire})
     return LoadPlan(
         pipeline=draft.pipeline.name,
@@ -306,7 +320,9 @@ def _freeze(draft: _Draft) -> LoadPlan:
         cursor=record.cursor,
         watermark_text=_watermark_text(choice, seen),
         source_schema=schema_to_json(draft.shape.schema),
-        staged_schema=schema_to_json(draft.staged.schema),
+        staged_schema=schema_to_json(draft.marks.staged.schema),
+        key_source=reads_keys.source if reads_keys else None,
+        key_staged=reads_keys.staged if reads_keys else None,
         refuse_changed_files=appends_files and remembers,
         remember_files=remembers,
         target_fingerprint=seen.fingerprint,
@@ -321,6 +337,24 @@ def _freeze(draft: _Draft) -> LoadPlan:
     )
 
 
+def _reads_keys(draft: _Draft) -> bool:
+    """Say whether keys are to be read: not to learn what is missing in what starts from nothing."""
+    deletes = draft.stream.deletes
+    if deletes is None or deletes.detect != "snapshot":
+        return deletes is not None
+    return draft.seen.existing is not None and draft.choice.effective in DELETING_MODES
+
+
+def _covered(draft: _Draft) -> Window | None:
+    """Return what the target holds of the source after the load, as a watermark window."""
+    stream, choice = draft.stream, draft.choice
+    if choice.watermark is None:
+        return None
+    since = choice.window.low if choice.window.closed_low and stream.initial else None
+    include = stream.null_cursor == "include"
+    return Window("watermark", since, choice.watermark, include, closed_low=since is not None)
+
+
 def _with_staging(fresh: LoadPlan, draft: _Draft) -> LoadPlan:
     """Say where the rows wait and how the window is cut, or take up the load that is open."""
     from conduit_core.engine.cutting import by_unique_key, choose_splits
@@ -331,7 +365,7 @@ def _with_staging(fresh: LoadPlan, draft: _Draft) -> LoadPlan:
     fresh = fresh.model_copy(
         update={
             "staged": True,
-            "staged_columns": draft.staged.columns,
+            "staged_columns": draft.marks.staged.columns,
             "publish": fresh.publish.model_copy(update={"in_splits": True}),
             "probe": staging.probe(write=True),
         }
@@ -426,7 +460,7 @@ def _kept_in_place(draft: _Draft) -> tuple[str, ...]:
     if existing is None:
         return ()
     filled = {c.name for c in existing.columns if c.has_default}
-    filled &= {c.name for c in draft.table} - {c.name for c in draft.staged.columns}
+    filled &= {c.name for c in draft.table} - {c.name for c in draft.marks.staged.columns}
     defaults = (f"the default of {c.name}" for c in existing.columns if c.name in filled)
     return tuple(dict.fromkeys((*existing.dependants, *defaults)))
 
@@ -439,7 +473,7 @@ def _watermark_text(choice: Choice, seen: _Seen) -> str | None:
 
 def _notes(draft: _Draft) -> tuple[str, ...]:
     notes = [draft.seen.reconciled.note, *draft.choice.notes]
-    notes += [*draft.shape.notes, *draft.staged.notes]
+    notes += [*draft.shape.notes, *draft.marks.staged.notes]
     if draft.choice.effective == "replace" and (kept := _kept_in_place(draft)):
         listed = ", ".join(kept[:5])
         notes.append(f"replaced in place (DELETE and INSERT), because of {listed}")

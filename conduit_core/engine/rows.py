@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import BATCH_BYTES, ReadRequest, ReadsRaw
 from conduit_core.connectors.splits import Split
+from conduit_core.engine.flags import flag_of
 from conduit_core.engine.flow import Flow
 from conduit_core.engine.model import LoadPlan
 from conduit_core.engine.pipeline import Ends, stream_ref
@@ -20,6 +21,8 @@ from conduit_core.types.schema import schema_from_json
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from conduit_core.engine.keys import SourceKeys
+
 
 def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> Flow:
     """Return the rows of a plan's window; the source is opened when the destination asks."""
@@ -27,7 +30,16 @@ def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) 
     if plan.refuse_changed_files:
         known = known_files(ends.destination.records(plan.target))
     request = _request(plan, stream, runtime, known_files=known)
-    return _flow(request, plan, ends, runtime, is_whole_load=True)
+    return _flow(request, plan, stream, ends, runtime, is_whole_load=True)
+
+
+def keys_of(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> SourceKeys | None:
+    """Return what the source says of keys, where the plan looks for deletes by key."""
+    if plan.key_source is None:
+        return None
+    from conduit_core.engine.keys import SourceKeys  # most loads never get here
+
+    return SourceKeys(plan, stream, ends, runtime)
 
 
 def open_split(
@@ -41,7 +53,7 @@ def open_split(
     """Return the rows of one split, checked against its bounds; the destination isn't asked."""
     part = None if split.kind == "whole" else split
     request = _request(plan, stream, runtime, split=part, snapshot=snapshot)
-    return _flow(request, plan, ends, runtime, is_whole_load=False)
+    return _flow(request, plan, stream, ends, runtime, is_whole_load=False)
 
 
 def _request(
@@ -66,7 +78,13 @@ def _request(
 
 
 def _flow(
-    request: ReadRequest, plan: LoadPlan, ends: Ends, runtime: Runtime, *, is_whole_load: bool
+    request: ReadRequest,
+    plan: LoadPlan,
+    stream: StreamSpec,
+    ends: Ends,
+    runtime: Runtime,
+    *,
+    is_whole_load: bool,
 ) -> Flow:
     source, split = ends.source, request.split
     check: Callable[[pa.RecordBatch], None] | None = None
@@ -86,5 +104,6 @@ def _flow(
         remember_files=plan.remember_files,
         read_raw=partial(source.read_raw, request) if isinstance(source, ReadsRaw) else None,
         check=check,
+        flag=flag_of(stream),
         is_whole_load=is_whole_load,
     )

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from conduit_core.connectors.base import Snapshots
+from conduit_core.connectors.base import Commit, Snapshots
 from conduit_core.connectors.chain import find_load
 from conduit_core.connectors.staging import Attempt, StageReceipt, Staging
 from conduit_core.engine.budget import budgets
@@ -22,7 +22,7 @@ from conduit_core.engine.model import AuditReport, LoadPlan, LoadResult
 from conduit_core.engine.opening import open_load
 from conduit_core.engine.outcome import emit_committed, mirror, result_of, state_after_failure
 from conduit_core.engine.pipeline import Ends, Pipeline
-from conduit_core.engine.rows import open_split
+from conduit_core.engine.rows import keys_of, open_split
 from conduit_core.engine.runtime import Runtime
 from conduit_core.errors import (
     ConcurrentLoadError,
@@ -117,9 +117,9 @@ def publish(
         StagingLostError: staged rows are gone, or not as many as their receipt says.
         ConduitError: the destination refused; nothing was published.
     """
-    with _step(pipeline, plan) as (_, ends):
+    with _step(pipeline, plan) as (stream, ends):
         given = None if receipts is None else list(receipts)
-        return publish_load(plan, given, report, ends, Runtime(Emitter(listeners)))
+        return publish_load(plan, stream, given, report, ends, Runtime(Emitter(listeners)))
 
 
 def after(
@@ -243,6 +243,7 @@ def _report(plan: LoadPlan, receipts: list[StageReceipt], runtime: Runtime) -> A
 
 def publish_load(
     plan: LoadPlan,
+    stream: StreamSpec,
     given: list[StageReceipt] | None,
     report: AuditReport | None,
     ends: Ends,
@@ -251,12 +252,12 @@ def publish_load(
     """Publish what is staged; see :func:`publish`."""
     started = time.perf_counter()
     if plan.empty:
-        return result_of(plan, plan.replayed, started, {})
+        return result_of(plan, Commit(plan.replayed), started, {})
     chain = ends.destination.records(plan.target)
     staging = ends.staging()
     if found := find_load(chain, plan.publish.record):
         drop_published(plan, ends, runtime)
-        return result_of(plan, found, started, {}, replayed=True)
+        return result_of(plan, Commit(found, replayed=True), started, {})
     if report is not None and report.plan_id != plan.plan_id:
         raise StateError("the audit report is of another plan", retry="plan")
     receipts = _receipts(plan, given, staging)
@@ -264,19 +265,23 @@ def publish_load(
         report = _report(plan, receipts, runtime)
     rows = staging.rows(receipts, schema_from_json(plan.staged_schema))
     publishing = time.perf_counter()
+    keys = keys_of(plan, stream, ends, runtime)
     try:
         _refuse_changed_files(plan, receipts, chain)
-        commit = ends.destination.commit(plan.publish, rows, runtime.emit)
+        commit = ends.destination.commit(plan.publish, rows, runtime.emit, keys)
     except ConduitError as error:
         if isinstance(error, PublishError | StateError) and error.retry == "never":
             drop_published(plan, ends, runtime, is_over=True)  # the same rows fail again
         raise error.at(state=state_after_failure(ends, plan)) from error.__cause__
+    finally:
+        if keys is not None:
+            keys.close()
     seconds = time.perf_counter() - publishing
     emit_committed(commit, runtime.emit, seconds)
     drop_published(plan, ends, runtime, is_over=True)  # without a record too: there were no rows
     stages = {"stage": report.seconds, "commit": seconds}
     read = report.bytes
-    return result_of(plan, commit.record, started, stages, read, replayed=commit.replayed)
+    return result_of(plan, commit, started, stages, read)
 
 
 def drop_published(plan: LoadPlan, ends: Ends, runtime: Runtime, *, is_over: bool = False) -> None:

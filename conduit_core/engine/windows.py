@@ -71,7 +71,7 @@ def choose_window(
     if not stream.cursor:
         if request.window_to is not None:
             raise ConfigError("--to needs a stream with a cursor", command="conduit plan")
-        effective: Effective = "replace" if request.full_refresh else _plain(stream)
+        effective: Effective = "replace" if request.full_refresh else stream.mode
         return Choice(Window("full"), effective, None, shape.rows_estimate, 0, empty=False)
     kinds = shape.cursor_types
     cap = _cursor(stream, request.window_to, kinds) if request.window_to is not None else None
@@ -92,28 +92,44 @@ def choose_window(
         )
     stands = mark is not None and (bounds.high is None or bounds.high.compare(mark) <= 0)
     is_capped = cap is not None or settled.held
+    if not is_capped and stream.deletes is None:
+        _refuse_backwards(stream, bounds.high, mark, low)
     nothing = bounds.high is None and (is_capped or not bounds.null_rows)
+    looks_at_keys = stream.deletes is not None and stream.deletes.detect != "flag"
+    if mark is not None and looks_at_keys and not whole:
+        nothing = False  # whatever the rows, keys may be gone
     if whole:
         since = _initial(stream, kinds)
         window = Window("full", since, bounds.high, include, closed_low=since is not None)
         empty = stands or (is_capped and (nothing or _below_initial(window)))
         rows = shape.rows_estimate
         return Choice(window, "replace", bounds.high, rows, bounds.null_rows, empty, notes)
-    again = bool(stream.lookback) or (include and bounds.null_rows > 0)
+    again = bool(stream.lookback) or (include and bounds.null_rows > 0) or looks_at_keys
     high = mark if stands else bounds.high
     window = _watermark_window(stream, kinds, mark, low, high, include=include)
     empty = (stands and not again) or nothing or _below_initial(window)
     if not empty and stream.mode == "append":
         _refuse_overlap(stream, chain, window)
-    return Choice(
-        window, _plain(stream), high, bounds.rows_estimate, bounds.null_rows, empty, notes
+    return Choice(window, stream.mode, high, bounds.rows_estimate, bounds.null_rows, empty, notes)
+
+
+def _refuse_backwards(
+    stream: StreamSpec, high: Cursor | None, mark: Cursor | None, low: Cursor | None
+) -> None:
+    """Refuse a source whose last row lies below the watermark: nothing new would ever be seen."""
+    if high is None or mark is None or high.compare(mark) >= 0:
+        return
+    if low is not None and high.compare(low) >= 0:
+        return  # within the lookback
+    raise StateError(
+        f"the cursor went backwards: the source's last row is at {high.display()}, the target was"
+        f" loaded up to {mark.display()}. The source was restored, its rows were given older"
+        f" values, or its last rows deleted; what comes in below {mark.display()} would never be"
+        " read. To read on from there, set the watermark back; to have deletes followed, use"
+        " `deletes`",
+        command=f"conduit state set --cursor '{high.display()}'"
+        + (" --replace-after" if stream.mode == "append" else ""),
     )
-
-
-def _plain(stream: StreamSpec) -> Effective:
-    if stream.mode == "scd2":
-        raise ConfigError("mode scd2 comes with a later release")
-    return stream.mode
 
 
 def _watermark_window(
@@ -178,6 +194,12 @@ def _given(
             " no time zone of its own",
             command="conduit plan",
         )
+    if stream.deletes is not None and stream.deletes.detect == "snapshot":
+        raise ConfigError(
+            "a window (--from) can't be loaded with `deletes: snapshot`: the source's keys say"
+            " nothing about one slice. Load without a window, or with another `detect`",
+            command="conduit run",
+        )
     low = _cursor(stream, request.window_from or "", shape.cursor_types)
     high = (
         _cursor(stream, request.window_to, shape.cursor_types)
@@ -189,8 +211,8 @@ def _given(
             f"the window [{low.display()}, {high.display()}) is empty: --to must be after --from",
             command="conduit run --help",
         )
-    by_key = stream.mode in ("upsert", "insert_only")
-    effective: Effective = _plain(stream) if by_key else "replace_window"
+    by_key = stream.mode in ("upsert", "insert_only", "scd2")
+    effective: Effective = stream.mode if by_key else "replace_window"
     return Choice(Window("given", low, high), effective, watermark, None, 0, empty=False)
 
 

@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from conduit_core.spec import reserved
 from conduit_core.spec.document import Loc, safe_key, show_loc
 from conduit_core.spec.problems import KIND
 
@@ -82,8 +81,6 @@ def _say(
         return f"unknown key `{key}`{nearest(key, known)}"
     if kind in {"literal_error", "enum"}:
         allowed = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-        if loc and loc[-1] == "mode":
-            allowed = [mode for mode in allowed if mode not in reserved.MODES]
         return f"`{key}` must be {' or '.join(allowed)}{got}"
     if kind == "conduit":
         return f"`{key}` {context['text']}"

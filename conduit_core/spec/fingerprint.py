@@ -25,6 +25,7 @@ _DECISIVE = (
     "metadata",
 )
 _MARGINS = ("settle", "lookback")
+_DELETES = {"detect", "apply", "column", "values", "table", "cursor", "unique_key"}
 
 
 def fingerprint(stream: StreamSpec, source_identity: str) -> str:
@@ -36,6 +37,10 @@ def fingerprint(stream: StreamSpec, source_identity: str) -> str:
     """
     facts = {key: getattr(stream, key) for key in _DECISIVE}
     facts |= {key: str(now) for key in _MARGINS if (now := getattr(stream, key)) is not None}
+    if stream.deletes is not None:
+        facts["deletes"] = stream.deletes.model_dump(mode="json", include=_DELETES)
+    if stream.ignore_columns:
+        facts["ignore_columns"] = stream.ignore_columns
     facts |= {"source": source_identity, "release": _release()}
     text = json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -80,11 +80,12 @@ def _stream_keys(model: Node) -> None:
     properties: Node = model["properties"]
     for key in reserved.STREAM_KEYS:
         properties.pop(key, None)
-    mode: Node = properties["mode"]
-    mode["enum"] = [name for name in mode["enum"] if name not in reserved.MODES]
     splits: Node = properties["splits"]
     number = {"type": "integer", "minimum": 1, "maximum": MAX_SPLITS}
     splits["anyOf"] = [number, {"$ref": "#/$defs/SplitsSpec"}]
+    deletes: Node = properties["deletes"]
+    word = {"enum": ["snapshot"]}  # the one way that needs no more to be said
+    deletes["anyOf"] = [word, {"$ref": "#/$defs/DeletesSpec"}]
     initial: Node = properties["initial"]
     initial.pop("anyOf", None)
     initial["type"] = ["string", "number"]

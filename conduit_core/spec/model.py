@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from conduit_core.spec.deletes import DELETING_MODES, Deletes
 from conduit_core.spec.durations import PATTERN, format_duration, parse_duration
 from conduit_core.spec.endpoints import MODEL_CONFIG, ConnectionSpec, Duration
 from conduit_core.spec.names import FILE_TYPES, file_stem, looks_like_path, quote_name, split_table
@@ -28,6 +29,10 @@ Mode = Literal["append", "replace", "insert_only", "upsert", "replace_window", "
 Metadata = Literal["load", "file"]
 # What a stream inherits from `defaults` only if it has a cursor.
 _CURSOR_KEYS = frozenset({"cursor_timezone", "initial", "lookback", "null_cursor", "settle"})
+_WITHOUT_DELETES = {
+    "replace": "holds just what the source has",
+    "replace_window": "holds just what the source has in each slice it loads",
+}
 KEYED_MODES = frozenset({"insert_only", "upsert", "replace_window", "scd2"})
 
 
@@ -141,13 +146,19 @@ class StreamDefaults(BaseModel):
     freshness: Duration | None = Field(
         default=None, description="How far the watermark may lag: 24h. Past it, status exits 5."
     )
+    deletes: Deletes | None = Field(
+        default=None, description="How rows that are gone at the source are found, and what then."
+    )
+    ignore_columns: Annotated[tuple[Column, ...], BeforeValidator(_many)] = Field(
+        default=(), description="scd2: columns whose change alone makes no new version."
+    )
     splits: Annotated[SplitsSpec | None, BeforeValidator(spread)] = Field(
         default=None, description="Into how many parts a load is cut, read side by side: 8."
     )
 
     @model_validator(mode="after")
     def _check_lists(self) -> Self:
-        for key in ("unique_key", "cursor", "metadata"):
+        for key in ("unique_key", "cursor", "metadata", "ignore_columns"):
             try:
                 _distinct(getattr(self, key))
             except ValueError as error:
@@ -214,6 +225,7 @@ class StreamSpec(StreamDefaults):
                 except ValueError as error:
                     problems.append(((key,), f"`{key}` {error}"))
         problems.extend(self._mode_problems())
+        problems.extend(self._deletes_problems())
         problems.extend(self._cursor_problems())
         if self.columns is not None:
             problems.extend((("columns",), f"`columns` {p}") for p in self._left_out(self.columns))
@@ -224,6 +236,9 @@ class StreamSpec(StreamDefaults):
     def _left_out(self, columns: tuple[str, ...]) -> Iterator[str]:
         if len(set(columns)) < len(columns):
             yield "names the same column twice"
+        flag = (self.deletes.column,) if self.deletes and self.deletes.column else ()
+        if lost := [c for c in flag if c not in columns]:
+            yield f"leaves out {lost[0]}, which `deletes` looks at"
         hidden = [c for c in (*self.unique_key, *self.cursor) if c not in columns]
         lost = [c for c in hidden if not c.startswith("_file_")]
         if lost:
@@ -243,6 +258,23 @@ class StreamSpec(StreamDefaults):
             text = "needs a `cursor`, which says what a slice is, or a `unique_key`"
             yield ("mode",), f"`mode: replace_window` {text}"
 
+    def _deletes_problems(self) -> Iterator[tuple[Loc, str]]:
+        if self.ignore_columns and self.mode != "scd2":
+            yield ("ignore_columns",), f"`ignore_columns` is for mode: scd2, not {self.mode}"
+        deletes = self.deletes
+        if deletes is None:
+            return
+        at: Loc = ("deletes",)
+        if self.mode not in DELETING_MODES:
+            why = _WITHOUT_DELETES.get(self.mode, "never takes a row away")
+            yield at, f"`deletes` is for mode: upsert and scd2; {self.mode} {why}"
+        if deletes.detect == "tracking_table" and self.cursor and deletes.cursor is None:
+            text = "needs a `cursor` of its own: when a key was deleted, to compare with the rows'"
+            yield at, f"`detect: tracking_table` of a stream with a cursor {text}"
+        if deletes.unique_key and len(deletes.unique_key) != len(self.unique_key):
+            text = f"has {len(deletes.unique_key)} columns, the stream's {len(self.unique_key)}"
+            yield (*at, "unique_key"), f"`unique_key` of the tracking table {text}"
+
     def _cursor_problems(self) -> list[tuple[Loc, str]]:
         found: list[tuple[Loc, str]] = []
         if self.cursor and "mode" not in self.model_fields_set:
@@ -254,6 +286,9 @@ class StreamSpec(StreamDefaults):
                 if getattr(self, key) not in (None, "fail")
             )
         keyed = bool(self.unique_key) and self.mode in KEYED_MODES
+        if self.null_cursor == "include" and self.mode == "scd2":
+            text = "`null_cursor: include`: a version of mode scd2 begins at its cursor"
+            found.append((("null_cursor",), text))
         if self.null_cursor == "include" and self.mode != "replace" and not keyed:
             text = "`null_cursor: include` would add the same rows in each load; use mode: replace"
             found.append((("null_cursor",), text))
@@ -404,7 +439,11 @@ def _complete(item: object, kind: str, inherited: Mapping[str, Any]) -> object:
     if not isinstance(item, Mapping):
         return item
     has_cursor = bool(item["cursor"] if "cursor" in item else inherited.get("cursor"))
+    mode = item.get("mode", inherited.get("mode"))
+    left = set() if has_cursor else set(_CURSOR_KEYS)
+    left |= set() if mode in DELETING_MODES else {"deletes"}
+    left |= set() if mode == "scd2" else {"ignore_columns"}
     return {
-        **{k: v for k, v in inherited.items() if has_cursor or k not in _CURSOR_KEYS},
+        **{k: v for k, v in inherited.items() if k not in left},
         **item,
     }

@@ -49,7 +49,15 @@ def from_text(kind: pa.DataType, text: str) -> pa.Scalar[pa.DataType]:
     if pa.types.is_timestamp(kind):
         if _TICKS.fullmatch(text):
             return pa.scalar(int(text), pa.int64()).cast(kind)
-        return pa.scalar(text).cast(pa.timestamp(kind.unit)).cast(kind)
+        try:
+            return pa.scalar(text).cast(pa.timestamp(kind.unit)).cast(kind)
+        except pa.ArrowInvalid:  # its whole second lies before the first nanosecond there is
+            second, _, fraction = text.partition(".")
+            whole = pa.scalar(second).cast(pa.timestamp("s")).cast(pa.int64()).as_py()
+            if kind.unit != "ns" or not fraction or whole is None:
+                raise
+            ticks = whole * 10**9 + int(fraction.ljust(9, "0"))
+            return pa.scalar(ticks, pa.int64()).cast(kind)
     if _is_bytes(kind):
         return pa.scalar(bytes.fromhex(text), kind)
     if pa.types.is_decimal(kind):

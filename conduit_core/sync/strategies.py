@@ -8,10 +8,13 @@ from typing import Literal
 from conduit_core.connectors.publish import (
     BALANCE,
     Action,
+    AddColumn,
     AppendStaged,
+    CloseVersions,
     Column,
     CreateTable,
     DeleteMatching,
+    Deletes,
     DeleteWindow,
     Guard,
     KeepNewest,
@@ -23,12 +26,13 @@ from conduit_core.connectors.publish import (
     RecordLoad,
     ReplaceWithStaged,
     Requirement,
+    StartOver,
     TargetIs,
 )
 from conduit_core.state.ledger import LedgerRecord
 from conduit_core.state.window import Window
 
-Effective = Literal["append", "replace", "replace_window", "upsert", "insert_only"]
+Effective = Literal["append", "replace", "replace_window", "upsert", "insert_only", "scd2"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +45,21 @@ class LoadFacts:
         base_version: the version the plan started from.
         newest_version: the newest version when the plan was made, given windows' records included.
         columns: the staged columns, as they are or would be in the target.
-        table_columns: all columns of the table that a swap makes: the target's own, or the staged.
+        table_columns: all columns of the table that a swap or a first load makes.
+        added_columns: columns the target is to get.
         existing: names of the target's columns, None where it doesn't exist.
         has_dependants: whether a swap would break something.
         replaces_files: whether rows of files that come again are deleted first.
         allow_empty: whether an empty extract may empty the target.
+        allow_deletes: whether any share of the target's rows may be deleted.
         key: the stream's unique key, where its mode goes by it.
         order: the cursor's columns among the staged ones: they say which row of a key is newer.
         compare: the stream's own columns among the staged ones.
+        versions: whether every version of a key is kept.
+        track: the columns whose change makes a version.
+        ends_at: where versions end whose key is gone, as text of the cursor's type.
+        deletes: how rows are found to be gone.
+        max_ratio: the share of the target's rows that may go in one load.
         starts_over: whether an append reads from the start, having no watermark.
         record: the ledger record; version, counts and time of publishing are filled in at commit.
         schema_text: the load's schema as JSON.
@@ -70,6 +81,13 @@ class LoadFacts:
     compare: tuple[str, ...]
     record: LedgerRecord
     schema_text: str
+    added_columns: tuple[Column, ...] = ()
+    allow_deletes: bool = False
+    versions: bool = False
+    track: tuple[str, ...] = ()
+    ends_at: str | None = None
+    deletes: Deletes | None = None
+    max_ratio: float | None = None
 
 
 def build_publish(facts: LoadFacts) -> Publish:
@@ -109,11 +127,13 @@ def _no_rival(facts: LoadFacts) -> tuple[Requirement, ...]:
 
 
 def _rows(facts: LoadFacts) -> tuple[Action, ...]:
+    merges = facts.effective in _MERGES or facts.versions or facts.deletes is not None
     if facts.existing is None:
-        create = CreateTable(columns=facts.columns)
-        if facts.effective in ("upsert", "insert_only"):
+        create = CreateTable(columns=facts.table_columns)
+        if merges:
             return (create, _merge(facts))
         return (create, *_newest(facts), AppendStaged())
+    added = tuple(AddColumn(column=column) for column in facts.added_columns)
     match facts.effective:
         case "append" if facts.replaces_files:
             return (DeleteMatching(columns=("_conduit_file",)), AppendStaged())
@@ -123,17 +143,33 @@ def _rows(facts: LoadFacts) -> tuple[Action, ...]:
             return (AppendStaged(),)
         case "replace_window":
             return (*_newest(facts), *_slice(facts), AppendStaged(), *_slice_guard(facts))
-        case "upsert" | "insert_only":
-            return (_merge(facts),)
+        case "upsert" | "insert_only" | "scd2":
+            return (*added, _merge(facts), *_delete_guards(facts))
         case "replace":
             how: Literal["swap", "in_place"] = "in_place" if facts.has_dependants else "swap"
             guard = _unless(facts, "read > 0 or target_has_rows == 0", "the full extract is empty")
+            if merges:
+                over = StartOver(how=how, columns=facts.table_columns)
+                return (*added, over, _merge(facts), *guard, *_history_guard(facts))
             content = ReplaceWithStaged(how=how, columns=facts.table_columns)
             return (*_newest(facts), content, *guard)
 
 
-def _merge(facts: LoadFacts) -> MergeStaged:
+def _merge(facts: LoadFacts) -> MergeStaged | CloseVersions:
+    deletes = facts.deletes
+    if deletes is not None and deletes.detect == "missing" and facts.effective == "replace":
+        deletes = None  # all there is was read, and is all there will be
+    if facts.versions:
+        return CloseVersions(
+            key=facts.key,
+            order=facts.order,
+            compare=facts.compare,
+            track=facts.track,
+            deletes=deletes,
+            ends_at=facts.ends_at,
+        )
     return MergeStaged(
+        deletes=deletes,
         key=facts.key,
         order=facts.order,
         compare=facts.compare,
@@ -159,6 +195,40 @@ def _slice(facts: LoadFacts) -> tuple[DeleteWindow | DeleteMatching, ...]:
 def _slice_guard(facts: LoadFacts) -> tuple[Guard, ...]:
     return _unless(facts, "read > 0 or removed == 0", "the source has no rows in the window")
 
+
+def _delete_guards(facts: LoadFacts) -> tuple[Guard, ...]:
+    if facts.deletes is None or facts.allow_deletes:
+        return ()
+    command = "conduit run --allow-deletes"
+    guards = []
+    if facts.deletes.detect == "missing":
+        message = "the source has no keys at all and the target has rows; if it is meant:"
+        expr = "keys > 0 or target_rows == 0"
+        guards.append(Guard(expr=expr, message=f"{message} --allow-deletes", command=command))
+    if facts.max_ratio is not None:
+        message = (
+            f"the load would delete more than {facts.max_ratio:g} of the target's rows"
+            " (`max_ratio`); if it is meant: --allow-deletes"
+        )
+        expr = f"gone <= {facts.max_ratio!r} * target_rows"
+        guards.append(Guard(expr=expr, message=message, command=command))
+    return tuple(guards)
+
+
+def _history_guard(facts: LoadFacts) -> tuple[Guard, ...]:
+    if not facts.versions or facts.allow_deletes:
+        return ()
+    return (
+        Guard(
+            expr="target_has_rows == 0",
+            message="a full refresh starts the versions over: those that only the target has are"
+            " lost; if it is meant: --allow-deletes",
+            command="conduit run --full-refresh --allow-deletes",
+        ),
+    )
+
+
+_MERGES = frozenset({"upsert", "insert_only", "scd2"})
 
 _WANTS_EMPTY = Guard(
     expr="target_has_rows == 0",

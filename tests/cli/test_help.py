@@ -48,7 +48,7 @@ def test_help_lists_every_command(here: Any) -> None:
             "run",
             (
                 "--stream --from --to --full-refresh --reload --dry-run --jobs "
-                "--request-key --allow-empty"
+                "--request-key --allow-empty --allow-deletes"
             ),
         ),
         ("plan", "--stream --from --to --full-refresh --sql"),

@@ -68,6 +68,7 @@ def run(
     ] = options.Executor.threads,
     request_key: options.RequestKey = None,
     allow_empty: options.AllowEmpty = False,
+    allow_deletes: options.AllowDeletes = False,
 ) -> Answer:
     """Load the pipeline's streams, each in one transaction; run again for what is new."""
     from conduit_core.engine.model import RunRequest
@@ -82,6 +83,7 @@ def run(
         reload=reload,
         request_key=request_key,
         allow_empty=allow_empty,
+        allow_deletes=allow_deletes,
         runner=_runner(),
     )
     if dry_run:

@@ -125,9 +125,10 @@ def split_predicate(
             sql = f"({sql} OR {column} IS NULL)"
     elif split.kind == "values" and split.value is not None:
         sql = f"{column} = {bind(split.value)}"
-    elif split.kind == "values":
+    elif split.kind in ("values", "among"):
         listed = ", ".join(bind(other) for other in split.others)
-        sql = f"({column} IS NULL OR {column} NOT IN ({listed}))"
+        outside = f"({column} IS NULL OR {column} NOT IN ({listed}))"
+        sql = outside if split.kind == "values" else f"{column} IN ({listed})"
     elif split.kind == "hash" and bucket is not None:
         sql = f"{bucket(column, split.buckets)} = {split.bucket}"
     else:

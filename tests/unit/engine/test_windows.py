@@ -63,10 +63,24 @@ def test_the_next_load_reads_behind_the_watermark() -> None:
     assert (window(got), got.watermark, got.empty) == ("(5, 9]", at(9), False)
 
 
-@pytest.mark.parametrize("ids", [[1, 5], [1, 2], []])
+@pytest.mark.parametrize("ids", [[1, 5], []])
 @pytest.mark.parametrize("mode", ["append", "replace"])
 def test_nothing_newer_is_an_empty_window(ids: list[int | None], mode: str) -> None:
     assert choose(ids, at(5), mode=mode).empty
+
+
+@pytest.mark.parametrize("mode", ["append", "replace", "upsert"])
+def test_a_cursor_that_went_backwards_is_refused_with_the_way_on(mode: str) -> None:
+    spec = {"unique_key": "id"} if mode == "upsert" else {}
+    with pytest.raises(StateError, match="went backwards: the source's last row is at 2") as told:
+        choose([1, 2], at(5), mode=mode, spec=spec)
+    flag = " --replace-after" if mode == "append" else ""
+    assert told.value.command == f"conduit state set --cursor '2'{flag}"
+    # Rows that go are what `deletes` is there for; a cap or a lookback explains it too.
+    follows = {"deletes": "snapshot", "unique_key": "id"}
+    assert not choose([1, 2], at(5), mode="upsert", spec=follows).empty
+    assert choose([1, 2], at(5), window_to="2").empty
+    assert not choose([1, 2], at(5), mode="upsert", spec=behind(3)).empty
 
 
 def test_an_empty_source_before_the_first_load_is_empty_under_append() -> None:
@@ -214,7 +228,7 @@ def behind(lookback: object, **spec: Any) -> dict[str, Any]:
     [
         ([1, 80, 100, 120], {}, "[90, 120]", 120),
         ([1, 80, 100], {}, "[90, 100]", 100),  # without news: what came late is read all the same
-        ([1, 80], {}, "[90, 100]", 100),  # the newest rows are gone: the watermark never goes back
+        ([1, 95], {}, "[90, 100]", 100),  # the newest rows are gone: the watermark never goes back
         ([], {}, "[90, 100]", 100),
         ([120], {"initial": 95}, "[95, 120]", 120),
         ([120], {"initial": 10}, "[90, 120]", 120),

@@ -31,7 +31,7 @@ from tests.unit.spec.conftest import HEAD, Load, Refused
         ("[a.b.c]", "`table` has more than two parts"),
         ("[{table: a, into: x.y.z}]", "`into` has more than two parts"),
         ("[{table: a, cursor: id}]", "a `cursor` needs a `mode`: append, upsert, replace ..."),
-        ("[{table: a, mode: appendd}]", "insert_only or upsert or replace_window; it is 'appendd'"),
+        ("[{table: a, mode: appendd}]", "replace_window or scd2; it is 'appendd'"),
         ("[{table: a, mode: upsert}]", "`mode: upsert` needs a `unique_key`: the columns that"),
         ("[{table: a, mode: insert_only}]", "`mode: insert_only` needs a `unique_key`"),
         ("[{table: a, mode: replace_window}]", "needs a `cursor`, which says what a slice is, or"),
@@ -136,16 +136,6 @@ def test_a_stream_key_of_a_later_release_is_refused(refused: Refused, key: str, 
     told = f"`{key}` comes with a later release and does nothing yet: remove it"
     message = refused(HEAD + body)
     assert message == f"pipeline.yml:6: {'streams[0]' if where == 'stream' else where}: {told}"
-
-
-@pytest.mark.parametrize("mode", sorted(reserved.MODES))
-def test_a_mode_of_a_later_release_is_refused(refused: Refused, mode: str) -> None:
-    message = refused(
-        f"{HEAD}streams:\n  - {{table: a, cursor: id, unique_key: id, mode: {mode}}}\n"
-    )
-    told = f"`mode: {mode}` comes with a later release and does nothing yet"
-    told += ": use upsert, or another mode"
-    assert message == f"pipeline.yml:5: streams[0]: {told}"
 
 
 def test_other_keys_of_a_later_release_are_refused(refused: Refused) -> None:

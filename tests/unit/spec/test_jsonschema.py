@@ -35,6 +35,9 @@ def test_it_is_a_schema() -> None:
         HEAD + "streams: [{table: a, mode: append, cursor: id, initial: 5}]\n",
         HEAD + "defaults: {splits: 8}\nstreams: [{table: a, splits: {count: 8, by: hash}}]\n",
         HEAD + "streams: [{table: a, splits: {column: b, values: [eu, 5]}}]\n",
+        HEAD + "streams: [{table: a, mode: upsert, unique_key: a, deletes: snapshot}]\n",
+        HEAD + "streams: [{table: a, mode: scd2, unique_key: a, deletes: {detect: flag, column: b,"
+        " values: [D, 1], apply: hard, max_ratio: 0.2}}]\n",
     ],
 )
 def test_it_takes_what_the_reader_takes(text: str) -> None:
@@ -52,7 +55,7 @@ def test_it_takes_what_the_reader_takes(text: str) -> None:
         HEAD + "streams: [{table: a, splits: 0}]\n",
         HEAD + "streams: [{table: a, splits: {number: 2}}]\n",
         HEAD + "streams: [{table: a, path: b}]\n",
-        HEAD + "streams: [{table: a, mode: scd2, unique_key: a}]\n",
+        HEAD + "streams: [{table: a, mode: scd3, unique_key: a}]\n",
         HEAD + "streams: [{table: a, deletes: {}}]\n",
         HEAD + "streams: [{table: a, freshness: 7}]\n",
         HEAD + "streams: [a]\ndefaults: {table: a}\n",

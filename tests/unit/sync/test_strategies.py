@@ -88,7 +88,7 @@ def test_a_given_window_wants_no_newer_record_that_overlaps() -> None:
 @pytest.mark.parametrize("effective", ["append", "replace", "replace_window"])
 def test_a_target_that_is_not_there_is_made_and_filled(effective: Effective) -> None:
     made = build_publish(replace(FACTS, effective=effective, existing=None))
-    assert rows(made) == (CreateTable(columns=STAGED), AppendStaged())
+    assert rows(made) == (CreateTable(columns=TABLE), AppendStaged())
     assert TargetIs(columns=None) in made.requirements
 
 
