@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conduit_core.connectors.postgres.types import PgType, is_text
 from conduit_core.connectors.publish import Column
-from conduit_core.connectors.sql.merge import Merging
+from conduit_core.connectors.sql.merging import Merging
 from conduit_core.connectors.sql.session import SqlSession
 from conduit_core.types.dialect import Table
 
@@ -30,6 +30,7 @@ class PostgresMerging(Merging):
 
     position_ddl = "bigint GENERATED ALWAYS AS IDENTITY"
     numbers_rows = False
+    place_is_unique = False  # each partition has its own
 
     def comparable(self, column: Column, value: str) -> str:
         """Return the value in a form that has an ``=``: json as jsonb, texts by their bytes."""

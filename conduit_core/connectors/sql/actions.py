@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from conduit_core.connectors.publish import (
+    DELETED_AT,
+    Action,
     AppendStaged,
     Column,
     CreateTable,
@@ -19,10 +21,21 @@ from conduit_core.connectors.publish import (
     ReplaceWithStaged,
     Wire,
 )
-from conduit_core.connectors.sql.merge import POSITION, Merge, Merging
+from conduit_core.connectors.sql.deletes import KeySql, Where, guarded, key_sample
+from conduit_core.connectors.sql.merge import Merge
+from conduit_core.connectors.sql.merging import POSITION, Merging
 from conduit_core.connectors.sql.predicate import window_predicate
 from conduit_core.connectors.sql.session import SqlSession
-from conduit_core.connectors.sql.steps import Ingest, LookForRows, Sql, Step, temp_name
+from conduit_core.connectors.sql.steps import (
+    Count,
+    Ingest,
+    LookForRows,
+    ReadAgain,
+    Sample,
+    Sql,
+    Step,
+    temp_name,
+)
 from conduit_core.state.window import Window
 from conduit_core.types.dialect import Dialect, Table
 
@@ -53,34 +66,70 @@ class SqlActions(ABC):
     ) -> Iterator[Step]:
         """Yield the actions' statements, lazily: a swap looks at the catalogue at its turn."""
         target = Table(publish.target_schema, publish.target_table)
-        swaps = [a for a in publish.actions if isinstance(a, ReplaceWithStaged) and a.how == "swap"]
-        known = swaps[0].columns if swaps else existing or ()
+        known = _will_be(publish) or existing or ()
         columns = tuple(c for n in publish.staged_columns for c in known if c.name == n)
-        guards = [a.expr for a in publish.actions if isinstance(a, Guard)]
-        if existing is not None and (
-            "replace_with_staged" in publish.action_kinds
-            or any("target_has_rows" in expr for expr in guards)
-        ):
-            yield LookForRows(target)
         made: tuple[Column, ...] = ()
         temp: Table | None = None
+        yield from self._look(publish, target, existing)
         for action in publish.actions:
             match action:
                 case CreateTable(columns=wanted):
-                    made = columns = wanted
+                    made = wanted
                 case DeleteMatching() | KeepNewest():
                     yield from self._wait(action, publish, temp, columns)
                     temp = _waiting(publish)
                 case ReplaceWithStaged():
+                    yield from self._sample(publish, action, known[:1], existing)
                     yield from self._replace(action, publish, session, columns, temp)
                 case AppendStaged():
                     yield from self._append(publish, temp, columns, made)
                 case MergeStaged():
-                    yield from self._merge(action, publish, session, columns, existing)
+                    yield from self._merge(action, publish, session, columns, made, existing)
                 case DeleteWindow(window=text):
-                    yield self._delete_window(target, Window.from_json(text))
+                    window = Window.from_json(text)
+                    where = self.window_where(window)
+                    named = tuple(c for c in known if c.name in _columns_of(window))
+                    yield from self._sample(publish, action, named, existing, where)
+                    condition = f" WHERE {where.sql}" if where.sql else ""
+                    delete = f"DELETE FROM {self.dialect.table(target)}{condition}"
+                    yield Sql(delete, where.values, count="removed")
                 case Guard():
                     yield action
+
+    def _look(
+        self, publish: Publish, target: Table, existing: tuple[Column, ...] | None
+    ) -> Iterator[Step]:
+        """Yield what is counted before anything is changed."""
+        guards = [a.expr for a in publish.actions if isinstance(a, Guard)]
+        if existing is None:
+            return
+        if "replace_with_staged" in publish.action_kinds or any(
+            "target_has_rows" in expr for expr in guards
+        ):
+            yield LookForRows(target)
+        if any("target_rows" in expr for expr in guards):
+            alive = any(c.name == DELETED_AT for c in existing)
+            where = f" WHERE {self.dialect.quote(DELETED_AT)} IS NULL" if alive else ""
+            yield Count(f"SELECT count(*) FROM {self.dialect.table(target)}{where}", "target_rows")
+
+    def _sample(
+        self,
+        publish: Publish,
+        action: Action,
+        other: tuple[Column, ...],
+        existing: tuple[Column, ...] | None,
+        where: Where | None = None,
+    ) -> Iterator[Step]:
+        """Yield what keeps some keys of rows that go, by another column where there is no key."""
+        keys = [getattr(a, "key", None) for a in publish.actions]
+        key = next((k for k in keys if k), tuple(c.name for c in other))
+        there = {c.name for c in existing or ()}
+        if not guarded(publish, action) or not key or not there.issuperset(key):
+            return
+        rows = self.dialect.table(Table(publish.target_schema, publish.target_table))
+        condition = f" WHERE {where.sql}" if where is not None and where.sql else ""
+        values = where.values if where is not None else ()
+        yield Sample(key_sample(self.dialect, key, f"{rows}{condition}"), values)
 
     def _wait(
         self,
@@ -91,7 +140,12 @@ class SqlActions(ABC):
     ) -> Iterator[Step]:
         """Yield what an action does for which the rows wait in a temporary relation."""
         if isinstance(action, KeepNewest):
-            yield from self._keep_newest(action, publish, columns)
+            merge = self.merge_sql(action, publish, columns)
+            yield from self.fill_staged(publish, columns, flagged=action.drop_flagged)
+            yield from merge.filled()
+            yield from merge.keep_newest()
+            if action.drop_flagged:
+                yield from merge.drop_flagged()
             return
         target, waiting = Table(publish.target_schema, publish.target_table), _waiting(publish)
         if temp is None:
@@ -99,9 +153,10 @@ class SqlActions(ABC):
             yield Ingest(waiting, columns)
         yield Sql(self._delete_matching(target, waiting, action.columns), count="removed")
 
-    def _merge_sql(
+    def merge_sql(
         self, action: KeepNewest | MergeStaged, publish: Publish, columns: tuple[Column, ...]
     ) -> Merge:
+        """Return the SQL of a merge of the rows that :meth:`fill_staged` brings in."""
         load_id = publish.record.load_id
         return Merge(
             self.dialect,
@@ -109,28 +164,75 @@ class SqlActions(ABC):
             Table(publish.target_schema, publish.target_table),
             _waiting(publish),
             Table("", temp_name("pairs", load_id)),
-            columns,
+            tuple(c for c in columns if c.name != DELETED_AT),
             action,
             self.keep_identities,
+            guarded(publish, action),
         )
 
-    def _keep_newest(
-        self,
-        action: KeepNewest | MergeStaged,
-        publish: Publish,
-        columns: tuple[Column, ...],
+    def fill_staged(
+        self, publish: Publish, columns: tuple[Column, ...], *, flagged: bool
     ) -> Iterator[Step]:
-        """Yield what brings the rows into a temporary relation, and leaves one of each key."""
-        free = tuple(c.model_copy(update={"nullable": True}) for c in columns)
+        """Yield what brings the rows into a temporary relation, numbered.
+
+        ``flagged``: it has ``DELETED_AT``, whether the rows bring it or not.
+        """
         position = Column(name=POSITION, ddl=self.merging.position_ddl)
+        own: tuple[Column, ...] = (position,)
+        staged = self.staged_columns(publish, columns)
+        if flagged and all(c.name != DELETED_AT for c in staged):
+            own = (position, self.flag)
         temp = _waiting(publish)
-        for step in self.fill_new(publish.wire, temp, free, free, "TEMPORARY TABLE", (position,)):
+        for step in self.fill_new(publish.wire, temp, staged, staged, "TEMPORARY TABLE", own):
             if isinstance(step, Ingest):
                 numbered = POSITION if self.merging.numbers_rows else None
                 yield Ingest(step.table, step.columns, numbered=numbered)
             else:
                 yield step
-        yield from self._merge_sql(action, publish, columns).keep_newest()
+
+    def staged_columns(self, publish: Publish, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        """Return the columns that the rows have: those of the target, and the flag."""
+        known = [c for c in columns if c.name != DELETED_AT] + [self.flag]
+        found = [c for n in publish.staged_columns for c in known if c.name == n]
+        return tuple(c.model_copy(update={"nullable": True}) for c in found)
+
+    @property
+    def flag(self) -> Column:
+        """The column that says when a row was deleted."""
+        import pyarrow as pa
+
+        field = pa.field(DELETED_AT, pa.timestamp("us", "UTC"))
+        return Column(name=DELETED_AT, ddl=self.dialect.landing(field).ddl)
+
+    def key_sql(
+        self, action: MergeStaged, publish: Publish, columns: tuple[Column, ...]
+    ) -> KeySql | None:
+        """Return the SQL of the key rows that an action needs; None where it needs none."""
+        deletes = action.deletes
+        if deletes is None or deletes.detect == "flag":
+            return None
+        alive = f"t.{self.dialect.quote(DELETED_AT)} IS NULL" if deletes.soft else ""
+        return KeySql(
+            self.dialect,
+            self.merging,
+            Table(publish.target_schema, publish.target_table),
+            _waiting(publish),
+            publish.record.load_id,
+            columns,
+            action.key,
+            action.order,
+            deletes,
+            alive,
+        )
+
+    def read_lacking(self, sql: KeySql, publish: Publish, columns: tuple[Column, ...]) -> ReadAgain:
+        """Return what reads the keys again that the target lacks."""
+        numbered = POSITION if self.merging.numbers_rows else None
+        into = Ingest(_waiting(publish), self.staged_columns(publish, columns), numbered=numbered)
+        lacking = self.dialect.table(sql.lacking)
+        keys = f"SELECT {self.dialect.columns(sql.key)} FROM {lacking}"
+        sample = key_sample(self.dialect, sql.key, lacking)
+        return ReadAgain(keys, sample, str(sql.target), into)
 
     def _merge(
         self,
@@ -138,17 +240,49 @@ class SqlActions(ABC):
         publish: Publish,
         session: SqlSession,
         columns: tuple[Column, ...],
+        made: tuple[Column, ...],
         existing: tuple[Column, ...] | None,
     ) -> Iterator[Step]:
-        merge = self._merge_sql(action, publish, columns)
+        merge = self.merge_sql(action, publish, columns)
+        keys = self.key_sql(action, publish, columns)
+        missing = action.deletes is not None and action.deletes.detect == "missing"
         if existing is None:
-            yield Sql(self.create_table(merge.target, columns))
-        yield from self._keep_newest(action, publish, columns)
+            yield Sql(self.create_table(merge.target, made))
+            keys = None if missing else keys
+        yield from self.fill_staged(publish, columns, flagged=action.deletes is not None)
+        yield from merge.filled()
+        if keys is not None:
+            yield from keys.fill()
+            if missing:
+                yield from keys.find_lacking(self._concerns(keys))
+                yield self.read_lacking(keys, publish, columns)
+                yield keys.drop_lacking()
+        yield from merge.keep_newest()
+        if keys is not None:
+            yield from keys.mark_staged()
+        if action.deletes is not None:
+            yield from merge.count_flagged()
         if existing is None:
             yield from merge.insert_all()
         else:
             yield from merge.into(session, existing)
+            if keys is not None:
+                place = self.merging.place(session, merge.target, existing)
+                yield from keys.delete_gone(place, sample=merge.guarded)
+        if keys is not None:
+            yield from keys.drop()
         yield Sql(f"DROP TABLE {self.dialect.table(merge.staged)}")
+
+    def _concerns(self, keys: KeySql) -> Where:
+        """Return which key rows concern the target already: those in the window."""
+        if keys.deletes.window is None:
+            return Where()
+        window = Window.from_json(keys.deletes.window)
+        where = self.window_where(window)
+        parts = [f"({where.sql})"] if where.sql else []
+        if not window.null_cursor:
+            parts += [f"{self.dialect.quote(name)} IS NOT NULL" for name in keys.order]
+        return Where(" AND ".join(parts), where.values)
 
     def _append(
         self,
@@ -159,7 +293,7 @@ class SqlActions(ABC):
     ) -> Iterator[Step]:
         target = Table(publish.target_schema, publish.target_table)
         if temp is None and made:
-            yield from self.fill_new(publish.wire, target, made, made)
+            yield from self.fill_new(publish.wire, target, made, columns)
         elif temp is None:
             yield Ingest(target, columns, count="inserted")
         else:
@@ -235,13 +369,10 @@ class SqlActions(ABC):
         table = self.dialect.table(target)
         return f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1) AS t"
 
-    def _delete_window(self, target: Table, window: Window) -> Sql:
-        columns = window.low.columns if window.low else window.high.columns if window.high else ()
-        where = window_predicate(window, columns, self.dialect.quote, self.bind)
-        text = f"DELETE FROM {self.dialect.table(target)}"
-        if where.sql:
-            text += f" WHERE {where.sql}"
-        return Sql(text, where.values, count="removed")
+    def window_where(self, window: Window) -> Where:
+        """Return which rows of a table lie in a window."""
+        where = window_predicate(window, _columns_of(window), self.dialect.quote, self.bind)
+        return Where(where.sql, where.values)
 
     def bind(self, position: int, value: pa.Scalar[pa.DataType]) -> str:
         """Return the placeholder of a typed value; a system may add a cast."""
@@ -258,3 +389,18 @@ class SqlActions(ABC):
 def _waiting(publish: Publish) -> Table:
     """Return the temporary relation in which the staged rows wait."""
     return Table("", temp_name("stage", publish.record.load_id))
+
+
+def _will_be(publish: Publish) -> tuple[Column, ...]:
+    """Return the columns of the table that a publish makes."""
+    for action in publish.actions:
+        if isinstance(action, CreateTable) or (
+            isinstance(action, ReplaceWithStaged) and action.how == "swap"
+        ):
+            return action.columns
+    return ()
+
+
+def _columns_of(window: Window) -> tuple[str, ...]:
+    bound = window.low or window.high
+    return bound.columns if bound else ()

@@ -18,7 +18,6 @@ from conduit_core.connectors.base import (
     KeyRows,
     RawRows,
     StagedRows,
-    Tally,
 )
 from conduit_core.connectors.chain import check_requirements, find_load, removable
 from conduit_core.connectors.publish import (
@@ -27,19 +26,23 @@ from conduit_core.connectors.publish import (
     Publish,
     RecordLoad,
     Wire,
-    check_guard,
 )
 from conduit_core.connectors.sql.actions import SqlActions
+from conduit_core.connectors.sql.carrying import Carrying
+from conduit_core.connectors.sql.deletes import READ_AGAIN, key_deletes
 from conduit_core.connectors.sql.ledger import LedgerSql, from_row, to_row, with_files
-from conduit_core.connectors.sql.rows import NumberedRows, ingest_rows
 from conduit_core.connectors.sql.session import SqlSession, Value
 from conduit_core.connectors.sql.staging import RELATION, StagedRelations
 from conduit_core.connectors.sql.steps import (
     Count,
     Ingest,
+    IngestKeys,
     LookForRows,
+    ReadAgain,
     Refuse,
+    Sample,
     Sql,
+    Step,
 )
 from conduit_core.errors import (
     ConduitError,
@@ -65,13 +68,6 @@ SQL_ACTIONS = frozenset(
         "guard",
         "record_load",
     }
-)
-
-
-_COUNTED_BY_READER = ("read", "deduplicated", "superseded", "rejected")
-_COUNTED_HERE = (
-    *("target_has_rows", "doubled_keys", "target_doubles"),
-    *("flagged", "gone", "keys", "target_rows", "lacking"),
 )
 
 
@@ -152,31 +148,39 @@ class SqlDestination(SqlActions, Destination):
     def render(self, publish: Publish) -> list[str]:
         """Return, as text, the statements of :meth:`commit`, in order."""
         target = Table(publish.target_schema, publish.target_table)
-        own = self.staging() is not None
+        if key_deletes(publish) is not None:
+            publish = publish.model_copy(update={"wire": None})  # key rows are Arrow
         session = self.read_session()
         try:
             existing = self.target_columns(session, target)
             lines = self._missing(session, target.schema)
             for step in self.steps(publish, session, existing):
-                match step:
-                    case Sql(text=text, when=when):
-                        lines.append(text if when is None else f"-- if any {when}:\n{text}")
-                    case Count(text=text) | Refuse(text=text):
-                        lines.append(text)
-                    case Ingest(table=table, columns=columns) if publish.in_splits and own:
-                        lines.append("-- once for the relation of each split:")
-                        lines.append(self.insert_from(table, Table("", f"{RELATION}..."), columns))
-                    case Ingest(table=table, columns=columns):
-                        lines.extend(self.ingest_text(session, publish, table, columns))
-                    case LookForRows(table=table):
-                        lines.append(self._look_for_rows(table))
-                    case Guard(expr=expr, message=message):
-                        lines.append(f"-- guard: {expr} (else: {message})")
+                lines.extend(self._rendered(step, publish, session))
             if any(isinstance(a, RecordLoad) for a in publish.actions):
                 lines.extend([self.ledger.insert_schema(), self.ledger.insert()])
             return lines
         finally:
             session.close()
+
+    def _rendered(self, step: Step, publish: Publish, session: SqlSession) -> list[str]:
+        match step:
+            case Sql(text=text, when=str(when)) | Refuse(text=text, when=str(when)):
+                return [f"-- if any {when}:\n{text}"]
+            case Sql(text=text) | Count(text=text) | Refuse(text=text) | Sample(text=text):
+                return [text]
+            case Ingest(table=table, columns=columns) if publish.in_splits and self.staging():
+                moved = self.insert_from(table, Table("", f"{RELATION}..."), columns)
+                return ["-- once for the relation of each split:", moved]
+            case Ingest(table=table, columns=columns) | IngestKeys(table=table, columns=columns):
+                return self.ingest_text(session, publish, table, columns)
+            case ReadAgain(keys=text, into=into):
+                rows = self.ingest_text(session, publish, into.table, into.columns)
+                few = f"-- if any lacking, and at most {READ_AGAIN}, their rows are read again:"
+                return [f"{few}\n{text}", *rows]
+            case LookForRows(table=table):
+                return [self._look_for_rows(table)]
+            case Guard(expr=expr, message=message):
+                return [f"-- guard: {expr} (else: {message})"]
 
     def ingest_text(
         self, session: SqlSession, publish: Publish, table: Table, columns: tuple[Column, ...]
@@ -194,11 +198,12 @@ class SqlDestination(SqlActions, Destination):
         keys: KeyRows | None = None,
     ) -> Commit:
         """Carry out ``publish`` in one transaction; see :meth:`Destination.commit`."""
-        if publish.wire is not None and not isinstance(rows, RawRows | StagedRelations):
+        raw = isinstance(rows, RawRows | StagedRelations) and key_deletes(publish) is None
+        if publish.wire is not None and not raw:
             publish = publish.model_copy(update={"wire": None})
         session = self.session_for(publish.wire)
         try:
-            done = self._until_commit(publish, rows, session, emit)
+            done = self._until_commit(publish, rows, keys, session, emit)
             if done.record is None or done.replayed:
                 session.rollback()
                 return done
@@ -211,7 +216,12 @@ class SqlDestination(SqlActions, Destination):
             session.close()
 
     def _until_commit(
-        self, publish: Publish, rows: StagedRows | None, session: SqlSession, emit: Emit
+        self,
+        publish: Publish,
+        rows: StagedRows | None,
+        keys: KeyRows | None,
+        session: SqlSession,
+        emit: Emit,
     ) -> Commit:
         """Do everything but the commit; whatever fails is rolled back and explained."""
         target = Table(publish.target_schema, publish.target_table)
@@ -226,10 +236,10 @@ class SqlDestination(SqlActions, Destination):
                 return Commit(found, replayed=True)
             existing = self.target_columns(session, target)
             check_requirements(publish, chain, existing)
-            final = self._carry_out(publish, rows, session, existing, chain)
-            if final is not None:
+            done = self._carry_out(publish, rows, keys, session, existing, chain)
+            if done.record is not None:
                 emit(CommitStarted(pipeline=name, stream=stream, load_id=load_id))
-            return Commit(final)
+            return done
         except BaseException as error:
             session.rollback()
             if isinstance(error, ConduitError) or not isinstance(error, Exception):
@@ -264,65 +274,20 @@ class SqlDestination(SqlActions, Destination):
         self,
         publish: Publish,
         rows: StagedRows | None,
+        keys: KeyRows | None,
         session: SqlSession,
         existing: tuple[Column, ...] | None,
         chain: list[LedgerRecord],
-    ) -> LedgerRecord | None:
-        counts: dict[str, int] = dict.fromkeys((*Counts.model_fields, *_COUNTED_HERE), 0)
-        files: tuple[str, ...] = ()
+    ) -> Commit:
+        carrying = Carrying(session, rows, keys, self.insert_from, self._look_for_rows)
         for step in self.steps(publish, session, existing):
-            if isinstance(step, Ingest):
-                taken, tally = self._take(session, step, rows)
-                for name in _COUNTED_BY_READER:
-                    counts[name] += getattr(tally.counts, name)
-                files = tally.files
-                if step.count:
-                    counts[step.count] += taken
-            else:
-                self._do(step, session, counts)
-        touched = counts["read"] or counts["removed"] or counts["target_has_rows"]
-        if rows is not None and existing is not None and not touched:
-            return None
-        return self._record(publish, session, counts, files, chain)
-
-    def _do(
-        self,
-        step: Sql | LookForRows | Count | Refuse | Guard,
-        session: SqlSession,
-        counts: dict[str, int],
-    ) -> None:
-        """Do what needs no staged rows."""
-        match step:
-            case Sql(when=str(when)) | Refuse(when=str(when)) if not counts[when]:
-                return
-            case Sql(text=text, values=values, count=count):
-                affected = session.execute(text, values)
-                if count:
-                    counts[count] += affected
-            case Count(text=text, count=counted):
-                counts[counted] += _scalar(session, text)
-            case Refuse(text=text, error=error):
-                if found := session.rows(text):
-                    raise error(found)
-            case LookForRows(table=table):
-                counts["target_has_rows"] = _scalar(session, self._look_for_rows(table))
-            case Guard():
-                check_guard(step, counts)
-
-    def _take(
-        self,
-        session: SqlSession,
-        step: Ingest,
-        rows: StagedRows | None,
-    ) -> tuple[int, Tally]:
-        """Put the rows into a table, from wherever they are."""
-        table, columns = step.table, step.columns
-        if not isinstance(rows, StagedRelations):
-            if rows is not None and step.numbered is not None:
-                rows = NumberedRows(rows, step.numbered)
-            return ingest_rows(session, table, columns, rows)
-        taken = rows.move(session, lambda relation: self.insert_from(table, relation, columns))
-        return taken, rows.finish()
+            carrying.do(step)
+        counts = carrying.counts
+        changed = ("read", "removed", "gone", "target_has_rows")
+        if rows is not None and existing is not None and not any(counts[n] for n in changed):
+            return Commit(None, notes=carrying.notes)
+        record = self._record(publish, session, counts, carrying.files, chain)
+        return Commit(record, notes=carrying.notes)
 
     def _record(
         self,
@@ -432,10 +397,3 @@ class SqlDestination(SqlActions, Destination):
 
 def _fold(name: str) -> str:
     return "".join(c.lower() if c.isascii() else c for c in name)
-
-
-def _scalar(session: SqlSession, sql: str) -> int:
-    value = session.rows(sql)[0][0]
-    if not isinstance(value, int):
-        raise TypeError(f"not a count: {value!r}")
-    return value

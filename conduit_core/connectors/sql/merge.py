@@ -10,52 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from conduit_core.connectors.publish import Column, KeepNewest, MergeStaged
+from conduit_core.connectors.publish import DELETED_AT, Column, Deletes, KeepNewest, MergeStaged
+from conduit_core.connectors.sql.deletes import key_sample
+from conduit_core.connectors.sql.merging import POSITION, SAMPLE, Merging
 from conduit_core.connectors.sql.session import Row, SqlSession
-from conduit_core.connectors.sql.steps import Count, Refuse, Sql, Step
+from conduit_core.connectors.sql.steps import Count, Refuse, Sample, Sql, Step
 from conduit_core.errors import ConduitError, PublishError, SchemaError, SourceDataError
 from conduit_core.types.dialect import Dialect, Table
-
-POSITION = "_conduit_position"
-"""The column of the temporary relation that says in which order the rows were read."""
-
-_SAMPLE = 5
-
-
-class Merging:
-    """How a system says what a merge needs; subclasses live in the connector's folder."""
-
-    position_ddl = "BIGINT"
-    numbers_rows = True
-    """Whether the position comes with the rows; else the system fills it in, in their order."""
-
-    def comparable(self, column: Column, value: str) -> str:
-        """Return the value so that ``IS DISTINCT FROM`` tells whether it was changed."""
-        return value
-
-    def ordered(self, column: Column, value: str) -> str:
-        """Return the value so that it orders as the cursor does."""
-        return value
-
-    def can_be_key(self, column: Column) -> bool:
-        """Say whether two values of the column's type can be equal."""
-        return True
-
-    def place(self, session: SqlSession, target: Table, columns: tuple[Column, ...]) -> str | None:
-        """Return the column that says where in the target a row lies; None where there is none."""
-        return "rowid" if all(c.name.lower() != "rowid" for c in columns) else None
-
-    def hold(self, target: str) -> list[str]:
-        """Return what keeps others from changing the target until the transaction ends."""
-        return []
-
-    def filled(self, staged: str, key: str) -> list[str]:
-        """Return what is run once the temporary relation is filled."""
-        return []
-
-    def paired(self, pairs: str) -> list[str]:
-        """Return what is run once the pairs are found."""
-        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +26,13 @@ class Merge:
     Args:
         dialect, merging: the system's spelling.
         target: the target.
-        staged: the temporary relation; it has ``columns`` and the position.
+        staged: the temporary relation; it has ``columns`` and the position; where the action
+            looks for deletes, ``DELETED_AT`` too.
         pairs: the temporary relation to make, of the pairs of equal keys.
-        columns: the staged columns.
+        columns: the columns that come into the target, but for ``DELETED_AT``.
         action: key, order and the columns to compare.
         keeps: the clause by which an INSERT keeps the rows' own values of identity columns.
+        guarded: whether a guard may have to show keys that the merge takes away.
     """
 
     dialect: Dialect
@@ -80,14 +43,29 @@ class Merge:
     columns: tuple[Column, ...]
     action: KeepNewest | MergeStaged
     keeps: str = ""
+    guarded: bool = False
+
+    @property
+    def deletes(self) -> Deletes | None:
+        """What the action says of deletes."""
+        return self.action.deletes if isinstance(self.action, MergeStaged) else None
+
+    @property
+    def soft(self) -> bool:
+        """Whether deleted rows stay, with the time of it."""
+        return self.deletes is not None and self.deletes.soft
+
+    def filled(self) -> Iterator[Step]:
+        """Yield what is to be run once the rows are in the temporary relation."""
+        self._refuse_key_types()
+        staged, key = self.dialect.table(self.staged), self._listed(self.action.key)
+        for text in self.merging.filled(staged, key):
+            yield Sql(text)
 
     def keep_newest(self) -> Iterator[Step]:
         """Yield what leaves one row of each key in the temporary relation."""
-        self._refuse_key_types()
         staged, position = self.dialect.table(self.staged), self._q(POSITION)
         key = self._listed(self.action.key)
-        for text in self.merging.filled(staged, key):
-            yield Sql(text)
         nulls = " OR ".join(f"{self._q(name)} IS NULL" for name in self.action.key)
         yield Refuse(
             f"SELECT count(*) FROM {staged} WHERE {nulls} HAVING count(*) > 0", self._null_key
@@ -107,53 +85,121 @@ class Merge:
         yield Sql(f"{delete} AND {same})", count="deduplicated", when="doubled_keys")
         yield Sql(f"{delete})", count="superseded", when="doubled_keys")
 
+    def count_flagged(self) -> Iterator[Step]:
+        """Yield the count of rows that are left and carry a delete flag."""
+        staged = self.dialect.table(self.staged)
+        flagged = f"SELECT count(*) FROM {staged} WHERE {self._q(DELETED_AT)} IS NOT NULL"
+        yield Count(flagged, "flagged", also="deleted")
+
+    def drop_flagged(self) -> Iterator[Step]:
+        """Yield what removes the rows that carry a delete flag."""
+        staged = self.dialect.table(self.staged)
+        flagged = f"DELETE FROM {staged} WHERE {self._q(DELETED_AT)} IS NOT NULL"
+        yield Sql(flagged, count="flagged", also="deleted")
+
     def insert_all(self) -> Iterator[Step]:
         """Yield the insert into a target that was empty."""
-        yield Sql(f"{self._insert()} FROM {self.dialect.table(self.staged)} AS s", count="inserted")
+        insert = f"{self._insert()} FROM {self.dialect.table(self.staged)} AS s"
+        alive = f" WHERE {self._is('NULL')}" if self.deletes else ""
+        yield Sql(f"{insert}{alive}", count="inserted")
+        if self.soft:
+            yield Sql(f"{insert} WHERE {self._is('NOT NULL')}", when="flagged")
 
     def into(self, session: SqlSession, target_columns: tuple[Column, ...]) -> Iterator[Step]:
         """Yield what merges the rows that are left into the target."""
         if not isinstance(self.action, MergeStaged):
             raise TypeError("not a merge")
         place = self.merging.place(session, self.target, target_columns)
-        target, staged = self.dialect.table(self.target), self.dialect.table(self.staged)
-        pairs, position = self.dialect.table(self.pairs), self._q(POSITION)
-        same_key = " AND ".join(f"t.{self._q(k)} = s.{self._q(k)}" for k in self.action.key)
+        target, pairs = self.dialect.table(self.target), self.dialect.table(self.pairs)
         for text in self.merging.hold(target):
             yield Sql(text)
-        spot = f", t.{place} AS row_place" if place else ""
-        yield Sql(
-            f"CREATE TEMPORARY TABLE {pairs} AS SELECT s.{position} AS row_no{spot},"
-            f" {self._changed(self.action)} AS is_changed FROM {staged} AS s JOIN {target} AS t"
-            f" ON {same_key}"
-        )
+        yield Sql(self._pair(self.action, place))
         for text in self.merging.paired(pairs):
             yield Sql(text)
-        doubled = f"SELECT row_no FROM {pairs} GROUP BY row_no HAVING count(*) > 1"
+        yield from self._refuse_doubles()
+        not_flagged = " AND NOT is_flagged" if self.deletes else ""
+        same = f"SELECT count(*) FROM {pairs} WHERE NOT is_changed{not_flagged}"
+        yield Count(same, "unchanged")
+        if self.deletes is not None:
+            yield from self._delete(place)
+        sets = self._sets()
+        if self.soft:
+            sets.append(f"{self._q(DELETED_AT)} = NULL")
+        if self.action.update and sets:
+            yield self._update(place, sets, not_flagged.replace("is_", "p.is_"), "updated")
+        insert = (
+            f"{self._insert()} FROM {self.dialect.table(self.staged)} AS s LEFT JOIN {pairs} AS p"
+            f" ON p.row_no = s.{self._q(POSITION)} WHERE p.row_no IS NULL"
+        )
+        alive = f" AND {self._is('NULL')}" if self.deletes else ""
+        yield Sql(f"{insert}{alive}", count="inserted")
+        if self.soft:
+            yield Sql(f"{insert} AND {self._is('NOT NULL')}", when="flagged")
+        yield Sql(f"DROP TABLE {pairs}")
+
+    def _pair(self, action: MergeStaged, place: str | None) -> str:
+        """Return the statement that makes the pairs of equal keys, and says how each is."""
+        spot = f", t.{place} AS row_place" if place else ""
+        flags = ""
+        if self.deletes is not None:
+            alive = f"t.{self._q(DELETED_AT)} IS NULL" if self.soft else "1 = 1"
+            flags = f", ({self._is('NOT NULL')}) AS is_flagged, ({alive}) AS was_alive"
+        return (
+            f"CREATE TEMPORARY TABLE {self.dialect.table(self.pairs)} AS SELECT"
+            f" s.{self._q(POSITION)} AS row_no{spot}, {self._changed(action)} AS is_changed{flags}"
+            f" FROM {self.dialect.table(self.staged)} AS s JOIN {self.dialect.table(self.target)}"
+            f" AS t ON {self._same_key}"
+        )
+
+    def _refuse_doubles(self) -> Iterator[Step]:
+        """Yield what stops the load where a staged key has several rows in the target."""
+        staged, position = self.dialect.table(self.staged), self._q(POSITION)
+        doubled = (
+            f"SELECT row_no FROM {self.dialect.table(self.pairs)} GROUP BY row_no"
+            " HAVING count(*) > 1"
+        )
         sample = ", ".join(f"CAST(s.{self._q(k)} AS TEXT)" for k in self.action.key)
         yield Count(f"SELECT count(*) FROM ({doubled}) AS d", "target_doubles")
         yield Refuse(
             f"SELECT (SELECT count(*) FROM ({doubled}) AS d), {sample} FROM {staged} AS s WHERE"
-            f" s.{position} IN ({doubled}) ORDER BY s.{position} LIMIT {_SAMPLE}",
+            f" s.{position} IN ({doubled}) ORDER BY s.{position} LIMIT {SAMPLE}",
             self._doubled_in_target,
             when="target_doubles",
         )
-        yield Count(f"SELECT count(*) FROM {pairs} WHERE NOT is_changed", "unchanged")
-        names = [c.name for c in self.columns if c.name not in self.action.key]
-        if self.action.update and names:
-            sets = ", ".join(f"{self._q(n)} = s.{self._q(n)}" for n in names)
-            at_place = f"t.{place} = p.row_place AND " if place else ""
-            yield Sql(
-                f"UPDATE {target} AS t SET {sets} FROM {pairs} AS p, {staged} AS s"
-                f" WHERE p.is_changed AND s.{position} = p.row_no AND {at_place}{same_key}",
-                count="updated",
-            )
-        yield Sql(
-            f"{self._insert()} FROM {staged} AS s LEFT JOIN {pairs} AS p ON p.row_no = s.{position}"
-            " WHERE p.row_no IS NULL",
-            count="inserted",
+
+    def _update(self, place: str | None, sets: list[str], which: str, count: str | None) -> Sql:
+        at_place = f"t.{place} = p.row_place AND " if place else ""
+        return Sql(
+            f"UPDATE {self.dialect.table(self.target)} AS t SET {', '.join(sets)}"
+            f" FROM {self.dialect.table(self.pairs)} AS p, {self.dialect.table(self.staged)} AS s"
+            f" WHERE p.is_changed{which} AND s.{self._q(POSITION)} = p.row_no AND"
+            f" {at_place}{self._same_key}",
+            count=count,
+            when=None if count else "flagged",
         )
-        yield Sql(f"DROP TABLE {pairs}")
+
+    def _delete(self, place: str | None) -> Iterator[Step]:
+        """Yield what becomes of rows whose staged one carries a delete flag."""
+        pairs, position = self.dialect.table(self.pairs), self._q(POSITION)
+        staged, target = self.dialect.table(self.staged), self.dialect.table(self.target)
+        going = "p.is_flagged AND p.is_changed AND p.was_alive"
+        if self.guarded:
+            joined = f"{pairs} AS p JOIN {staged} AS s ON s.{position} = p.row_no WHERE {going}"
+            yield Sample(key_sample(self.dialect, self.action.key, joined, "s."), when="flagged")
+        if self.soft:
+            yield Count(f"SELECT count(*) FROM {pairs} AS p WHERE {going}", "gone")
+            when = self._q(DELETED_AT)
+            sets = [f"{when} = COALESCE(t.{when}, s.{when})", *self._sets()]
+            yield self._update(place, sets, " AND p.is_flagged", None)
+            return
+        if place and self.merging.place_is_unique:
+            chosen = f"t.{place} IN (SELECT p.row_place FROM {pairs} AS p WHERE {going})"
+        else:
+            at_place = f" AND p.row_place = t.{place}" if place else ""
+            numbers = f"SELECT p.row_no FROM {pairs} AS p WHERE {going}{at_place}"
+            same = f"{self._same_key} AND s.{position} IN ({numbers})"
+            chosen = f"EXISTS (SELECT 1 FROM {staged} AS s WHERE {same})"
+        yield Sql(f"DELETE FROM {target} AS t WHERE {chosen}", count="gone", when="flagged")
 
     # --- expressions -----------------------------------------------------------------------------
 
@@ -163,13 +209,30 @@ class Merge:
     def _listed(self, names: Iterable[str]) -> str:
         return ", ".join(self._q(name) for name in names)
 
+    @property
+    def _same_key(self) -> str:
+        return " AND ".join(f"t.{self._q(k)} = s.{self._q(k)}" for k in self.action.key)
+
+    @property
+    def _names(self) -> list[str]:
+        """Return the columns of the target that a staged row sets."""
+        return [*(c.name for c in self.columns), *((DELETED_AT,) if self.soft else ())]
+
+    def _sets(self) -> list[str]:
+        names = [self._q(c.name) for c in self.columns if c.name not in self.action.key]
+        return [f"{name} = s.{name}" for name in names]
+
+    def _is(self, what: str) -> str:
+        """Return whether a staged row's flag is NULL or NOT NULL."""
+        return f"s.{self._q(DELETED_AT)} IS {what}"
+
     def _column(self, name: str) -> Column:
         return next(c for c in self.columns if c.name == name)
 
     def _insert(self) -> str:
-        names = [c.name for c in self.columns]
-        values = ", ".join(f"s.{self._q(name)}" for name in names)
-        into = f"INSERT INTO {self.dialect.table(self.target)} ({self._listed(names)}){self.keeps}"
+        values = ", ".join(f"s.{self._q(name)}" for name in self._names)
+        names = self._listed(self._names)
+        into = f"INSERT INTO {self.dialect.table(self.target)} ({names}){self.keeps}"
         return f"{into} SELECT {values}"
 
     def _ordered(self, name: str, alias: str) -> str:
@@ -190,9 +253,15 @@ class Merge:
     def _changed(self, action: MergeStaged) -> str:
         if not action.update or (action.only_newer and not action.order):
             return "(1 = 0)"
+        differs = self._differs()
+        if self.soft:
+            deleted = self._q(DELETED_AT)
+            differs += f" OR ((t.{deleted} IS NULL) <> (s.{deleted} IS NULL))"
+        elif self.deletes is not None:
+            differs += f" OR {self._is('NOT NULL')}"
         if action.only_newer:
-            return f"(({self._differs()}) AND NOT ({self._is_newer(action.order)}))"
-        return f"({self._differs()})"
+            return f"(({differs}) AND NOT ({self._is_newer(action.order)}))"
+        return f"({differs})"
 
     def _is_newer(self, order: tuple[str, ...]) -> str:
         """Return whether ``t`` comes after ``s``; NULL comes before every value."""

@@ -40,10 +40,11 @@ def ingest_rows(
 
 
 class NumberedRows:
-    """``StagedRows`` with a column that counts them in the order of reading."""
+    """``StagedRows`` with a column that counts them in the order of reading, after ``start``."""
 
-    def __init__(self, rows: StagedRows, column: str) -> None:
+    def __init__(self, rows: StagedRows, column: str, start: int = 0) -> None:
         self._rows = rows
+        self._start = start
         self.schema = rows.schema.append(pa.field(column, pa.int64()))
 
     def reader(self) -> pa.RecordBatchReader:
@@ -51,7 +52,7 @@ class NumberedRows:
         return pa.RecordBatchReader.from_batches(self.schema, self._numbered(self._rows.reader()))
 
     def _numbered(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-        seen = 0
+        seen = self._start
         for batch in batches:
             ones = pa.repeat(pa.scalar(1, pa.int64()), batch.num_rows)
             numbers = pc.cumulative_sum(ones, start=pa.scalar(seen, pa.int64()))

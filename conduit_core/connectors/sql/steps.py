@@ -19,12 +19,14 @@ class Sql:
     Args:
         text, values: what is run.
         count: what its affected rows add to.
+        also: another count that they add to.
         when: a count without which (0) the statement isn't run.
     """
 
     text: str
     values: tuple[Value, ...] = ()
     count: str | None = None
+    also: str | None = None
     when: str | None = None
 
 
@@ -53,11 +55,52 @@ class LookForRows:
 
 
 @dataclass(frozen=True, slots=True)
+class IngestKeys:
+    """The key rows (:class:`conduit_core.connectors.base.KeyRows`) stream into a table.
+
+    Their number adds to ``keys``.
+    """
+
+    table: Table
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAgain:
+    """The rows of some keys are read at the source once more, and join the staged rows.
+
+    Args:
+        keys: the query of the keys; the count ``lacking`` says how many it gives.
+        sample: the query of a few of them, as text.
+        target: the table that lacks them, for people.
+        into: where the rows go.
+    """
+
+    keys: str
+    sample: str
+    target: str
+    into: Ingest
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A query of keys, as text, that the next statements take away: for guards to show.
+
+    With ``when``, it isn't run where that count is 0.
+    """
+
+    text: str
+    values: tuple[Value, ...] = ()
+    when: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
-    """The number that a query gives adds to ``count``."""
+    """The number that a query gives adds to ``count``, and to ``also``."""
 
     text: str
     count: str
+    also: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +115,7 @@ class Refuse:
     when: str | None = None
 
 
-Step = Sql | Ingest | LookForRows | Count | Refuse | Guard
+Step = Sql | Ingest | IngestKeys | ReadAgain | LookForRows | Sample | Count | Refuse | Guard
 
 
 def temp_name(role: str, load_id: str) -> str:

@@ -15,10 +15,10 @@ from conduit_core.connectors.base import (
     TargetShape,
 )
 from conduit_core.connectors.publish import Column, Publish
+from conduit_core.connectors.sql.deletes import Where
 from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
 from conduit_core.connectors.sql.ledger import LEDGER, SCHEMAS, LedgerSql, LedgerTypes
 from conduit_core.connectors.sql.session import SqlSession
-from conduit_core.connectors.sql.steps import Sql
 from conduit_core.connectors.sqlite import catalogue
 from conduit_core.connectors.sqlite.file import Connection, as_int, explain, open_for_reading
 from conduit_core.connectors.sqlite.merging import SqliteMerging
@@ -162,15 +162,14 @@ class SqliteDestination(SqlDestination):
         legacy = "PRAGMA legacy_alter_table = "
         return [*lines, f"{legacy}ON", rename, f"{legacy}OFF", *indexes]
 
-    def _delete_window(self, target: Table, window: Window) -> Sql:
+    def window_where(self, window: Window) -> Where:
+        """Return which rows lie in a window, as time orders them."""
         bound = window.low or window.high
         if bound is None:
-            return super()._delete_window(target, window)
-        where = predicate(
-            window, dict(zip(bound.columns, (v.type for v in bound.values), strict=True))
-        )
-        text = f"DELETE FROM {self.dialect.table(target)} WHERE {where.sql}"
-        return Sql(text, where.values, count="removed")
+            return super().window_where(window)
+        kinds = dict(zip(bound.columns, (v.type for v in bound.values), strict=True))
+        where = predicate(window, kinds)
+        return Where(where.sql, where.values)
 
     def scan(self, target: Table, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
         """Read a table of the file, by its declared types."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conduit_core.connectors.publish import Column
-from conduit_core.connectors.sql.merge import Merging
+from conduit_core.connectors.sql.merging import Merging
 from conduit_core.connectors.sql.session import SqlSession
 from conduit_core.connectors.sqlite.order import order_expr
 from conduit_core.connectors.sqlite.types import column_of

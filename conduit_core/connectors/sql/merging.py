@@ -1,0 +1,51 @@
+"""What a merge by key needs of a system: how it compares and orders, and where rows lie."""
+
+from __future__ import annotations
+
+from conduit_core.connectors.publish import Column
+from conduit_core.connectors.sql.session import SqlSession
+from conduit_core.types.dialect import Table
+
+POSITION = "_conduit_position"
+"""The column of the temporary relation that says in which order the rows were read."""
+
+SAMPLE = 5
+"""How many keys an error, a guard or a note shows."""
+
+
+class Merging:
+    """How a system says what a merge needs; subclasses live in the connector's folder."""
+
+    position_ddl = "BIGINT"
+    numbers_rows = True
+    """Whether the position comes with the rows; else the system fills it in, in their order."""
+    place_is_unique = True
+    """Whether no two rows of a target have the same place."""
+
+    def comparable(self, column: Column, value: str) -> str:
+        """Return the value so that ``IS DISTINCT FROM`` tells whether it was changed."""
+        return value
+
+    def ordered(self, column: Column, value: str) -> str:
+        """Return the value so that it orders as the cursor does."""
+        return value
+
+    def can_be_key(self, column: Column) -> bool:
+        """Say whether two values of the column's type can be equal."""
+        return True
+
+    def place(self, session: SqlSession, target: Table, columns: tuple[Column, ...]) -> str | None:
+        """Return the column that says where in the target a row lies; None where there is none."""
+        return "rowid" if all(c.name.lower() != "rowid" for c in columns) else None
+
+    def hold(self, target: str) -> list[str]:
+        """Return what keeps others from changing the target until the transaction ends."""
+        return []
+
+    def filled(self, staged: str, key: str) -> list[str]:
+        """Return what is run once the temporary relation is filled."""
+        return []
+
+    def paired(self, pairs: str) -> list[str]:
+        """Return what is run once the pairs are found."""
+        return []
