@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from conduit_core.testing.deleting import DeleteContract
 from conduit_core.testing.merging import MergeContract
 from conduit_core.testing.publishing import PublishContract
 from conduit_core.testing.values import ValueContract
 
 
-class DestinationSuite(ValueContract, PublishContract, MergeContract):
+class DestinationSuite(ValueContract, PublishContract, MergeContract, DeleteContract):
     """What every destination must do. Subclass it and supply fixtures.
 
     Fixtures:
