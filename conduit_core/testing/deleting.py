@@ -35,7 +35,7 @@ AT = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 """The time of the loads."""
 EARLIER = datetime(2026, 2, 1, tzinfo=UTC)
 
-_ROW = pa.schema([("id", pa.int64()), ("at", pa.int64()), ("v", pa.string())])
+_ROW = pa.table({"id": [0], "at": [0], "v": [""]}).schema
 _FLAG = pa.field(DELETED_AT, pa.timestamp("us", "UTC"))
 _COMPARE = ("id", "at", "v")
 
@@ -368,7 +368,7 @@ class DeleteContract(DestinationFixtures):
         self, deleting: Destination, schema: str, *, soft: bool
     ) -> None:
         names = ['the "key"', "Ünïque key", "k"]
-        rows = pa.schema([(names[0], pa.string()), (names[1], pa.int64()), (names[2], pa.string())])
+        rows = pa.table([[""], [0], [""]], names=names).schema
         it = Upserts(deleting, schema, soft=soft, rows=rows, key=tuple(names[:2]), order=())
         texts = ["a", "A", "ä", "a\u0308", "a ", "", "ß", "ss", "😀", "it's", "x" * 100]
         it.missing([(text, n, "v") for n in (1, 2) for text in texts], [])
@@ -435,7 +435,7 @@ class DeleteContract(DestinationFixtures):
         self, deleting: Destination, schema: str, *, soft: bool
     ) -> None:
         kind = pa.timestamp("us", "UTC")
-        rows = pa.schema([("id", pa.int64()), ("at", kind)])
+        rows = pa.schema(list(_ROW)[:1]).append(pa.field("at", kind))
         it = Upserts(deleting, schema, soft=soft, rows=rows)
         noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
         half = noon.replace(microsecond=500_000)
