@@ -15,7 +15,7 @@ from conduit_core.engine.identity import load_id, request_text, target_fingerpri
 from conduit_core.engine.marks import Marks, deletes_of, plan_marks
 from conduit_core.engine.model import Guarantee, LoadPlan, RunRequest
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
-from conduit_core.engine.windows import Choice, choose_window
+from conduit_core.engine.windows import Choice, choose_window, first_cursor
 from conduit_core.engine.wire import choose_wire
 from conduit_core.errors import ConduitError, ConfigError, StateError
 from conduit_core.spec import StreamSpec
@@ -350,7 +350,7 @@ def _covered(draft: _Draft) -> Window | None:
     stream, choice = draft.stream, draft.choice
     if choice.watermark is None:
         return None
-    since = choice.window.low if choice.window.closed_low and stream.initial else None
+    since = first_cursor(stream, draft.shape.cursor_types)
     include = stream.null_cursor == "include"
     return Window("watermark", since, choice.watermark, include, closed_low=since is not None)
 

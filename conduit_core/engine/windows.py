@@ -99,7 +99,7 @@ def choose_window(
     if mark is not None and looks_at_keys and not whole:
         nothing = False  # whatever the rows, keys may be gone
     if whole:
-        since = _initial(stream, kinds)
+        since = first_cursor(stream, kinds)
         window = Window("full", since, bounds.high, include, closed_low=since is not None)
         empty = stands or (is_capped and (nothing or _below_initial(window)))
         rows = shape.rows_estimate
@@ -142,7 +142,7 @@ def _watermark_window(
     include: bool,
 ) -> Window:
     """Return the window that reads from ``low``: the watermark, or what lies ``lookback`` below."""
-    since = _initial(stream, kinds)
+    since = first_cursor(stream, kinds)
     looks_back = mark is not None and low != mark
     if low is None or (looks_back and since is not None and since.compare(low) > 0):
         low = since
@@ -150,7 +150,8 @@ def _watermark_window(
     return Window("watermark", low, high, include, closed_low=closed)
 
 
-def _initial(stream: StreamSpec, kinds: tuple[pa.DataType, ...]) -> Cursor | None:
+def first_cursor(stream: StreamSpec, kinds: tuple[pa.DataType, ...]) -> Cursor | None:
+    """Return ``initial`` as a cursor; None where the stream has none."""
     return _cursor(stream, stream.initial, kinds) if stream.initial is not None else None
 
 
