@@ -105,6 +105,7 @@ def choose_window(
         rows = shape.rows_estimate
         return Choice(window, "replace", bounds.high, rows, bounds.null_rows, empty, notes)
     again = bool(stream.lookback) or (include and bounds.null_rows > 0) or looks_at_keys
+    again = again and not _is_over(cap, mark)
     high = mark if stands else bounds.high
     window = _watermark_window(stream, kinds, mark, low, high, include=include)
     empty = (stands and not again) or nothing or _below_initial(window)
@@ -113,14 +114,21 @@ def choose_window(
     return Choice(window, stream.mode, high, bounds.rows_estimate, bounds.null_rows, empty, notes)
 
 
+def _is_over(cap: Cursor | None, mark: Cursor | None) -> bool:
+    """Say whether a cap lies at or below the watermark, up to which all that is read again goes."""
+    if cap is None or mark is None:
+        return False
+    return cap.compare(Cursor(mark.columns[:1], mark.values[:1])) <= 0
+
+
 def _refuse_backwards(
     stream: StreamSpec, high: Cursor | None, mark: Cursor | None, low: Cursor | None
 ) -> None:
     """Refuse a source whose last row lies below the watermark: nothing new would ever be seen."""
     if high is None or mark is None or high.compare(mark) >= 0:
         return
-    if low is not None and high.compare(low) >= 0:
-        return  # within the lookback
+    if low is not None and Cursor(low.columns, high.values[: len(low.values)]).compare(low) >= 0:
+        return  # within the lookback, which has the first column alone
     raise StateError(
         f"the cursor went backwards: the source's last row is at {high.display()}, the target was"
         f" loaded up to {mark.display()}. The source was restored, its rows were given older"

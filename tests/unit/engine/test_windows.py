@@ -248,6 +248,14 @@ def test_the_first_load_has_nothing_to_look_back_to() -> None:
     assert window(choose([1, 5], mode="upsert", spec=behind(10, initial=3))) == "[3, 5]"
 
 
+@pytest.mark.parametrize("cap", ["80", "95", "100"])
+def test_a_cap_at_or_below_the_watermark_reads_nothing_though_there_is_a_lookback(cap: str) -> None:
+    spec = behind(10)
+    assert choose([1, 80, 95, 100, 120], at(100), mode="upsert", spec=spec, window_to=cap).empty
+    above = choose([1, 95, 100, 120], at(100), mode="upsert", spec=spec, window_to="110")
+    assert (window(above), above.empty) == ("[90, 100]", False)
+
+
 def test_a_lookback_of_nothing_is_none() -> None:
     assert choose([1, 5], at(5), mode="upsert", spec=behind(0)).empty
 
@@ -257,6 +265,9 @@ def test_lookback_takes_every_row_of_its_first_value_of_a_composite_cursor() -> 
     mark = Cursor(("a", "b"), (pa.scalar(2), pa.scalar(1)))
     got = choose(table, mark, mode="upsert", cursor=("a", "b"), spec=behind(1, unique_key="b"))
     assert window(got) == "[1, 2, 3]"
+    gone = pa.table({"a": [1, 1], "b": [9, 1]})  # the last rows went, and the lookback reaches that
+    got = choose(gone, mark, mode="upsert", cursor=("a", "b"), spec=behind(1, unique_key="b"))
+    assert (window(got), got.empty) == ("[1, 2, 1]", False)
 
 
 @pytest.mark.parametrize(
