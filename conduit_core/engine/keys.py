@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from uuid import UUID
 
 import pyarrow as pa
 
@@ -120,8 +121,9 @@ def _as_read(
 ) -> pa.Table:
     """Return keys, as a destination's session gives them, in the types of the source."""
     columns = []
-    for name, values in zip(names, zip(*keys, strict=True), strict=True):
+    for name, given in zip(names, zip(*keys, strict=True), strict=True):
         kind = schema.field(name).type
+        values = [str(value) if isinstance(value, UUID) else value for value in given]
         try:
             columns.append(pa.array(values, kind))
         except (pa.ArrowException, TypeError):

@@ -331,3 +331,67 @@ def test_the_plan_says_what_it_would_do(lab: Lab) -> None:
     assert {"merge_staged", "guard", "record_load"} <= made.publish.action_kinds
     assert made.key_source is not None
     assert [field["name"] for field in made.key_source] == ["id", "at"]
+
+
+# --- keys of many types, from a server ------------------------------------------------------------
+
+KEYS = {
+    "uuid": ["'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'", "'b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'"],
+    "text": ["'it''s'", "'Ünïcode'"],
+    "numeric(12,2)": ["1.50", "-20.25"],
+    "timestamptz": ["'2024-01-01 10:00:00.123456+02'", "'2024-06-01 10:00:00Z'"],
+    "timestamp": ["'2024-01-01 10:00:00.123456'", "'2024-06-01 10:00:00'"],
+    "date": ["'2024-01-01'", "'1969-12-31'"],
+    "bytea": ["'\\x00ff'", "'\\x01'"],
+    "bigint": ["9007199254740993", "-1"],
+    "boolean": ["true", "false"],
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("destination", ["postgres", "duckdb", "sqlite"])
+def test_keys_of_any_type_go_and_come_back(
+    tmp_path: Any, postgres_database: str, kind: str, destination: str
+) -> None:
+    url, (stays, goes) = postgres_database, KEYS[kind]
+    sql(url, "CREATE SCHEMA src")
+    sql(url, f"CREATE TABLE src.items (k {kind}, part int, at int, v text, gone boolean)")
+    rows = f"({stays}, 1, 1, 'a', false), ({goes}, 1, 2, 'b', false)"
+    sql(url, f"INSERT INTO src.items VALUES {rows}")
+    lab = Lab(tmp_path, url if destination == "postgres" else destination)
+    pipeline = lab.pipeline(
+        {
+            "table": "src.items",
+            "mode": "upsert",
+            "unique_key": ["k", "part"],
+            "cursor": "at",
+            "deletes": "snapshot",
+        },
+        source={"type": "postgres", "url": url},
+    )
+
+    def there() -> list[str]:
+        found = lab.rows("items", pipeline)
+        return sorted(r["v"] for r in found if r["_conduit_deleted_at"] is None)
+
+    lab.run(pipeline)
+    sql(url, f"DELETE FROM src.items WHERE k = {goes}")
+    assert counted(lab.run(pipeline)) == {"deleted": 1}
+    assert there() == ["a"]
+    sql(url, f"INSERT INTO src.items VALUES ({goes}, 1, 1, 'again', false)")
+    assert counted(lab.run(pipeline)) == {"read": 1, "updated": 1}
+    assert there() == ["a", "again"]
+
+
+def test_a_flag_between_two_servers_is_seen(tmp_path: Any, postgres_database: str) -> None:
+    url = postgres_database
+    sql(url, "CREATE SCHEMA src")
+    sql(url, "CREATE TABLE src.items (id int, at int, v text, gone timestamptz)")
+    sql(url, "INSERT INTO src.items VALUES (1, 1, 'a', NULL), (2, 2, 'b', now())")
+    lab = Lab(tmp_path, url)
+    keys = {"mode": "upsert", "unique_key": "id", "cursor": "at"}
+    stream = {"table": "src.items", **keys, "deletes": {"detect": "flag", "column": "gone"}}
+    pipeline = lab.pipeline(stream, source={"type": "postgres", "url": url})
+    lab.run(pipeline)
+    assert alive(lab, pipeline) == [(1, "a")]
+    assert len(lab.rows("items", pipeline)) == 2
