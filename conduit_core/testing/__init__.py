@@ -34,6 +34,7 @@ if "pytest" in sys.modules:
         "conduit_core.testing.splitting",
         "conduit_core.testing.state_store",
         "conduit_core.testing.values",
+        "conduit_core.testing.versions",
     )
 
 if TYPE_CHECKING:

@@ -6,9 +6,12 @@ from conduit_core.testing.deleting import DeleteContract
 from conduit_core.testing.merging import MergeContract
 from conduit_core.testing.publishing import PublishContract
 from conduit_core.testing.values import ValueContract
+from conduit_core.testing.versions import VersionsContract
 
 
-class DestinationSuite(ValueContract, PublishContract, MergeContract, DeleteContract):
+class DestinationSuite(
+    ValueContract, PublishContract, MergeContract, DeleteContract, VersionsContract
+):
     """What every destination must do. Subclass it and supply fixtures.
 
     Fixtures:

@@ -57,6 +57,16 @@ class PostgresMerging(Merging):
         """Return where a row lies; in a partitioned table the key says the rest."""
         return "ctid"
 
+    def fills(self, session: SqlSession, target: Table) -> frozenset[str]:
+        """Return generated columns, identities, and those with a default."""
+        found = session.rows(
+            "SELECT a.attname::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2"
+            " AND a.attnum > 0 AND (a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '')",
+            (target.schema, target.name),
+        )
+        return frozenset(str(name) for (name,) in found)
+
     def hold(self, target: str) -> list[str]:
         """Keep other writers away, so that rows stay where they were found; readers go on."""
         return [f"LOCK TABLE {target} IN SHARE ROW EXCLUSIVE MODE"]

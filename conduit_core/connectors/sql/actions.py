@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from conduit_core.connectors.publish import (
     DELETED_AT,
+    VALID_TO,
     Action,
     AppendStaged,
+    CloseVersions,
     Column,
     CreateTable,
     DeleteMatching,
@@ -36,6 +38,7 @@ from conduit_core.connectors.sql.steps import (
     Step,
     temp_name,
 )
+from conduit_core.connectors.sql.versions import close_versions
 from conduit_core.state.window import Window
 from conduit_core.types.dialect import Dialect, Table
 
@@ -85,6 +88,9 @@ class SqlActions(ABC):
                     yield from self._append(publish, temp, columns, made)
                 case MergeStaged():
                     yield from self._merge(action, publish, session, columns, made, existing)
+                case CloseVersions():
+                    close = close_versions(self, action, publish, session, columns, made, existing)
+                    yield from close
                 case DeleteWindow(window=text):
                     window = Window.from_json(text)
                     where = self.window_where(window)
@@ -108,8 +114,9 @@ class SqlActions(ABC):
         ):
             yield LookForRows(target)
         if any("target_rows" in expr for expr in guards):
-            alive = any(c.name == DELETED_AT for c in existing)
-            where = f" WHERE {self.dialect.quote(DELETED_AT)} IS NULL" if alive else ""
+            alive = VALID_TO if "close_versions" in publish.action_kinds else DELETED_AT
+            is_there = any(c.name == alive for c in existing)
+            where = f" WHERE {self.dialect.quote(alive)} IS NULL" if is_there else ""
             yield Count(f"SELECT count(*) FROM {self.dialect.table(target)}{where}", "target_rows")
 
     def _sample(
@@ -205,7 +212,10 @@ class SqlActions(ABC):
         return Column(name=DELETED_AT, ddl=self.dialect.landing(field).ddl)
 
     def key_sql(
-        self, action: MergeStaged, publish: Publish, columns: tuple[Column, ...]
+        self,
+        action: MergeStaged | CloseVersions,
+        publish: Publish,
+        columns: tuple[Column, ...],
     ) -> KeySql | None:
         """Return the SQL of the key rows that an action needs; None where it needs none."""
         deletes = action.deletes
@@ -254,7 +264,7 @@ class SqlActions(ABC):
         if keys is not None:
             yield from keys.fill()
             if missing:
-                yield from keys.find_lacking(self._concerns(keys))
+                yield from keys.find_lacking(self.concerns(keys))
                 yield self.read_lacking(keys, publish, columns)
                 yield keys.drop_lacking()
         yield from merge.keep_newest()
@@ -273,7 +283,7 @@ class SqlActions(ABC):
             yield from keys.drop()
         yield Sql(f"DROP TABLE {self.dialect.table(merge.staged)}")
 
-    def _concerns(self, keys: KeySql) -> Where:
+    def concerns(self, keys: KeySql) -> Where:
         """Return which key rows concern the target already: those in the window."""
         if keys.deletes.window is None:
             return Where()

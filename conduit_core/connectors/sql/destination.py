@@ -65,6 +65,7 @@ SQL_ACTIONS = frozenset(
         "delete_matching",
         "keep_newest",
         "merge_staged",
+        "close_versions",
         "guard",
         "record_load",
     }

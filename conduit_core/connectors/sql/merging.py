@@ -34,6 +34,18 @@ class Merging:
         """Say whether two values of the column's type can be equal."""
         return True
 
+    def can_order(self, column: Column) -> bool:
+        """Say whether :meth:`ordered` orders the column's values as their type does."""
+        return True
+
+    def typed(self, column: Column, parameter: str) -> str:
+        """Return a parameter that is bound as text, as a value of the column's type."""
+        return f"CAST({parameter} AS {column.ddl})"
+
+    def fills(self, session: SqlSession, target: Table) -> frozenset[str]:
+        """Return the columns of the target that have a value of their own: defaults, identities."""
+        return frozenset()
+
     def place(self, session: SqlSession, target: Table, columns: tuple[Column, ...]) -> str | None:
         """Return the column that says where in the target a row lies; None where there is none."""
         return "rowid" if all(c.name.lower() != "rowid" for c in columns) else None
