@@ -10,6 +10,7 @@ from conduit_core.connectors.publish import (
     DELETED_AT,
     VALID_TO,
     Action,
+    AddColumn,
     AppendStaged,
     CloseVersions,
     Column,
@@ -21,6 +22,7 @@ from conduit_core.connectors.publish import (
     MergeStaged,
     Publish,
     ReplaceWithStaged,
+    StartOver,
     Wire,
 )
 from conduit_core.connectors.sql.deletes import KeySql, Where, guarded, key_sample
@@ -69,11 +71,13 @@ class SqlActions(ABC):
     ) -> Iterator[Step]:
         """Yield the actions' statements, lazily: a swap looks at the catalogue at its turn."""
         target = Table(publish.target_schema, publish.target_table)
-        known = _will_be(publish) or existing or ()
+        known = _will_be(publish, existing)
         columns = tuple(c for n in publish.staged_columns for c in known if c.name == n)
         made: tuple[Column, ...] = ()
         temp: Table | None = None
         yield from self._look(publish, target, existing)
+        waiting = [*self._changes(publish, session)]
+        existing = known if waiting else existing
         for action in publish.actions:
             match action:
                 case CreateTable(columns=wanted):
@@ -87,10 +91,11 @@ class SqlActions(ABC):
                 case AppendStaged():
                     yield from self._append(publish, temp, columns, made)
                 case MergeStaged():
-                    yield from self._merge(action, publish, session, columns, made, existing)
+                    merge = self._merge(action, publish, session, columns, made, existing)
+                    yield from _after_rows(merge, waiting)
                 case CloseVersions():
                     close = close_versions(self, action, publish, session, columns, made, existing)
-                    yield from close
+                    yield from _after_rows(close, waiting)
                 case DeleteWindow(window=text):
                     window = Window.from_json(text)
                     where = self.window_where(window)
@@ -109,7 +114,10 @@ class SqlActions(ABC):
         guards = [a.expr for a in publish.actions if isinstance(a, Guard)]
         if existing is None:
             return
-        if "replace_with_staged" in publish.action_kinds or any(
+        for action in publish.actions:
+            if isinstance(action, StartOver):
+                yield from self._sample(publish, action, action.columns[:1], existing)
+        if publish.action_kinds & {"replace_with_staged", "start_over"} or any(
             "target_has_rows" in expr for expr in guards
         ):
             yield LookForRows(target)
@@ -340,6 +348,32 @@ class SqlActions(ABC):
         for statement in self.swap(session, target, new, action.columns):
             yield Sql(statement)
 
+    def _changes(self, publish: Publish, session: SqlSession) -> Iterator[Iterator[Step]]:
+        """Yield what changes the target itself, to be done once the rows are in."""
+        target = Table(publish.target_schema, publish.target_table)
+        for action in publish.actions:
+            if isinstance(action, AddColumn):
+                yield iter([Sql(self.add_column(target, action.column))])
+            elif isinstance(action, StartOver):
+                yield self._start_over(action, publish, session)
+
+    def _start_over(
+        self, action: StartOver, publish: Publish, session: SqlSession
+    ) -> Iterator[Step]:
+        target = Table(publish.target_schema, publish.target_table)
+        if action.how == "in_place":
+            yield Sql(f"DELETE FROM {self.dialect.table(target)}", count="removed")
+            return
+        new = Table(target.schema, temp_name("new", publish.record.load_id))
+        yield Sql(self.create_table(new, action.columns))
+        for statement in self.swap(session, target, new, action.columns):
+            yield Sql(statement)
+
+    def add_column(self, target: Table, column: Column) -> str:
+        """Return the DDL that adds a nullable column to the target."""
+        table, name = self.dialect.table(target), self.dialect.quote(column.name)
+        return f"ALTER TABLE {table} ADD COLUMN {name} {column.ddl}"
+
     def fill_new(
         self,
         wire: Wire | None,
@@ -401,16 +435,30 @@ def _waiting(publish: Publish) -> Table:
     return Table("", temp_name("stage", publish.record.load_id))
 
 
-def _will_be(publish: Publish) -> tuple[Column, ...]:
-    """Return the columns of the table that a publish makes."""
+def _will_be(publish: Publish, existing: tuple[Column, ...] | None) -> tuple[Column, ...]:
+    """Return the columns of the target when the rows go in."""
     for action in publish.actions:
-        if isinstance(action, CreateTable) or (
+        if isinstance(action, CreateTable | StartOver) or (
             isinstance(action, ReplaceWithStaged) and action.how == "swap"
         ):
             return action.columns
-    return ()
+    added = (a.column for a in publish.actions if isinstance(a, AddColumn))
+    return (*(existing or ()), *added)
 
 
 def _columns_of(window: Window) -> tuple[str, ...]:
     bound = window.low or window.high
     return bound.columns if bound else ()
+
+
+def _after_rows(steps: Iterator[Step], waiting: list[Iterator[Step]]) -> Iterator[Step]:
+    """Yield steps, and after the one that takes the rows in what waits for them.
+
+    DDL on the target keeps its readers out until the commit: they needn't wait for the rows too.
+    """
+    for step in steps:
+        yield step
+        if isinstance(step, Ingest):
+            for others in waiting:
+                yield from others
+            waiting.clear()

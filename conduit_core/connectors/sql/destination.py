@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 SQL_ACTIONS = frozenset(
     {
         "create_table",
+        "add_column",
+        "start_over",
         "append_staged",
         "replace_with_staged",
         "delete_window",
@@ -284,7 +286,7 @@ class SqlDestination(SqlActions, Destination):
         for step in self.steps(publish, session, existing):
             carrying.do(step)
         counts = carrying.counts
-        changed = ("read", "removed", "gone", "target_has_rows")
+        changed = ("read", "removed", "deleted", "gone", "target_has_rows")
         if rows is not None and existing is not None and not any(counts[n] for n in changed):
             return Commit(None, notes=carrying.notes)
         record = self._record(publish, session, counts, carrying.files, chain)

@@ -1,0 +1,131 @@
+"""Every mode that goes by a key, and every way to find deletes: killed, run again, as if never.
+
+Beside the target that is killed, the same stream is loaded into a twin that nothing happens to.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conduit_core import Pipeline, run
+from tests.crash.conftest import make_system
+from tests.crash.harness import Worker
+from tests.crash.systems import Postgres, System
+from tests.lab import Lab, only
+
+pytestmark = pytest.mark.crash
+
+FLAG = {"detect": "flag", "column": "gone"}
+SNAPSHOT = {"detect": "snapshot"}
+TRACKED = {"detect": "tracking_table", "table": "buried", "cursor": "at"}
+WAYS = {"flag": FLAG, "snapshot": SNAPSHOT, "tracking_table": TRACKED}
+
+CASES: dict[str, dict[str, Any]] = {
+    "insert_only": {"mode": "insert_only"},
+    "replace_window": {"mode": "replace_window"},
+    "upsert": {"mode": "upsert"},
+    "scd2": {"mode": "scd2", "ignore_columns": "gone"},
+    **{
+        f"{mode} {way} {apply}": {"mode": mode, "deletes": {**deletes, "apply": apply}}
+        for mode in ("upsert", "scd2")
+        for way, deletes in WAYS.items()
+        for apply in ("soft", "hard")
+    },
+}
+CASES = {
+    name: {"table": "items", "unique_key": "id", "cursor": ["at", "id"], "cursor_timezone": "UTC"}
+    | case
+    for name, case in CASES.items()
+}
+NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)"
+TIME = "'2024-01-01 00:00:' || printf('%02d', i % 60)"
+# The history of the source: what is run before each load.
+HISTORY = (
+    [
+        "CREATE TABLE items (id INTEGER, at TIMESTAMP, v TEXT, gone BOOLEAN)",
+        "CREATE TABLE buried (id INTEGER, at TIMESTAMP)",
+        f"{NUMBERS} INSERT INTO items SELECT i, {TIME}, 'a' || i, i % 50 = 0 FROM n",
+    ],
+    [
+        "UPDATE items SET v = 'b' || id, at = '2024-01-02 00:00:00' WHERE id % 7 = 0",
+        "UPDATE items SET gone = TRUE, at = '2024-01-02 00:00:01' WHERE id % 11 = 0",
+        "INSERT INTO buried SELECT id, '2024-01-02 00:00:02' FROM items WHERE id % 13 = 0",
+        "DELETE FROM items WHERE id % 13 = 0",
+        "INSERT INTO items VALUES (1000, '2024-01-02 00:00:03', 'new', FALSE)",
+    ],
+    [
+        "INSERT INTO items SELECT id, '2024-01-03', 'again', FALSE FROM buried WHERE id < 99",
+        "UPDATE items SET gone = FALSE, at = '2024-01-03 00:00:01' WHERE id % 11 = 0",
+        "INSERT INTO buried SELECT id, '2024-01-03 00:00:02' FROM items WHERE id % 17 = 0",
+        "DELETE FROM items WHERE id % 17 = 0",
+    ],
+)
+FAULTS = ("before_commit:1", "before_commit:1", "after_commit:1")
+
+
+def content(system: System, table: str, case: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Return a target's rows in order: all columns that two loads of the same rows share."""
+    columns = ["id", '"at"', "v", "gone"]
+    timed = case.get("deletes", {}).get("detect") == "snapshot"  # versions end at the load's time
+    if case["mode"] == "scd2":
+        end = "valid_to IS NULL" if timed else "valid_to"
+        columns += ["valid_from", end, "is_current"]
+    if case.get("deletes", {}).get("apply") == "soft":
+        columns.append("_conduit_deleted_at IS NULL")
+    listed = ", ".join(columns)
+    rows = system.query(f"SELECT {listed} FROM {system.place(table)}")
+    return sorted(rows, key=repr)
+
+
+def chain(system: System, table: str) -> list[tuple[Any, ...]]:
+    """Return what a target's records count."""
+    return system.query(
+        "SELECT version, mode, cursor, rows_read, rows_inserted, rows_updated, rows_unchanged,"
+        " rows_deleted, rows_deduplicated, rows_superseded"
+        f" FROM {system.place('_conduit_ledger')} WHERE target_table = '{table}' ORDER BY version"
+    )
+
+
+def pipeline(lab: Lab, system: System, case: dict[str, Any], table: str, **keys: Any) -> Path:
+    """Write a pipeline of one stream into ``table``."""
+    destination: dict[str, Any] = dict(system.config())
+    if "splits" in keys and not isinstance(system, Postgres):
+        destination["staging"] = str(lab.folder / "staging")
+    spec = {
+        "name": table,
+        "source": {"type": "sqlite", "path": str(lab.source)},
+        "destination": destination,
+        "streams": [{**case, "into": table, **keys}],
+    }
+    file = lab.folder / f"{table}-{'-'.join(keys)}.yml"
+    file.write_text(json.dumps(spec))
+    return file
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "kind", [pytest.param("postgres", marks=pytest.mark.postgres), "duckdb", "sqlite"]
+)
+def test_p01_p02_killed_and_run_again_is_as_never_killed(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str, name: str
+) -> None:
+    case = CASES[name]
+    system = make_system(kind, tmp_path, lambda: request.getfixturevalue("postgres_database"))
+    lab, worker = Lab(tmp_path), Worker(tmp_path / "disk")
+    for number, (statements, fault) in enumerate(zip(HISTORY, FAULTS, strict=True)):
+        lab.sql(*statements)
+        only(run(Pipeline.from_file(pipeline(lab, system, case, "twin"))))
+        splits = {"splits": {"count": 3, "column": "id"}} if number == 1 else {}
+        file = pipeline(lab, system, case, "items", **splits)
+        before = content(system, "items", case) if number else None
+        worker.run(file, fault=f"{fault}:items").killed()
+        if number and fault.startswith("before"):
+            assert content(system, "items", case) == before
+        only(run(Pipeline.from_file(file)))
+        assert content(system, "items", case) == content(system, "twin", case)
+        assert chain(system, "items") == chain(system, "twin")
+    assert len(chain(system, "items")) == len(HISTORY)
