@@ -77,7 +77,11 @@ class Points:
         carried = "".join(f", {name}" for name in tracked)
         changed = "".join(f" OR lag({t}) OVER w IS DISTINCT FROM {t}" for t in tracked)
         basic = "key_no, spot, spot_rank, is_end, src, pos, ends"
-        yields = "" if self.detect == "listed" else " AND (COALESCE(ends, 0) = 0 OR staged IS NULL)"
+        here = "PARTITION BY key_no, spot_rank"
+        yields, gave_way = "", "0"
+        if self.detect != "listed":  # a row that arrives knows better than an end of its time
+            yields = " AND (COALESCE(ends, 0) = 0 OR staged IS NULL)"
+            gave_way = f"max(CASE WHEN ends > 0 THEN 1 ELSE 0 END) OVER ({here})"
         until, back = "next_spot", "0"
         if self.detect == "missing":  # whoever is staged is there: nothing ends it
             until = "CASE WHEN is_newest = 1 THEN NULL ELSE next_spot END"
@@ -87,14 +91,13 @@ class Points:
                 f"CASE WHEN pos IS NOT NULL AND max({newest}) OVER (PARTITION BY key_no) = 1 AND"
                 f" row_number() OVER ({mine} ORDER BY spot_rank DESC) = 1 THEN 1 ELSE 0 END"
             )
-        here = "PARTITION BY key_no, spot_rank"
         whole = "OVER (PARTITION BY key_no, run_no"
         return (
             f"WITH points AS ({' UNION ALL '.join(self._arms())}),"
             f" placed AS (SELECT {basic}{carried},"
             f" row_number() OVER ({here}, is_end ORDER BY first_is) AS nth,"
             f" max(head) OVER ({here}) AS head, max(pos) OVER ({here}) AS staged,"
-            f" max(CASE WHEN ends > 0 THEN 1 ELSE 0 END) OVER ({here}) AS end_here FROM points),"
+            f" {gave_way} AS end_here FROM points),"
             f" looked AS (SELECT {basic}, head, end_here,"
             f" CASE WHEN is_end = 0 AND (COALESCE(lag(is_end) OVER w, 1) = 1{changed})"
             " THEN 1 ELSE 0 END AS opens, lead(spot) OVER w AS next_spot,"

@@ -307,12 +307,13 @@ class Versions:
             f" WHERE f.{q(VALID_TO)} IS NULL AND p.is_newest = 1 AND p.until_end = 0"
         )
         yield Count(f"SELECT count(*) FROM {gone}", "gone")
-        if self._points.has_flags:
-            told = f"SELECT 1 FROM {staged} AS s WHERE {self._points.same('s', 'f')} AND {flagged}"
+        if deletes.detect == "flag":
             yield Count(f"SELECT count(*) FROM {staged} AS s WHERE {flagged}", "flagged", "deleted")
-            yield Count(f"SELECT count(*) FROM {gone} AND NOT EXISTS ({told})", "deleted")
-        else:
-            yield Count(f"SELECT count(*) FROM {gone}", "deleted")
+        else:  # also versions of before that end earlier now
+            current = f"SELECT {KEY_NO} FROM {self._name('found')} WHERE {q(VALID_TO)} IS NULL"
+            known = f"p.owner IS NOT NULL OR (p.is_newest = 1 AND p.key_no IN ({current}))"
+            ended = f"p.is_last = 1 AND p.until_end = 0 AND ({known})"
+            yield Count(f"SELECT count(*) FROM {points} AS p WHERE {ended}", "deleted")
         if self.sampled:
             yield Sample(key_sample(self.dialect, self.action.key, gone, "f."))
 
