@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from conduit_core.errors import GuardError
 from conduit_core.state.ledger import LedgerRecord
 
+SAMPLE = 5
+"""How many keys an error, a guard or a note shows."""
+
 
 class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -134,3 +134,40 @@ def test_p13_duckdb_readers_of_the_process_see_the_old_rows_or_the_new(tmp_path:
     )
     assert seen <= {OLD, NEW}
     assert len(seen) == 2
+
+
+SLICE = [f"2024-01-{day:02}" for day in (1, 2, 3)]
+
+
+def slices(lab: Lab, rows: int) -> Pipeline:
+    """Fill three days of the source with ``rows`` rows each, and return what loads them."""
+    lab.sql("DROP TABLE IF EXISTS days", "CREATE TABLE days (id INTEGER, day DATE)")
+    for day in SLICE:
+        lab.sql(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+            f" WHERE i < {rows}) INSERT INTO days SELECT i, '{day}' FROM n"
+        )
+    keys = {"mode": "replace_window", "cursor": "day", "cursor_timezone": "UTC"}
+    return lab.pipeline(stream("days", **keys))
+
+
+def test_p13_readers_of_a_slice_see_the_old_rows_or_the_new(each_lab: Lab) -> None:
+    """The slice in the middle is replaced again and again; its neighbours stay."""
+    lab = each_lab
+    window = {"window_from": SLICE[1], "window_to": SLICE[2]}
+    lab.run(slices(lab, OLD))
+
+    def seen_rows() -> int:
+        found = [str(row["day"])[:10] for row in lab.rows("days", slices_pipeline)]
+        assert found.count(SLICE[0]) == found.count(SLICE[2]) == OLD
+        return found.count(SLICE[1])
+
+    slices_pipeline = lab.pipeline(stream("days", mode="replace_window", cursor="day"))
+
+    def replace() -> None:
+        for rows in (NEW, OLD, NEW):
+            lab.run(slices(lab, rows), **window)
+
+    seen = polled(seen_rows, replace)
+    assert seen <= {OLD, NEW}
+    assert seen_rows() == NEW

@@ -25,6 +25,7 @@ from conduit_core.connectors.lake.manifest import DataFile, FileList, Manifest, 
 from conduit_core.connectors.lake.place import Place, table_columns
 from conduit_core.connectors.lake.writer import DataWriter, Naming, WriteJob
 from conduit_core.connectors.publish import (
+    SAMPLE,
     Action,
     AppendStaged,
     Column,
@@ -41,6 +42,7 @@ from conduit_core.errors import (
     ConcurrentLoadError,
     ConduitError,
     ConnectionFailedError,
+    GuardError,
     PublishError,
     PublishUnknownError,
     StagingLostError,
@@ -168,7 +170,7 @@ class Walk:
         for action in self._publish.actions:
             match action:
                 case Guard():
-                    check_guard(action, counts)
+                    self._check(action, draft)
                 case RecordLoad():
                     break
                 case _:
@@ -178,6 +180,30 @@ class Walk:
         if self._rows is not None and schema is not None and not touched:
             return None
         return draft
+
+    def _check(self, guard: Guard, draft: _Draft) -> None:
+        """Check a guard; where it doesn't hold, look for some of the rows that went."""
+        try:
+            check_guard(guard, draft.counts)
+        except GuardError:
+            check_guard(guard, draft.counts, self._sample(draft))
+            raise
+
+    def _sample(self, draft: _Draft) -> tuple[str, ...]:
+        """Return what some of the rows that went have in the columns that decided it."""
+        found: list[str] = []
+        if draft.schema is None:
+            return ()
+        windows = [a.window for a in self._publish.actions if isinstance(a, DeleteWindow)]
+        gone = WindowDelete(Window.from_json(windows[0]) if windows else Window("full"))
+        names = gone.columns or tuple(draft.schema.names[:1])
+        for file in draft.before:
+            for batch in self._place.read(file, draft.schema, names):
+                rows = batch.filter(gone.mask(batch)).slice(0, SAMPLE - len(found)).to_pylist()
+                found += [", ".join(str(value) for value in row.values()) for row in rows]
+                if len(found) == SAMPLE:
+                    return tuple(found)
+        return tuple(found)
 
     def _act(self, action: Action, draft: _Draft) -> None:
         match action:
