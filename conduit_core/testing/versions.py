@@ -373,6 +373,14 @@ class VersionsContract(DestinationFixtures):
             (2, "b", None, 10, None),
         ]  # fmt: skip
 
+    def test_a_version_that_begins_where_the_last_was_deleted_takes_its_end(
+        self, place: Place
+    ) -> None:
+        story = Story(*place, deletes=("flag", True))
+        story.load((1, 10, "a"), (1, 20, "a"), flags=[False, True])
+        assert story.load((1, 20, "b"), flags=[False]) == {"read": 1, "inserted": 1}
+        assert story.read("v", DELETED_AT) == [(1, "a", None, 10, 20), (1, "b", None, 20, None)]
+
     def test_a_hard_flag_takes_all_versions(self, place: Place) -> None:
         story = Story(*place, deletes=("flag", False))
         story.load((1, 10, "a"), (1, 20, "b"), (2, 10, "c"), flags=[False] * 3)

@@ -258,6 +258,9 @@ class Versions:
         ends = f"{points.ranked('p.until')} IS DISTINCT FROM {points.ranked(f'f.{q(VALID_TO)}')}"
         open_ = f"f.{q(IS_CURRENT)} IS DISTINCT FROM (p.until IS NULL)"
         last = points.ranked(f"f.{q(points.first.name)}")
+        stays = ""
+        if self._has_deleted:  # it ended where the next one begins now
+            stays = f" OR (p.until_end IS NULL AND f.{q(DELETED_AT)} IS NOT NULL)"
         doomed = f" AND p.key_no NOT IN ({gone})" if (gone := self._doomed()) else ""
         return (
             "SELECT v.*, CASE WHEN v.takes = 1 THEN v.pos END AS from_pos,"
@@ -267,7 +270,7 @@ class Versions:
             " CASE WHEN p.owner IS NULL THEN 1 WHEN p.pos IS NULL THEN"
             f" CASE WHEN p.src <> p.owner OR {last} IS DISTINCT FROM p.spot_rank THEN 1 ELSE 0 END"
             f" WHEN {' OR '.join(differs) or '1 = 0'} THEN 1 ELSE 0 END AS takes,"
-            f" CASE WHEN p.start_rank IS DISTINCT FROM f.{RANK} OR {ends} OR {open_}"
+            f" CASE WHEN p.start_rank IS DISTINCT FROM f.{RANK} OR {ends} OR {open_}{stays}"
             " THEN 1 ELSE 0 END AS moves"
             f" FROM {self._name('points')} AS p LEFT JOIN {self._name('found')} AS f"
             f" ON f.{ROW} = p.owner LEFT JOIN {self.dialect.table(self.staged)} AS s"
