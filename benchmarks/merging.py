@@ -1,8 +1,13 @@
-"""Upserts against COPY into an unlogged table and one MERGE by hand."""
+"""Upserts against one MERGE by hand after a COPY; small increments against each other."""
 
 from __future__ import annotations
 
+import resource
+import statistics
+import time
 from typing import TYPE_CHECKING
+
+import psycopg
 
 from benchmarks.measure import Row, compare
 
@@ -13,6 +18,7 @@ if TYPE_CHECKING:
 
 MILLION = 1_000_000
 HALF = 500_000
+INCREMENTS = 100
 
 
 class MergeBench:
@@ -70,6 +76,51 @@ class MergeBench:
             before_reference=fresh.format(f"ref_{name}"),
         )
 
+    def increments(self) -> Row:
+        """A hundred upserts of ten rows into 1M, in one process: the last ten, the first ten."""
+        import conduit_core
+
+        bench, name = self.bench, "increments"
+        base = bench.source(MILLION)
+        bench.pipeline(
+            name,
+            f'{{type: postgres, url: "{bench.url}"}}',
+            f'{{type: postgres, url: "{bench.url}", schema: bench}}',
+            f"{{table: public.{name}_rows, into: {name}, mode: upsert, unique_key: id,"
+            " cursor: updated}",
+        )
+        pipeline = conduit_core.Pipeline.from_file(bench.folder / f"{name}.yml")
+        seconds = []
+        with psycopg.connect(bench.url, autocommit=True) as connection:
+            connection.execute(f"CREATE TABLE {name}_rows AS SELECT * FROM {base}")
+            connection.execute(f"CREATE INDEX ON {name}_rows (updated)")
+            conduit_core.raise_for_failures(conduit_core.run(pipeline))
+            connection.execute("VACUUM ANALYZE")
+            for turn in range(1, INCREMENTS + 1):
+                connection.execute(
+                    f"UPDATE {name}_rows SET customer = customer + 1, updated = clock_timestamp()"
+                    f" WHERE id IN (SELECT {turn} * 1000 + i FROM generate_series(1, 5) AS i)"
+                )
+                connection.execute(
+                    f"INSERT INTO {name}_rows SELECT id + {MILLION + turn * 5}, customer, amount,"
+                    f" price, created, clock_timestamp(), status, note, score, active FROM {base}"
+                    " WHERE id <= 5"
+                )
+                started = time.perf_counter()
+                conduit_core.raise_for_failures(conduit_core.run(pipeline))
+                seconds.append(time.perf_counter() - started)
+        first, last = (statistics.median(part) for part in (seconds[:10], seconds[-10:]))
+        return Row(
+            name="upsert of 10 rows into 1M, the last ten of a hundred against the first ten",
+            ours=last,
+            load=None,
+            reference=first,
+            ratio=last / first,
+            load_ratio=None,
+            peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            limit="1",
+        )
+
 
 def cases(bench: Bench) -> dict[str, Callable[[], Row]]:
     """Return the cases by name."""
@@ -77,4 +128,5 @@ def cases(bench: Bench) -> dict[str, Callable[[], Row]]:
     return {
         "upsert": lambda: merging.upsert(changes=True),
         "upsert-noop": lambda: merging.upsert(changes=False),
+        "increments": merging.increments,
     }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
+
 from conduit_core.connectors.postgres.types import PgType, is_text
 from conduit_core.connectors.publish import Column
 from conduit_core.connectors.sql.merging import Merging
-from conduit_core.connectors.sql.session import SqlSession
+from conduit_core.connectors.sql.session import Row, SqlSession
+from conduit_core.connectors.sql.steps import Tell
 from conduit_core.types.dialect import Table
 
 _COLLATED = frozenset({"text", "character varying", "character", "bpchar"})
@@ -21,6 +25,14 @@ _EXACT = frozenset(
 """Types whose ``=`` means: the same value. Others (citext, boxes by their area) compare as text."""
 _NO_EQUALITY = frozenset({"json", "xml", "point", "polygon", "path", "box", "circle", "line"})
 
+_SORTED_FAST = frozenset(
+    {
+        "smallint", "integer", "bigint", "oid", "date", "uuid", "timestamp without time zone",
+        "timestamp with time zone",
+    }
+)  # fmt: skip
+"""Types of which a sort takes a third of the time of a hash table of as many groups."""
+
 _WORK_MEM = "128MB"
 """What a join may take of the server's memory; by default it spills after 4 MB."""
 
@@ -28,7 +40,7 @@ _WORK_MEM = "128MB"
 class PostgresMerging(Merging):
     """Merging in PostgreSQL, 13 and later."""
 
-    position_ddl = "bigint GENERATED ALWAYS AS IDENTITY"
+    position_ddl = "bigint GENERATED ALWAYS AS IDENTITY (CACHE 10000)"
     numbers_rows = False
     place_is_unique = False  # each partition has its own
 
@@ -72,9 +84,59 @@ class PostgresMerging(Merging):
         return [f"LOCK TABLE {target} IN SHARE ROW EXCLUSIVE MODE"]
 
     def filled(self, staged: str, key: str) -> list[str]:
-        """Tell the planner how many rows there are, and let it hash them in memory."""
-        return [f"SET LOCAL work_mem = '{_WORK_MEM}'", f"ANALYZE {staged}"]
+        """Let the planner hash in memory, and tell it how many rows there are.
+
+        Nothing else is asked of the statistics, so a tenth of the usual sample does.
+        """
+        return [
+            f"SET LOCAL work_mem = '{_WORK_MEM}'",
+            "SET LOCAL default_statistics_target = 10",
+            f"ANALYZE {staged} ({key})",
+        ]
 
     def paired(self, pairs: str) -> list[str]:
         """Tell the planner how many pairs there are."""
         return [f"ANALYZE {pairs}"]
+
+    def go_to_places(self) -> list[str]:
+        """Tell the planner that the pages of the pairs' rows cost nothing.
+
+        A row that is changed is fetched by its ctid in any case, so to find it by its ctid too
+        costs no page more, and the target isn't read a second time.
+        """
+        return ["SET LOCAL random_page_cost = 0"]
+
+    def merged(self) -> list[str]:
+        """Let pages cost what they did."""
+        return ["SET LOCAL random_page_cost TO DEFAULT"]
+
+    def doubled(self, staged: str, key: tuple[Column, ...], listed: str) -> str:
+        """Count a key's values by sorting them, where that is faster."""
+        if len(key) == 1 and PgType.parse(key[0].ddl).base in _SORTED_FAST:
+            return f"SELECT count(*) - count(DISTINCT {listed}) FROM {staged}"
+        return super().doubled(staged, key, listed)
+
+    def at_once(self, session: SqlSession, target: Table) -> Callable[[str], Tell] | None:
+        """Ask EXPLAIN, from version 15 on: it runs the MERGE and counts what became of each row.
+
+        MERGE itself gives one number for inserts and updates. Tables with rules take no MERGE.
+        """
+        found = session.rows(
+            "SELECT current_setting('server_version_num')::int >= 150000 AND NOT c.relhasrules"
+            " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')",
+            (target.schema, target.name),
+        )
+        if found != [(True,)]:
+            return None
+        asked = "EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF, BUFFERS OFF, COSTS OFF, SUMMARY OFF)"
+        return lambda merge: Tell(f"{asked} {merge}", _told, "target_doubles")
+
+
+def _told(rows: list[Row]) -> Mapping[str, int]:
+    """Read the counts of a MERGE in its plan."""
+    ((text,),) = rows
+    (explained,) = json.loads(text if isinstance(text, str) else json.dumps(text))
+    plan = explained["Plan"]
+    names = {"inserted": "Inserted", "updated": "Updated", "unchanged": "Skipped"}
+    return {count: int(plan[f"Tuples {name}"]) for count, name in names.items()}

@@ -21,6 +21,7 @@ from conduit_core.connectors.sql.steps import (
     Sample,
     Sql,
     Step,
+    Tell,
 )
 from conduit_core.errors import PublishError
 from conduit_core.state.ledger import Counts
@@ -79,6 +80,9 @@ class Carrying:
                 return
             case Sql(text=text, values=values, count=count, also=also):
                 self._add(self._session.execute(text, values), count, also)
+            case Tell(text=text, read=read, total=total):
+                for name, number in read(self._session.rows(text)).items():
+                    self._add(number, name, total)
             case Ingest():
                 self.files = self._ingest(step).files
             case IngestKeys(table=table, columns=columns):

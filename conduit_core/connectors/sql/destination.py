@@ -43,6 +43,7 @@ from conduit_core.connectors.sql.steps import (
     Sample,
     Sql,
     Step,
+    Tell,
 )
 from conduit_core.errors import (
     ConduitError,
@@ -169,7 +170,13 @@ class SqlDestination(SqlActions, Destination):
         match step:
             case Sql(text=text, when=str(when)) | Refuse(text=text, when=str(when)):
                 return [f"-- if any {when}:\n{text}"]
-            case Sql(text=text) | Count(text=text) | Refuse(text=text) | Sample(text=text):
+            case (
+                Sql(text=text)
+                | Count(text=text)
+                | Tell(text=text)
+                | Refuse(text=text)
+                | Sample(text=text)
+            ):
                 return [text]
             case Ingest(table=table, columns=columns) if publish.in_splits and self.staging():
                 moved = self.insert_from(table, Table("", f"{RELATION}..."), columns)

@@ -2,19 +2,20 @@
 
 The staged rows wait in a temporary relation, where one row of each key stays. One join with the
 target then finds the pairs of equal keys and says of each whether it differs; the update and the
-insert go by these pairs. So the target is read once, and no index on it is needed.
+insert go by these pairs. So the target is read once, and no index on it is needed. Where a system's
+MERGE tells what it did, and no row is deleted, that one statement does it all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from conduit_core.connectors.publish import DELETED_AT, Column, Deletes, KeepNewest, MergeStaged
 from conduit_core.connectors.sql.deletes import key_sample
 from conduit_core.connectors.sql.merging import POSITION, SAMPLE, Merging
 from conduit_core.connectors.sql.session import Row, SqlSession
-from conduit_core.connectors.sql.steps import Count, Refuse, Sample, Sql, Step
+from conduit_core.connectors.sql.steps import Count, Refuse, Sample, Sql, Step, Tell
 from conduit_core.errors import ConduitError, PublishError, SchemaError, SourceDataError
 from conduit_core.types.dialect import Dialect, Table
 
@@ -70,8 +71,8 @@ class Merge:
         yield Refuse(
             f"SELECT count(*) FROM {staged} WHERE {nulls} HAVING count(*) > 0", self._null_key
         )
-        twice = f"SELECT 1 FROM {staged} GROUP BY {key} HAVING count(*) > 1 LIMIT 1"
-        yield Count(f"SELECT count(*) FROM ({twice}) AS d", "doubled_keys")
+        columns = tuple(self._column(name) for name in self.action.key)
+        yield Count(self.merging.doubled(staged, columns, key), "doubled_keys")
         order = [f"{self._ordered(name, '')} DESC NULLS LAST" for name in self.action.order]
         window = f"PARTITION BY {key} ORDER BY {', '.join((*order, f'{position} DESC'))}"
         won = f"first_value({position}) OVER ({window}) AS won"
@@ -113,10 +114,15 @@ class Merge:
         target, pairs = self.dialect.table(self.target), self.dialect.table(self.pairs)
         for text in self.merging.hold(target):
             yield Sql(text)
+        telling = self.merging.at_once(session, self.target)
+        if telling and self.deletes is None and self.action.update and self._sets():
+            yield from self._at_once(self.action, telling)
+            return
         yield Sql(self._pair(self.action, place))
-        for text in self.merging.paired(pairs):
+        for text in (*self.merging.paired(pairs), *self.merging.go_to_places()):
             yield Sql(text)
-        yield from self._refuse_doubles()
+        yield Count(f"SELECT count(*) - count(DISTINCT row_no) FROM {pairs}", "target_doubles")
+        yield self._refuse_doubles(f"{pairs} AS d")
         not_flagged = " AND NOT is_flagged" if self.deletes else ""
         same = f"SELECT count(*) FROM {pairs} WHERE NOT is_changed{not_flagged}"
         yield Count(same, "unchanged")
@@ -135,7 +141,29 @@ class Merge:
         yield Sql(f"{insert}{alive}", count="inserted")
         if self.soft:
             yield Sql(f"{insert} AND {self._is('NOT NULL')}", when="flagged")
+        for text in self.merging.merged():
+            yield Sql(text)
         yield Sql(f"DROP TABLE {pairs}")
+
+    def _at_once(self, action: MergeStaged, telling: Callable[[str], Tell]) -> Iterator[Step]:
+        """Yield the merge as one statement.
+
+        A staged key without a double in the target gives its join one row: more rows than staged
+        ones are the doubles. They are known when it is done, and are still refused: the transaction
+        ends with it.
+        """
+        target, staged = self.dialect.table(self.target), self.dialect.table(self.staged)
+        values = ", ".join(f"s.{self._q(name)}" for name in self._names)
+        yield Count(f"SELECT -count(*) FROM {staged}", "target_doubles")
+        yield telling(
+            f"MERGE INTO {target} AS t USING {staged} AS s ON {self._same_key}"
+            f" WHEN MATCHED AND {self._changed(action)} THEN UPDATE SET {', '.join(self._sets())}"
+            f" WHEN NOT MATCHED THEN INSERT ({self._listed(self._names)}){self.keeps}"
+            f" VALUES ({values})"
+        )
+        position = f"s.{self._q(POSITION)} AS row_no"
+        joined = f"SELECT {position} FROM {staged} AS s JOIN {target} AS t ON {self._same_key}"
+        yield self._refuse_doubles(f"({joined}) AS d")
 
     def _pair(self, action: MergeStaged, place: str | None) -> str:
         """Return the statement that makes the pairs of equal keys, and says how each is."""
@@ -151,17 +179,13 @@ class Merge:
             f" AS t ON {self._same_key}"
         )
 
-    def _refuse_doubles(self) -> Iterator[Step]:
-        """Yield what stops the load where a staged key has several rows in the target."""
+    def _refuse_doubles(self, pairs: str) -> Refuse:
+        """Return what stops the load where a staged key has several rows in the target."""
         staged, position = self.dialect.table(self.staged), self._q(POSITION)
-        doubled = (
-            f"SELECT row_no FROM {self.dialect.table(self.pairs)} GROUP BY row_no"
-            " HAVING count(*) > 1"
-        )
+        doubled = f"SELECT d.row_no FROM {pairs} GROUP BY d.row_no HAVING count(*) > 1"
         sample = ", ".join(f"CAST(s.{self._q(k)} AS TEXT)" for k in self.action.key)
-        yield Count(f"SELECT count(*) FROM ({doubled}) AS d", "target_doubles")
-        yield Refuse(
-            f"SELECT (SELECT count(*) FROM ({doubled}) AS d), {sample} FROM {staged} AS s WHERE"
+        return Refuse(
+            f"SELECT (SELECT count(*) FROM ({doubled}) AS e), {sample} FROM {staged} AS s WHERE"
             f" s.{position} IN ({doubled}) ORDER BY s.{position} LIMIT {SAMPLE}",
             self._doubled_in_target,
             when="target_doubles",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from conduit_core.connectors.publish import Column
 from conduit_core.connectors.sql.session import SqlSession
+from conduit_core.connectors.sql.steps import Tell
 from conduit_core.types.dialect import Table
 
 POSITION = "_conduit_position"
@@ -61,3 +64,24 @@ class Merging:
     def paired(self, pairs: str) -> list[str]:
         """Return what is run once the pairs are found."""
         return []
+
+    def go_to_places(self) -> list[str]:
+        """Return what is run before rows are changed where the pairs say that they lie."""
+        return []
+
+    def merged(self) -> list[str]:
+        """Return what is run once the pairs have done their work."""
+        return []
+
+    def doubled(self, staged: str, key: tuple[Column, ...], listed: str) -> str:
+        """Return the query of a number that is 0 where no key comes twice; none is NULL."""
+        twice = f"SELECT 1 FROM {staged} GROUP BY {listed} HAVING count(*) > 1 LIMIT 1"
+        return f"SELECT count(*) FROM ({twice}) AS d"
+
+    def at_once(self, session: SqlSession, target: Table) -> Callable[[str], Tell] | None:
+        """Return how a MERGE into the target tells what it did; None where it can't be asked to.
+
+        Of the rows that its join gave it tells how many it ``inserted``, ``updated``, and left
+        alone (``unchanged``).
+        """
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from conduit_core.connectors.publish import Column, Guard
@@ -104,6 +104,18 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class Tell:
+    """A statement that does something and gives rows, in which ``read`` finds what adds to counts.
+
+    What it finds adds to ``total`` too.
+    """
+
+    text: str
+    read: Callable[[list[Row]], Mapping[str, int]]
+    total: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
     """A query that gives no rows, or the load ends with ``error`` of them.
 
@@ -115,7 +127,7 @@ class Refuse:
     when: str | None = None
 
 
-Step = Sql | Ingest | IngestKeys | ReadAgain | LookForRows | Sample | Count | Refuse | Guard
+Step = Sql | Ingest | IngestKeys | ReadAgain | LookForRows | Sample | Count | Tell | Refuse | Guard
 
 
 def temp_name(role: str, load_id: str) -> str:
