@@ -36,14 +36,13 @@ from conduit_core.testing.doubles import (
 from conduit_core.testing.fixtures import DestinationFixtures, commit, scan
 
 _DELETED = pa.field(DELETED_AT, pa.timestamp("us", "UTC"))
-_PLAIN = pa.schema(
-    [
-        pa.field("id", pa.int64()),
-        pa.field("at", pa.int64()),
-        pa.field("v", pa.string()),
-        pa.field("note", pa.int64()),
-    ]
-)
+_KINDS: list[tuple[str, pa.DataType]] = [
+    ("id", pa.int64()),
+    ("at", pa.int64()),
+    ("v", pa.string()),
+    ("note", pa.int64()),
+]
+_PLAIN = pa.schema(_KINDS)
 _DAY = datetime(2026, 3, 1, tzinfo=UTC)
 _NAIVE = _DAY.replace(tzinfo=None)
 Place = tuple[Destination, str]

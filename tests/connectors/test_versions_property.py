@@ -21,15 +21,14 @@ from tests.connectors.sqlite.files import destination_at
 from tests.connectors.test_duckdb import destination_on
 from tests.connectors.versions_model import Row, Target, Version
 
-STAGED = pa.schema(
-    [
-        pa.field("id", pa.int64()),
-        pa.field("at", pa.int64()),
-        pa.field("v", pa.string()),
-        pa.field("note", pa.int64()),
-        pa.field("tie", pa.int64()),
-    ]
-)
+_KINDS: list[tuple[str, pa.DataType]] = [
+    ("id", pa.int64()),
+    ("at", pa.int64()),
+    ("v", pa.string()),
+    ("note", pa.int64()),
+    ("tie", pa.int64()),
+]
+STAGED = pa.schema(_KINDS)
 ROWS = st.builds(
     Row,
     key=st.integers(1, 3),
@@ -50,7 +49,7 @@ def found(destination: Destination, story: Story) -> dict[int, list[Version]]:
     for r in sorted(rows, key=lambda row: (row["id"], row[VALID_FROM])):
         row = Row(r["id"], r["at"], r["tie"], r["v"], r["note"])
         deleted: datetime | None = r.get(DELETED_AT)
-        version = Version(r[VALID_FROM], row, r[VALID_TO], deleted and str(deleted.day))
+        version = Version(r[VALID_FROM], row, r[VALID_TO], str(deleted.day) if deleted else None)
         history.setdefault(r["id"], []).append(version)
     return history
 
