@@ -73,6 +73,17 @@ def test_a_number_looks_back_over_a_cursor_of_numbers(each_lab: Lab) -> None:
     assert lab.ids(pipeline=pipeline) == [1, 5, 8, 10, 11]
 
 
+@pytest.mark.parametrize("mode", ["upsert", "replace_window"])
+def test_a_composite_cursor_looks_back_over_its_first_column(each_lab: Lab, mode: str) -> None:
+    lab = each_lab
+    pipeline = behind(lab, mode=mode, cursor=["at", "id"])
+    seconds(lab, (1, 5), (2, 20), (3, 30))
+    lab.run(pipeline)
+    seconds(lab, (4, 22), (2, 40))
+    lab.run(pipeline)
+    assert lab.ids(pipeline=pipeline) == [1, 2, 3, 4]
+
+
 def test_rows_without_a_cursor_are_included_in_each_load_by_key(each_lab: Lab) -> None:
     lab = each_lab
     pipeline = behind(lab, lookback=None, null_cursor="include")

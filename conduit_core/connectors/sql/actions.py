@@ -28,7 +28,7 @@ from conduit_core.connectors.publish import (
 from conduit_core.connectors.sql.deletes import KeySql, Where, guarded, key_sample
 from conduit_core.connectors.sql.merge import Merge
 from conduit_core.connectors.sql.merging import POSITION, Merging
-from conduit_core.connectors.sql.predicate import window_predicate
+from conduit_core.connectors.sql.predicate import longest_bound, window_predicate
 from conduit_core.connectors.sql.session import SqlSession
 from conduit_core.connectors.sql.steps import (
     Count,
@@ -447,7 +447,7 @@ def _will_be(publish: Publish, existing: tuple[Column, ...] | None) -> tuple[Col
 
 
 def _columns_of(window: Window) -> tuple[str, ...]:
-    bound = window.low or window.high
+    bound = longest_bound(window)
     return bound.columns if bound else ()
 
 

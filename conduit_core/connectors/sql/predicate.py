@@ -64,6 +64,12 @@ def window_predicate(
     return Predicate(sql, tuple(values))
 
 
+def longest_bound(window: Window) -> Cursor | None:
+    """Return the bound that names all columns of the cursor; ``lookback`` has the first alone."""
+    bounds = [bound for bound in (window.low, window.high) if bound is not None]
+    return max(bounds, key=lambda bound: len(bound.columns), default=None)
+
+
 def _lexicographic(
     bound: Cursor,
     strict: str,

@@ -18,6 +18,7 @@ from conduit_core.connectors.publish import Column, Publish
 from conduit_core.connectors.sql.deletes import Where
 from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
 from conduit_core.connectors.sql.ledger import LEDGER, SCHEMAS, LedgerSql, LedgerTypes
+from conduit_core.connectors.sql.predicate import longest_bound
 from conduit_core.connectors.sql.session import SqlSession
 from conduit_core.connectors.sqlite import catalogue
 from conduit_core.connectors.sqlite.file import Connection, as_int, explain, open_for_reading
@@ -164,7 +165,7 @@ class SqliteDestination(SqlDestination):
 
     def window_where(self, window: Window) -> Where:
         """Return which rows lie in a window, as time orders them."""
-        bound = window.low or window.high
+        bound = longest_bound(window)
         if bound is None:
             return super().window_where(window)
         kinds = dict(zip(bound.columns, (v.type for v in bound.values), strict=True))
