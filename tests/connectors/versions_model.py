@@ -40,6 +40,7 @@ class _Run:
     points: list[tuple[int, Row, Row | None]] = field(default_factory=list)
     until: int | None = None
     deleted: str | None = None
+    is_ended: bool = False
 
     @property
     def version(self) -> Version:
@@ -128,7 +129,8 @@ class Target:
             was_open = bool(old) and old[-1].until is None
             for run in runs:
                 known = any(point[0] in starts for point in run.points)
-                if run.until in new_ends and (known or (run is runs[-1] and was_open)):
+                is_new = run.is_ended and run.until in new_ends
+                if is_new and (known or (run is runs[-1] and was_open)):
                     counts["deleted"] += 1
         if goes or not runs:
             self.history.pop(key, None)
@@ -204,7 +206,7 @@ def _runs(seen: dict[int, tuple[Row, Row | None]], ends: dict[int, str | None]) 
     for time, is_end in sorted([(t, 0) for t in seen] + [(t, 1) for t in ends]):
         if is_end:
             if is_open:
-                runs[-1].until, runs[-1].deleted = time, ends[time]
+                runs[-1].until, runs[-1].deleted, runs[-1].is_ended = time, ends[time], True
             is_open = False
             continue
         row, arrived = seen[time]
