@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from conduit_core.connectors.base import KeyRows, StagedRows, Tally
-from conduit_core.connectors.publish import Column, Guard, check_guard
+from conduit_core.connectors.publish import SAMPLE, Column, Guard, check_guard
 from conduit_core.connectors.sql.deletes import READ_AGAIN
-from conduit_core.connectors.sql.merging import SAMPLE
 from conduit_core.connectors.sql.rows import NumberedRows, ingest_rows
 from conduit_core.connectors.sql.session import Row, SqlSession, Value
 from conduit_core.connectors.sql.staging import StagedRelations

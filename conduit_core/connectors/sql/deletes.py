@@ -13,13 +13,14 @@ from datetime import datetime
 from conduit_core.connectors.publish import (
     BALANCE,
     DELETED_AT,
+    SAMPLE,
     Action,
     Column,
     Deletes,
     Guard,
     Publish,
 )
-from conduit_core.connectors.sql.merging import POSITION, SAMPLE, Merging
+from conduit_core.connectors.sql.merging import POSITION, Merging
 from conduit_core.connectors.sql.session import Value
 from conduit_core.connectors.sql.steps import Count, IngestKeys, Sample, Sql, Step, temp_name
 from conduit_core.types.dialect import Dialect, Table

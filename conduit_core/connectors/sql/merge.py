@@ -11,9 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from conduit_core.connectors.publish import DELETED_AT, Column, Deletes, KeepNewest, MergeStaged
+from conduit_core.connectors.publish import (
+    DELETED_AT,
+    SAMPLE,
+    Column,
+    Deletes,
+    KeepNewest,
+    MergeStaged,
+)
 from conduit_core.connectors.sql.deletes import key_sample
-from conduit_core.connectors.sql.merging import POSITION, SAMPLE, Merging
+from conduit_core.connectors.sql.merging import POSITION, Merging
 from conduit_core.connectors.sql.session import Row, SqlSession
 from conduit_core.connectors.sql.steps import Count, Refuse, Sample, Sql, Step, Tell
 from conduit_core.errors import ConduitError, PublishError, SchemaError, SourceDataError

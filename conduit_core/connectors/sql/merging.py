@@ -12,9 +12,6 @@ from conduit_core.types.dialect import Table
 POSITION = "_conduit_position"
 """The column of the temporary relation that says in which order the rows were read."""
 
-SAMPLE = 5
-"""How many keys an error, a guard or a note shows."""
-
 
 class Merging:
     """How a system says what a merge needs; subclasses live in the connector's folder."""

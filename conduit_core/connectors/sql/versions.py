@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from conduit_core.connectors.publish import (
     DELETED_AT,
     IS_CURRENT,
+    SAMPLE,
     VALID_FROM,
     VALID_TO,
     CloseVersions,
@@ -26,7 +27,7 @@ from conduit_core.connectors.publish import (
 )
 from conduit_core.connectors.sql.deletes import KeySql, guarded, key_sample
 from conduit_core.connectors.sql.merge import Merge
-from conduit_core.connectors.sql.merging import POSITION, SAMPLE, Merging
+from conduit_core.connectors.sql.merging import POSITION, Merging
 from conduit_core.connectors.sql.points import KEY_NO, PLACE, RANK, ROW, Points
 from conduit_core.connectors.sql.session import Row, SqlSession, Value
 from conduit_core.connectors.sql.steps import Count, Refuse, Sample, Sql, Step, temp_name
