@@ -207,8 +207,8 @@ class MergeStaged(_Data):
 
     Which of several staged rows of a key counts is as :class:`KeepNewest` says. Counts
     ``inserted``, ``updated``, ``unchanged``, ``deduplicated``, ``superseded``. Unchanged rows are
-    not rewritten. A NULL in the key, and a staged key that the target has twice, are refused before
-    anything is changed.
+    not rewritten. A NULL in the key, and a staged key that the target has twice, are refused, and
+    nothing is changed.
 
     Args:
         key: the columns that identify a row; the target needs no index on them.
