@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,12 @@ def _local_url(config: pytest.Config) -> str | None:
         stack = config.stash.setdefault(_servers, ExitStack())
         config.stash[_shared_url] = stack.enter_context(services.LocalPostgres(binaries)).url
     return config.stash.get(_shared_url, None)
+
+
+def pytest_configure() -> None:
+    """Let commands be interrupted: who runs in the background ignores Ctrl-C, children too."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
