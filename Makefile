@@ -51,6 +51,10 @@ $(STAMP): $(PROJECTS) constraints.txt | $(BIN)/uv
 test: setup ## Run the whole suite, with a real PostgreSQL from a wheel
 	@$(BIN)/python -m pytest $(or $(ARGS),--numprocesses auto)
 
+.PHONY: soak
+soak: setup ## Play 1,000 seeded schedules of changes, kills and re-runs (CONDUIT_SOAK_SEEDS)
+	@$(BIN)/python -m tests.soak $(ARGS)
+
 .PHONY: coverage
 coverage: setup ## Run the suite and report which lines and branches it reaches
 	@$(BIN)/python -m pytest --cov $(or $(ARGS),--numprocesses auto)
