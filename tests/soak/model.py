@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tests.connectors import versions_model as versions
@@ -13,7 +14,12 @@ Point = tuple[int, ...]
 NOW = 10**18
 """The time of any load, in the model's numbers: after all that the source tells."""
 _OWN = ("shop", "v", "n", "gone")
-_DETECT = {"flag": "flag", "snapshot": "missing", "tracking_table": "listed"}
+_SHOP = 10**9
+_DETECT: dict[str, versions.Detect] = {
+    "flag": "flag",
+    "snapshot": "missing",
+    "tracking_table": "listed",
+}
 Counts = dict[str, int]
 COUNTED = (
     "read", "inserted", "updated", "unchanged", "deleted", "deduplicated", "superseded", "rejected",
@@ -424,16 +430,17 @@ class Model:
         """Keep versions; which they are is the other model's."""
         spec, starts_over = self.spec, load.how == "replace"
         old = {} if starts_over else {key: list(kept) for key, kept in self.history.items()}
-        alive = [key for key, kept in old.items() if kept[-1].until is None]
+        ends = [kept[-1] for kept in old.values()]
+        alive = [self.key(self._row(v.row)) for v in ends if v.until is None]
         staged = staged + self._lacking(load, staged, alive)
         target = versions.Target(_DETECT.get(spec.deletes), spec.soft, old)
         found = target.load(
             [self._sighting(r) for r in staged],
             "at",
-            present=frozenset(map(self.key, self._source)),
+            present=frozenset(map(self._number, self._source)),
             ends_at=NOW,
             tombstones=[
-                (self.key(g), g.at) for g in self._graves if spec.deletes == "tracking_table"
+                (self._number(g), g.at) for g in self._graves if spec.deletes == "tracking_table"
             ],
         )
         counts.update({name: found[name] for name in counts if name in found})
@@ -447,14 +454,18 @@ class Model:
 
     def _sighting(self, row: Row) -> versions.Row:
         """Return a row as the model of versions has it: what makes a version, and the rest."""
-        track = tuple(getattr(row, c) for c in _OWN if c not in self.spec.key)
+        shown = {c: getattr(row, c) for c in _OWN if c not in self.spec.key}
         flagged = self.spec.deletes == "flag" and bool(row.gone)
-        return versions.Row(self.key(row), row.at, row.id, track, 0, flagged)
+        return versions.Row(self._number(row), row.at, row.id, json.dumps(shown), 0, flagged)
 
-    def _row(self, sighting: versions.Row) -> Row:
-        track = [c for c in _OWN if c not in self.spec.key]
-        parts = dict(zip(self.spec.key, sighting.key, strict=True))
-        return Row(at=sighting.at, **parts, **dict(zip(track, sighting.value, strict=True)))
+    def _row(self, seen: versions.Row) -> Row:
+        shop, id_ = divmod(seen.key, _SHOP)
+        shown = json.loads(seen.value or "{}")
+        return Row(**{"shop": shop, "id": id_, "at": seen.at, **shown})
+
+    def _number(self, row: Row) -> int:
+        """Return a key as a number."""
+        return (row.shop * _SHOP if "shop" in self.spec.key else 0) + row.id
 
     def _guard_deletes(
         self, load: Load, counts: Counts, gone: int, alive: int, *, looks: bool
@@ -540,4 +551,4 @@ def _manner(load: Load) -> tuple[object, ...]:
 
 
 def _changed(load: Load, **fields: object) -> Load:
-    return Load(**{**load.__dict__, **fields})  # type: ignore[arg-type]
+    return replace(load, **fields)  # type: ignore[arg-type]
