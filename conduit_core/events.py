@@ -169,11 +169,15 @@ class StateMirrored(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamFinished(Event):
-    """A stream ended well: ``outcome`` is published, replayed or empty. Stage times in seconds."""
+    """A stream ended well: ``outcome`` is published, replayed or empty. Stage times in seconds.
+
+    ``counts`` are rows by what became of them, kinds without rows left out.
+    """
 
     load_id: str
     outcome: str
     rows_read: int
+    counts: dict[str, int]
     bytes_read: int
     watermark: str | None
     seconds: float

@@ -221,6 +221,7 @@ class _Crew:
                 load_id=result.load_id or "",
                 outcome=result.outcome,
                 rows_read=result.counts.read,
+                counts={k: n for k, n in result.counts.model_dump().items() if n},
                 bytes_read=result.bytes_read,
                 watermark=result.watermark,
                 seconds=result.seconds,

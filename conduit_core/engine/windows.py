@@ -92,7 +92,9 @@ def choose_window(
         )
     stands = mark is not None and (bounds.high is None or bounds.high.compare(mark) <= 0)
     is_capped = cap is not None or settled.held
-    if not is_capped and stream.deletes is None:
+    base = watermark_record(chain)
+    is_set = base is not None and base.mode.startswith("state_")  # by hand, and then on purpose
+    if not (is_capped or is_set) and stream.deletes is None:
         _refuse_backwards(stream, bounds.high, mark, low)
     nothing = bounds.high is None and (is_capped or not bounds.null_rows)
     looks_at_keys = stream.deletes is not None and stream.deletes.detect != "flag"

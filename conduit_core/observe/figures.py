@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 def count(rows: int) -> str:
     """Return a number of rows with thousands apart: ``336,776``."""
     return f"{rows:,}"
+
+
+def kinds(counts: Mapping[str, int]) -> str:
+    """Return what became of rows: ``3 inserted, 1 deleted``; kinds without rows are left out."""
+    return ", ".join(f"{count(n)} {kind}" for kind, n in counts.items() if n and kind != "read")
 
 
 def size(amount: float) -> str:

@@ -24,8 +24,9 @@ def _finished(e: ev.StreamFinished) -> str:
         return {"empty": "nothing new", "replayed": "loaded before"}.get(
             e.outcome, e.outcome
         ) + mark
+    became = figures.kinds(e.counts)
     parts = [
-        f"published {figures.count(e.rows_read)} rows",
+        f"published {figures.count(e.rows_read)} rows{f' ({became})' if became else ''}",
         figures.size(e.bytes_read),
         figures.duration(e.seconds),
     ]

@@ -26,7 +26,7 @@ def example(kind: Any) -> Any:
     if origin is tuple:
         return ("x",)
     if origin is dict:
-        return {"read": 0.5}
+        return {"read": example(get_args(kind)[1])}
     if origin is not None:  # a literal, or something or None
         return next(a if isinstance(a, str) else example(a) for a in get_args(kind))
     return {str: "x", int: 1, float: 0.5, bool: True}[kind]

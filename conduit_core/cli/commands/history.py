@@ -22,7 +22,7 @@ _COLUMNS = (
     ("mode", "left"),
     ("window", "left"),
     ("read", "right"),
-    ("inserted", "right"),
+    ("became", "left"),
     ("took", "right"),
     ("load id", "left"),
 )
@@ -88,7 +88,7 @@ def _row(record: LedgerRecord) -> tuple[str, ...]:
         record.mode,
         Window.from_json(record.load_window).display(),
         figures.count(record.counts.read),
-        figures.count(record.counts.inserted),
+        figures.kinds(record.counts.model_dump()),
         figures.duration((record.published_at - record.started_at).total_seconds()),
         record.load_id,
     )
@@ -99,6 +99,7 @@ def _facts(record: LedgerRecord) -> list[tuple[str, str]]:
     from conduit_core.state.window import Window
 
     counts = record.counts.model_dump()
+    read = f"{figures.count(record.counts.read)} read"
     runner = json.loads(record.runner)
     return [
         ("load id", record.load_id),
@@ -107,7 +108,7 @@ def _facts(record: LedgerRecord) -> list[tuple[str, str]]:
         ("mode", record.mode),
         ("window", Window.from_json(record.load_window).display()),
         ("watermark", Cursor.from_json(record.cursor).display() if record.cursor else "none"),
-        ("rows", ", ".join(f"{figures.count(n)} {kind}" for kind, n in counts.items() if n) or "0"),
+        ("rows", ", ".join(p for p in (read, figures.kinds(counts)) if p)),
         ("request", record.request),
         ("request key", record.request_key or "none"),
         ("runner", ", ".join(f"{key} {value}" for key, value in runner.items()) or "unknown"),

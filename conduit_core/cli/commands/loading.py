@@ -216,6 +216,7 @@ def _show_plan(screen: Screen, plan: LoadPlan) -> None:
         facts.append(("window", plan.window_text))
         if plan.rows_estimate is not None:
             facts.append(("rows", f"about {figures.count(plan.rows_estimate)}"))
+    facts += _deletes(plan)
     if plan.staged:
         facts.append(("splits", _splits(plan)))
     if plan.watermark_text:
@@ -226,6 +227,20 @@ def _show_plan(screen: Screen, plan: LoadPlan) -> None:
     for name, text in facts:
         screen.line(f"  {name:<10} {text}")
     screen.line()
+
+
+def _deletes(plan: LoadPlan) -> list[tuple[str, str]]:
+    """Return how rows that are gone at the source are found, and what becomes of them."""
+    found = [d for a in plan.publish.actions if (d := getattr(a, "deletes", None)) is not None]
+    if not found or plan.empty:
+        return []
+    by = {
+        "flag": "by a flag of the row",
+        "missing": "by the source's keys",
+        "listed": "by a tracking table",
+    }
+    how = "marked in _conduit_deleted_at" if found[0].soft else "deleted"
+    return [("deletes", f"{by[found[0].detect]}; {how}")]
 
 
 def _splits(plan: LoadPlan) -> str:
@@ -281,6 +296,7 @@ _HEADINGS = (
     ("stream", "left"),
     ("outcome", "left"),
     ("rows", "right"),
+    ("became", "left"),
     ("bytes", "right"),
     ("rows/s", "right"),
     ("watermark", "left"),
@@ -292,10 +308,10 @@ _HEADINGS = (
 def _show_results(screen: Screen, result: RunResult) -> None:
     rows = [_row(load) for load in result.results]
     rows += [
-        (f.stream, "interrupted" if f.exit_code == 130 else f"failed: {f.error}", *[""] * 6)
+        (f.stream, "interrupted" if f.exit_code == 130 else f"failed: {f.error}", *[""] * 7)
         for f in result.failures
     ]
-    rows += [(name, "not started", *[""] * 6) for name in result.not_started]
+    rows += [(name, "not started", *[""] * 7) for name in result.not_started]
     screen.table(_HEADINGS, rows)
 
 
@@ -305,6 +321,7 @@ def _row(load: LoadResult) -> tuple[str, ...]:
         load.stream,
         {"empty": "nothing new", "replayed": "loaded before"}.get(load.outcome, load.outcome),
         figures.count(load.counts.read),
+        figures.kinds(load.counts.model_dump()) if fresh else "",
         figures.size(load.bytes_read) if fresh else "",
         f"{load.rows_per_second:,.0f}" if fresh else "",
         load.watermark or "",

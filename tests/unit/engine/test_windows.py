@@ -76,6 +76,8 @@ def test_a_cursor_that_went_backwards_is_refused_with_the_way_on(mode: str) -> N
         choose([1, 2], at(5), mode=mode, spec=spec)
     flag = " --replace-after" if mode == "append" else ""
     assert told.value.command == f"conduit state set --cursor '2'{flag}"
+    by_hand = [record(1, at(5), mode="state_set")]
+    assert choose([1, 2], at(5), mode=mode, spec=spec, chain=by_hand).empty
     # Rows that go are what `deletes` is there for; a cap or a lookback explains it too.
     follows = {"deletes": "snapshot", "unique_key": "id"}
     assert not choose([1, 2], at(5), mode="upsert", spec=follows).empty
