@@ -26,6 +26,7 @@ from conduit_core.engine.columns import Staged
 from conduit_core.engine.flags import check_flag
 from conduit_core.engine.flow import LOADED_AT
 from conduit_core.errors import ConfigError, SchemaError
+from conduit_core.spec.deletes import DELETING_MODES
 from conduit_core.state.cursor import to_text
 from conduit_core.state.window import Window
 from conduit_core.types.casts import can_hold
@@ -62,6 +63,8 @@ class Marks:
         ends_at: the load's time in the type of the first ``order`` column, as text.
         deletes: how rows go, for the publish.
         keys: the key rows to read; None: none are needed.
+        revives: whether the target has rows that a stream with `deletes` has marked, and this one
+            has none: a key that comes back is alive again all the same.
     """
 
     staged: Staged
@@ -72,6 +75,7 @@ class Marks:
     ends_at: str | None = None
     deletes: Deletes | None = None
     keys: KeyRowsPlan | None = None
+    revives: bool = False
 
 
 def order_of(stream: StreamSpec, staged: Staged) -> tuple[str, ...]:
@@ -160,6 +164,12 @@ def plan_marks(
             f"{target} has no {', '.join(lost)}: it was loaded in another mode than scd2",
             command="conduit run --full-refresh",
         )
+    if DELETED_AT in there and stream.deletes is not None and stream.deletes.apply == "hard":
+        raise SchemaError(
+            f"{target} has {DELETED_AT}, from `apply: soft`: with `hard` its marked rows would stay"
+            " as they are. Delete them and drop the column, or load everything again",
+            command="conduit run --full-refresh",
+        )
     own_names = {c.name for c in staged.columns if not c.name.startswith("_conduit_")}
     hidden = {*stream.unique_key, *stream.ignore_columns, *order}
     track = tuple(c.name for c in staged.columns if c.name in own_names - hidden)
@@ -172,7 +182,8 @@ def plan_marks(
         )
     flagged = _with_flag(stream, staged, destination)
     keys = _key_rows(stream, source, schema, staged, order)
-    return Marks(flagged, new_table, missing, order, track, keys=keys)
+    revives = stream.deletes is None and stream.mode in DELETING_MODES and DELETED_AT in there
+    return Marks(flagged, new_table, missing, order, track, keys=keys, revives=revives)
 
 
 def deletes_of(stream: StreamSpec, marks: Marks, window: Window | None, at: datetime) -> Marks:
@@ -188,14 +199,16 @@ def deletes_of(stream: StreamSpec, marks: Marks, window: Window | None, at: date
         ConfigError: versions end at the load's time, and the cursor is no time.
     """
     spec = stream.deletes
+    moment = at.astimezone(UTC).isoformat(sep=" ", timespec="microseconds")
     if spec is None:
-        return marks
+        revive = Deletes(detect="flag", soft=True, at=moment)  # and no row has a flag
+        return replace(marks, deletes=revive if marks.revives else None)
     detect = {"flag": "flag", "snapshot": "missing", "tracking_table": "listed"}[spec.detect]
     deletes = Deletes.model_validate(
         {
             "detect": detect,
             "soft": spec.apply == "soft",
-            "at": at.astimezone(UTC).isoformat(sep=" ", timespec="microseconds"),
+            "at": moment,
             "keys": marks.keys.columns if marks.keys else (),
             "time": marks.keys.time if marks.keys else None,
             "window": window.to_json() if window and marks.order and stream.cursor else None,

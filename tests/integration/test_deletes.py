@@ -200,9 +200,9 @@ def test_a_flag_that_says_nothing_is_refused_at_plan(lab: Lab) -> None:
 
 def test_a_full_refresh_knows_the_flags(each_lab: Lab) -> None:
     lab = each_lab
-    for apply, there in (("soft", 2), ("hard", 1)):
+    for apply, there in (("soft", 2), ("hard", 1), ("soft", 2)):
         pipeline = deleting(lab, apply, "flag", column="gone")
-        if apply == "soft":
+        if not lab.chain():
             flagged(lab, (1, 1, "a", 0), (2, 1, "b", 1))
         lab.run(pipeline, full_refresh=True)
         assert alive(lab, pipeline) == [(1, "a")]
@@ -331,6 +331,33 @@ def test_the_plan_says_what_it_would_do(lab: Lab) -> None:
     assert {"merge_staged", "guard", "record_load"} <= made.publish.action_kinds
     assert made.key_source is not None
     assert [field["name"] for field in made.key_source] == ["id", "at"]
+
+
+@pytest.mark.parametrize("mode", ["upsert", "scd2"])
+def test_without_deletes_a_key_that_comes_back_is_alive_all_the_same(
+    each_lab: Lab, mode: str
+) -> None:
+    lab = each_lab
+    flagged(lab, (1, 1, "a", 0), (2, 1, "b", 0))
+    before = by_key(lab, mode, deletes={"detect": "flag", "column": "gone"})
+    lab.run(before)
+    flagged(lab, (1, 2, "a", 1), (2, 2, "b", 1))
+    lab.run(before)
+    assert alive(lab, before) == []
+    flagged(lab, (1, 3, "back", 0))
+    lab.run(by_key(lab, mode))
+    assert alive(lab, before)[-1:] == [(1, "back")]
+    assert len([r for r in alive(lab, before) if r[0] == 2]) == 0
+
+
+def test_from_soft_to_hard_wants_the_marked_rows_gone(each_lab: Lab) -> None:
+    lab = each_lab
+    items(lab, (1, 1, "a"), (2, 2, "b"))
+    lab.run(deleting(lab))
+    with pytest.raises(SchemaError, match="its marked rows would stay"):
+        lab.plan(deleting(lab, "hard"))
+    lab.run(deleting(lab, "hard"), full_refresh=True)
+    assert "_conduit_deleted_at" not in lab.rows("items", deleting(lab))[0]
 
 
 # --- keys of many types, from a server ------------------------------------------------------------
