@@ -207,3 +207,17 @@ def test_a_row_that_moves_is_in_one_slice_by_its_key(each_lab: Lab) -> None:
     assert (str(moved["at"])[:10], moved["v"]) == ("2024-01-03", "moved")
     lab.run(pipeline, window_from="2024-01-01", window_to="2024-01-02", allow_empty=True)
     assert lab.ids(pipeline=pipeline) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("mode", ["append", "upsert", "scd2"])
+def test_a_slice_without_rows_makes_no_table(each_lab: Lab, mode: str) -> None:
+    lab = each_lab
+    lab.orders(range(5))
+    keys = {} if mode == "append" else {"unique_key": "id"}
+    pipeline = lab.pipeline(stream(mode=mode, **keys))
+    assert lab.run(pipeline, window_from="10", window_to="20").outcome == "empty"
+    assert lab.chain(pipeline) == []
+    lab.run(pipeline, window_from="0", window_to="20")
+    assert lab.run(pipeline, window_from="30", window_to="40").outcome == "empty"
+    assert len(lab.chain(pipeline)) == 1
+    assert len(lab.rows("orders", pipeline)) == 5

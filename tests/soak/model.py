@@ -347,8 +347,9 @@ class Model:
 
     def _record(self, load: Load, counts: Counts) -> bool:
         """Write the ledger; return whether there is anything to tell."""
-        if not any(counts[c] for c in ("read", "removed", "deleted")) and not load.creates:
-            return False  # a first load makes its table, though it is empty
+        makes_table = load.creates and load.kind != "given"  # a first load does, empty as it is
+        if not any(counts[c] for c in ("read", "removed", "deleted")) and not makes_table:
+            return False
         self.exists = True
         self.mark = self.mark if load.kind == "given" else load.mark
         self.chain.append(load)

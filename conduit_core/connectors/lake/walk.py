@@ -177,7 +177,8 @@ class Walk:
                     self._act(action, draft)
         touched = counts["read"] or counts["removed"] or counts["target_has_rows"]
         # An existing table that an empty load left as it was: nothing to record.
-        if self._rows is not None and schema is not None and not touched:
+        makes_table = schema is None and not self._publish.record.is_given
+        if self._rows is not None and not makes_table and not touched:
             return None
         return draft
 

@@ -294,7 +294,8 @@ class SqlDestination(SqlActions, Destination):
             carrying.do(step)
         counts = carrying.counts
         changed = ("read", "removed", "deleted", "gone", "target_has_rows")
-        if rows is not None and existing is not None and not any(counts[n] for n in changed):
+        makes_table = existing is None and not publish.record.is_given
+        if rows is not None and not makes_table and not any(counts[n] for n in changed):
             return Commit(None, notes=carrying.notes)
         record = self._record(publish, session, counts, carrying.files, chain)
         return Commit(record, notes=carrying.notes)
