@@ -34,6 +34,11 @@ _RETRY_TEXT: dict[str, str] = {
 }
 
 
+def number(count: int, one: str, many: str) -> str:
+    """Return a number with what it counts: ``1 row has``, ``2 rows have``."""
+    return f"{count} {one if count == 1 else many}"
+
+
 class ConduitError(Exception):
     """The root of every error that Conduit Core raises on purpose.
 

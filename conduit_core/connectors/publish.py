@@ -384,9 +384,12 @@ def check_guard(guard: Guard, counts: Mapping[str, int], sample: tuple[str, ...]
         holds = False
     if not holds:
         used = sorted((n.col_offset, n.id) for n in ast.walk(tree) if isinstance(n, ast.Name))
-        facts = ", ".join(f"{name} {counts[name]}" for name in dict.fromkeys(n for _, n in used))
-        keys = f", for example {'; '.join(sample)}" if sample else ""
-        raise GuardError(f"{guard.message} ({facts}{keys})", command=guard.command)
+        names = dict.fromkeys(name for _, name in used)
+        told = [f"{name} {counts[name]}" for name in names if name != "target_has_rows"]
+        if sample:
+            told.append(f"for example {'; '.join(dict.fromkeys(sample))}")
+        facts = f" ({', '.join(told)})" if told else ""
+        raise GuardError(f"{guard.message}{facts}", command=guard.command)
 
 
 def _number(node: ast.expr, counts: Mapping[str, int]) -> Callable[[], float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 
 from conduit_core.engine.model import RunRequest
 from conduit_core.types.dialect import Table
@@ -33,6 +34,15 @@ def request_text(request: RunRequest) -> str:
         if request.window_to is not None:
             item["to"] = request.window_to
     return json.dumps(item, separators=(",", ":"))
+
+
+def asked_for(request: RunRequest) -> str:
+    """Return the options that ask for the same once more, for a command to paste."""
+    parts = ["--full-refresh"] if request.full_refresh else []
+    for option, value in (("--from", request.window_from), ("--to", request.window_to)):
+        if value is not None:
+            parts += [option, shlex.quote(value)]
+    return "".join(f" {part}" for part in parts)
 
 
 def load_id(

@@ -269,7 +269,14 @@ def _tombstones(
     from conduit_core.engine.keys import key_ref  # reads rows; plans of other streams don't
 
     ref = key_ref(stream)
-    found = source.describe(ref).schema
+    try:
+        found = source.describe(ref).schema
+    except SchemaError as error:
+        error.message = (
+            f"`deletes`, tracking table {ref.table}: {error.message}; `unique_key` and `cursor` in"
+            " `deletes` name its columns"
+        )
+        raise
     deletes, columns = stream.deletes, ref.columns or ()
     if deletes is None:
         raise TypeError("a stream without deletes has no tombstones")

@@ -11,13 +11,13 @@ from conduit_core.connectors.base import Shape, TargetShape
 from conduit_core.connectors.chain import owned_by_another, touches
 from conduit_core.connectors.publish import Column
 from conduit_core.engine.columns import refuse_missing_key, stage_columns
-from conduit_core.engine.identity import load_id, request_text, target_fingerprint
+from conduit_core.engine.identity import asked_for, load_id, request_text, target_fingerprint
 from conduit_core.engine.marks import Marks, deletes_of, plan_marks
 from conduit_core.engine.model import Guarantee, LoadPlan, RunRequest
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
 from conduit_core.engine.windows import Choice, choose_window, first_cursor
 from conduit_core.engine.wire import choose_wire
-from conduit_core.errors import ConduitError, ConfigError, StateError
+from conduit_core.errors import ConduitError, ConfigError, StateError, number
 from conduit_core.spec import StreamSpec
 from conduit_core.spec.deletes import DELETING_MODES
 from conduit_core.spec.fingerprint import fingerprint as spec_fingerprint
@@ -282,6 +282,7 @@ def _freeze(draft: _Draft) -> LoadPlan:
             existing=tuple(c.name for c in existing.columns) if existing else None,
             has_dependants=bool(_kept_in_place(draft)),
             replaces_files=appends_files and "file" in stream.metadata,
+            asked=asked_for(request),
             allow_empty=request.allow_empty,
             key=key,
             order=marks.order if key else (),
@@ -440,11 +441,14 @@ def _base_version(window: Window, chain: list[LedgerRecord]) -> int:
 
 def _refuse_actions(kinds: frozenset[str], stream: StreamSpec, ends: Ends) -> None:
     missing = kinds - ends.destination.capabilities.actions
-    if missing:
-        raise ConfigError(
-            f"mode {stream.mode!r} needs {', '.join(sorted(missing))}, which a"
-            f" {ends.destination.system} destination can't do"
-        )
+    if not missing:
+        return
+    with_key = " with a `unique_key`" if stream.mode == "replace_window" else ""
+    raise ConfigError(
+        f"a {ends.destination.system} destination can't do `mode: {stream.mode}`{with_key}: it"
+        f" can't look up rows by their key ({', '.join(sorted(missing))}). Use append, replace, or"
+        " replace_window with a cursor and no unique_key; or load into a database"
+    )
 
 
 def _guarantee(draft: _Draft) -> Guarantee:
@@ -472,13 +476,22 @@ def _watermark_text(choice: Choice, seen: _Seen) -> str | None:
 
 
 def _notes(draft: _Draft) -> tuple[str, ...]:
+    stream = draft.stream
     notes = [draft.seen.reconciled.note, *draft.choice.notes]
     notes += [*draft.shape.notes, *draft.marks.staged.notes]
     if draft.choice.effective == "replace" and (kept := _kept_in_place(draft)):
         listed = ", ".join(kept[:5])
         notes.append(f"replaced in place (DELETE and INSERT), because of {listed}")
+    if stream.deletes and stream.deletes.detect == "flag" and draft.marks.missing:
+        notes.append(
+            "the target was loaded without `deletes`: rows that carried a flag then are marked when"
+            " they are read again, or by --full-refresh"
+        )
+    if draft.choice.effective == "replace" and stream.mode == "scd2" and draft.seen.existing:
+        notes.append("versions start over: what only the target has is lost (--allow-deletes)")
     if draft.choice.null_rows:
-        notes.append(f"{draft.choice.null_rows} rows have a NULL in the cursor and are included")
+        rows = number(draft.choice.null_rows, "row has", "rows have")
+        notes.append(f"{rows} a NULL in the cursor, and will be loaded")
     if _guarantee(draft) == "at-least-once":
         notes.append(
             "append without cursor, window or --request-key: running again adds the rows again"

@@ -9,7 +9,7 @@ import pyarrow as pa
 from conduit_core.connectors.base import Shape, Source, StreamRef
 from conduit_core.engine.margins import look_back, settled_bounds, unfinished
 from conduit_core.engine.model import RunRequest
-from conduit_core.errors import ConfigError, SourceDataError, StateError
+from conduit_core.errors import ConfigError, SourceDataError, StateError, number
 from conduit_core.spec import StreamSpec
 from conduit_core.state.cursor import Cursor, parse_point
 from conduit_core.state.ledger import LedgerRecord, since_emptied, watermark_record
@@ -84,18 +84,11 @@ def choose_window(
     bounds, notes = settled.bounds, settled.notes
     include = stream.null_cursor == "include"
     if bounds.null_rows and not include:
-        raise SourceDataError(
-            f"{bounds.null_rows} rows have a NULL in the cursor {list(stream.cursor)} and would"
-            " never load: make the column NOT NULL, choose another cursor, or set `null_cursor:"
-            " include` (needs `mode: replace` or a unique_key)",
-            command="conduit plan",
-        )
+        raise _null_rows(stream, bounds.null_rows)
     stands = mark is not None and (bounds.high is None or bounds.high.compare(mark) <= 0)
     is_capped = cap is not None or settled.held
-    base = watermark_record(chain)
-    is_set = base is not None and base.mode.startswith("state_")  # by hand, and then on purpose
-    if not (is_capped or is_set) and stream.deletes is None:
-        _refuse_backwards(stream, bounds.high, mark, low)
+    if not is_capped:
+        _refuse_backwards(stream, bounds.high, mark, low, chain)
     nothing = bounds.high is None and (is_capped or not bounds.null_rows)
     looks_at_keys = stream.deletes is not None and stream.deletes.detect != "flag"
     if mark is not None and looks_at_keys and not whole:
@@ -123,10 +116,29 @@ def _is_over(cap: Cursor | None, mark: Cursor | None) -> bool:
     return cap.compare(Cursor(mark.columns[:1], mark.values[:1])) <= 0
 
 
+def _null_rows(stream: StreamSpec, count: int) -> SourceDataError:
+    way = "set `null_cursor: include` (needs `mode: replace` or a unique_key)"
+    if stream.mode == "scd2":
+        way = "leave them out in a `query:` (a version begins at its cursor)"
+    return SourceDataError(
+        f"{number(count, 'row has', 'rows have')} a NULL in the cursor {list(stream.cursor)} and"
+        f" would never load: make the column NOT NULL, choose another cursor, or {way}",
+        command="conduit plan",
+    )
+
+
 def _refuse_backwards(
-    stream: StreamSpec, high: Cursor | None, mark: Cursor | None, low: Cursor | None
+    stream: StreamSpec,
+    high: Cursor | None,
+    mark: Cursor | None,
+    low: Cursor | None,
+    chain: list[LedgerRecord],
 ) -> None:
     """Refuse a source whose last row lies below the watermark: nothing new would ever be seen."""
+    base = watermark_record(chain)
+    is_set = base is not None and base.mode.startswith("state_")  # by hand, and then on purpose
+    if is_set or stream.deletes is not None:
+        return
     if high is None or mark is None or high.compare(mark) >= 0:
         return
     if low is not None and Cursor(low.columns, high.values[: len(low.values)]).compare(low) >= 0:

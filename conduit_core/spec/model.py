@@ -287,7 +287,8 @@ class StreamSpec(StreamDefaults):
             )
         keyed = bool(self.unique_key) and self.mode in KEYED_MODES
         if self.null_cursor == "include" and self.mode == "scd2":
-            text = "`null_cursor: include`: a version of mode scd2 begins at its cursor"
+            text = "`null_cursor: include`: a version of mode scd2 begins at its cursor; leave such"
+            text += " rows out in a `query:`"
             found.append((("null_cursor",), text))
         if self.null_cursor == "include" and self.mode != "replace" and not keyed:
             text = "`null_cursor: include` would add the same rows in each load; use mode: replace"

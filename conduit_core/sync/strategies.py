@@ -50,6 +50,7 @@ class LoadFacts:
         existing: names of the target's columns, None where it doesn't exist.
         has_dependants: whether a swap would break something.
         replaces_files: whether rows of files that come again are deleted first.
+        asked: the options of the run, for the command that repeats it.
         allow_empty: whether an empty extract may empty the target.
         allow_deletes: whether any share of the target's rows may be deleted.
         key: the stream's unique key, where its mode goes by it.
@@ -81,6 +82,7 @@ class LoadFacts:
     compare: tuple[str, ...]
     record: LedgerRecord
     schema_text: str
+    asked: str = ""
     added_columns: tuple[Column, ...] = ()
     allow_deletes: bool = False
     versions: bool = False
@@ -199,7 +201,7 @@ def _slice_guard(facts: LoadFacts) -> tuple[Guard, ...]:
 def _delete_guards(facts: LoadFacts) -> tuple[Guard, ...]:
     if facts.deletes is None or facts.allow_deletes:
         return ()
-    command = "conduit run --allow-deletes"
+    command = f"conduit run{facts.asked} --allow-deletes"
     guards = []
     if facts.deletes.detect == "missing":
         message = "the source has no keys at all and the target has rows; if it is meant:"
@@ -207,7 +209,7 @@ def _delete_guards(facts: LoadFacts) -> tuple[Guard, ...]:
         guards.append(Guard(expr=expr, message=f"{message} --allow-deletes", command=command))
     if facts.max_ratio is not None:
         message = (
-            f"the load would delete more than {facts.max_ratio:g} of the target's rows"
+            f"the load would delete more than {facts.max_ratio * 100:g}% of the target's rows"
             " (`max_ratio`); if it is meant: --allow-deletes"
         )
         expr = f"gone <= {facts.max_ratio!r} * target_rows"
@@ -221,8 +223,9 @@ def _history_guard(facts: LoadFacts) -> tuple[Guard, ...]:
     return (
         Guard(
             expr="target_has_rows == 0",
-            message="a full refresh starts the versions over: those that only the target has are"
-            " lost; if it is meant: --allow-deletes",
+            message="the target keeps versions, and a full refresh starts them over with what the"
+            " source has now: history that only the target has is lost; if it is meant:"
+            " --allow-deletes",
             command="conduit run --full-refresh --allow-deletes",
         ),
     )
@@ -246,6 +249,6 @@ def _unless(facts: LoadFacts, expr: str, what: str) -> tuple[Guard, ...]:
         Guard(
             expr=expr,
             message=f"{what}, the target is not; if it is meant: --allow-empty",
-            command="conduit run --allow-empty",
+            command=f"conduit run{facts.asked} --allow-empty",
         ),
     )

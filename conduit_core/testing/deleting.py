@@ -450,9 +450,9 @@ class DeleteContract(DestinationFixtures):
     def test_null_keys_are_refused_with_deletes(self, deleting: Destination, schema: str) -> None:
         it = Upserts(deleting, schema, soft=True)
         it.missing([(1, 1, "a")], [])
-        with pytest.raises(SourceDataError, match="1 rows have a NULL in the unique_key"):
+        with pytest.raises(SourceDataError, match="1 row has a NULL in the unique_key"):
             it.missing([(None, 1, "a")], [(1, 1)])
-        with pytest.raises(SourceDataError, match="1 rows have a NULL in the unique_key"):
+        with pytest.raises(SourceDataError, match="1 row has a NULL in the unique_key"):
             it.flag((None, 1, "a", AT))
         assert it.content() == [(1, 1, "a")]
 

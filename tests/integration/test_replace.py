@@ -89,7 +89,7 @@ def test_a_cap_holds_for_replace_too(lab: Lab) -> None:
 def test_rows_without_a_cursor_fail_or_are_included_and_counted(lab: Lab) -> None:
     lab.orders([1, 2])
     lab.sql("INSERT INTO orders VALUES (NULL, NULL, 'none')")
-    with pytest.raises(SourceDataError, match="1 rows have a NULL"):
+    with pytest.raises(SourceDataError, match="1 row has a NULL"):
         lab.run(lab.pipeline(BY_CURSOR))
     pipeline = lab.pipeline(stream(mode="replace", null_cursor="include"))
     assert lab.plan(pipeline).null_rows == 1

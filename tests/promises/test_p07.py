@@ -38,7 +38,7 @@ def test_p07_one_that_comes_later_fails_the_next_load(rows: Rows) -> None:
     rows.add([1], days("2024-01-01"))
     rows.run()
     rows.add([2, 3], days("2024-01-02", None))
-    with pytest.raises(SourceDataError, match="1 rows have a NULL"):
+    with pytest.raises(SourceDataError, match="1 row has a NULL"):
         rows.run()
     assert rows.ids() == [1]
 
@@ -48,7 +48,7 @@ def test_p07_included_they_are_loaded_and_the_plan_counts_them(rows: Rows) -> No
     rows.add([1, 2, 3], days("2024-01-01", None, None))
     (made,) = plan(rows.pipeline())
     assert made.null_rows == 2
-    assert "2 rows have a NULL in the cursor and are included" in made.notes
+    assert "2 rows have a NULL in the cursor, and will be loaded" in made.notes
     assert rows.run().counts.read == 3
     assert rows.ids() == [1, 2, 3]
 

@@ -110,8 +110,11 @@ def adopt(
 
 
 def _recorded(record: LedgerRecord) -> Answer:
+    from conduit_core.errors import number
     from conduit_core.state.cursor import Cursor
 
     mark = Cursor.from_json(record.cursor).display() if record.cursor else "the start"
     text = f"{record.stream}: {record.target} is at version {record.version}, watermark {mark}"
+    if record.counts.removed:
+        text += f", {number(record.counts.removed, 'row was', 'rows were')} removed"
     return Answer({"record": record.model_dump(mode="json")}, lambda screen: screen.line(text))

@@ -22,7 +22,7 @@ from conduit_core.connectors.sql.steps import (
     Step,
     Tell,
 )
-from conduit_core.errors import PublishError
+from conduit_core.errors import PublishError, number
 from conduit_core.state.ledger import Counts
 from conduit_core.types.dialect import Table
 
@@ -156,7 +156,8 @@ class Carrying:
         if not lacking:
             return
         shown = "; ".join(self._shown(step.sample))
-        what = f"{step.target} lacked {lacking} keys that the source has ({shown}"
+        keys_ = number(lacking, "key", "keys")
+        what = f"{step.target} lacked {keys_} that the source has ({shown}"
         what += " ...)" if lacking > SAMPLE else ")"
         if lacking > READ_AGAIN:
             what += f": more than {READ_AGAIN}, so they were not read again;"
@@ -167,7 +168,7 @@ class Carrying:
         for start in range(0, len(keys), _CHUNK):
             self._take(step.into, self._known_keys.again(keys[start : start + _CHUNK]))
         came = self.counts["read"] - before
-        self.notes = (*self.notes, f"{what}: read again, {came} rows came")
+        self.notes = (*self.notes, f"{what}: read again, {number(came, 'row', 'rows')} came")
 
 
 def _as_text(row: Row) -> str:

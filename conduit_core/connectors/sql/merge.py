@@ -23,7 +23,7 @@ from conduit_core.connectors.sql.deletes import key_sample
 from conduit_core.connectors.sql.merging import POSITION, Merging
 from conduit_core.connectors.sql.session import Row, SqlSession
 from conduit_core.connectors.sql.steps import Count, Refuse, Sample, Sql, Step, Tell
-from conduit_core.errors import ConduitError, PublishError, SchemaError, SourceDataError
+from conduit_core.errors import ConduitError, PublishError, SchemaError, SourceDataError, number
 from conduit_core.types.dialect import Dialect, Table
 
 
@@ -320,9 +320,9 @@ class Merge:
         key = ", ".join(self.action.key)
         which = "the unique_key" if len(self.action.key) == 1 else "a column of the unique_key"
         return SourceDataError(
-            f"{found[0][0]} rows have a NULL in {which} ({key}), so no row of {self.target} is"
-            " theirs: leave them out in a `query:` (WHERE ... IS NOT NULL), or choose a key that"
-            " every row has",
+            f"{number(int(str(found[0][0])), 'row has', 'rows have')} a NULL in {which} ({key}), so"
+            f" no row of {self.target} is theirs: leave them out in a `query:` (WHERE ... IS NOT"
+            " NULL), or choose a key that every row has",
             command="conduit plan",
         )
 

@@ -31,7 +31,7 @@ from conduit_core.connectors.sql.merging import POSITION, Merging
 from conduit_core.connectors.sql.points import KEY_NO, PLACE, RANK, ROW, Points
 from conduit_core.connectors.sql.session import Row, SqlSession, Value
 from conduit_core.connectors.sql.steps import Count, Refuse, Sample, Sql, Step, temp_name
-from conduit_core.errors import ConduitError, PublishError, SchemaError, SourceDataError
+from conduit_core.errors import ConduitError, PublishError, SchemaError, SourceDataError, number
 from conduit_core.types.dialect import Dialect, Table
 
 if TYPE_CHECKING:
@@ -472,18 +472,19 @@ class Versions:
         key = ", ".join(self.action.key)
         which = "the unique_key" if len(self.action.key) == 1 else "a column of the unique_key"
         return SourceDataError(
-            f"{found[0][0]} rows have a NULL in {which} ({key}), so they are versions of no row of"
-            f" {self.target}: leave them out in a `query:` (WHERE ... IS NOT NULL), or choose a key"
-            " that every row has",
+            f"{number(int(str(found[0][0])), 'row has', 'rows have')} a NULL in {which} ({key}), so"
+            f" they are versions of no row of {self.target}: leave them out in a `query:` (WHERE"
+            " ... IS NOT NULL), or choose a key that every row has",
             command="conduit plan",
         )
 
     def _null_order(self, name: str) -> Callable[[list[Row]], ConduitError]:
         def refusal(found: list[Row]) -> ConduitError:
             return SourceDataError(
-                f"{found[0][0]} rows have a NULL in the cursor column {name!r}, so when their"
-                f" version of a row of {self.target} began isn't known: leave them out in a"
-                f" `query:` (WHERE {name} IS NOT NULL), or give them a time there",
+                f"{number(int(str(found[0][0])), 'row has', 'rows have')} a NULL in the cursor"
+                f" column {name!r}, so when their version of a row of {self.target} began isn't"
+                f" known: leave them out in a `query:` (WHERE {name} IS NOT NULL), or give them a"
+                " time there",
                 command="conduit plan",
             )
 
