@@ -205,6 +205,13 @@ def state_set(
         ConfigError: the stream has no cursor, or the value is not of its type.
     """
     (chosen,) = pipeline.select((stream,))
+    if replace_after and chosen.mode == "scd2":
+        error = ConfigError(
+            "--replace-after would cut versions in two: a row of mode scd2 tells of all the time"
+            " from its valid_from on. Set the watermark back without it; what comes again is found",
+            command=f"conduit state set --cursor {shlex.quote(cursor)}",
+        )
+        raise pipeline.at(error, stream)
     with pipeline.open() as ends:
         target, chain = _owned(pipeline, chosen, ends)
         try:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from conduit_core.connectors.base import Destination, TargetShape
-from conduit_core.connectors.publish import Column
+from conduit_core.connectors.publish import IS_CURRENT, VALID_FROM, VALID_TO, Column
 from conduit_core.engine.flow import LOAD_ID, LOADED_AT
 from conduit_core.errors import SchemaError
 from conduit_core.spec import StreamSpec
 from conduit_core.types.casts import can_hold
 from conduit_core.types.dialect import Landing, Table
+
+VERSION_COLUMNS = frozenset({VALID_FROM, VALID_TO, IS_CURRENT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Staged:
     columns: tuple[Column, ...]
     schema: pa.Schema
     notes: tuple[str, ...]
+    added: tuple[Column, ...] = ()
+    """Those that the existing target is to get."""
 
 
 def metadata_fields(metadata: tuple[str, ...]) -> list[pa.Field[pa.DataType]]:
@@ -43,6 +47,7 @@ def stage_columns(
     *,
     inferred: bool = False,
     key: tuple[str, ...] = (),
+    versions: bool = False,
 ) -> Staged:
     """Fit the source's columns and the metadata columns into the target.
 
@@ -55,6 +60,8 @@ def stage_columns(
         inferred: whether the source's types come from a sample: then no type that doesn't fit is a
             reason to rebuild the target.
         key: the columns that tell whether two rows are one: as text, they'd be others.
+        versions: whether the target keeps versions: then it can't be loaded anew for a new column,
+            which is added, and the columns of a version are not the source's to fill.
 
     Raises:
         SchemaError: names clash or are too long, a column is missing in the target, a type doesn't
@@ -66,7 +73,9 @@ def stage_columns(
         raise _findings(target, problems, command="conduit plan")
     if existing is None:
         return _new(fields, destination)
-    return _fit(fields, existing, destination, target, inferred=inferred, key=key)
+    return _fit(
+        fields, existing, destination, target, inferred=inferred, key=key, versions=versions
+    )
 
 
 def _new(fields: list[pa.Field[pa.DataType]], destination: Destination) -> Staged:
@@ -94,13 +103,21 @@ def _fit(
     *,
     inferred: bool,
     key: tuple[str, ...],
+    versions: bool,
 ) -> Staged:
     by_name = {c.name: c for c in existing.columns}
     problems: list[str] = []
     columns: list[Column] = []
+    added: list[Column] = []
     staged: list[pa.Field[pa.DataType]] = []
     for field in fields:
         column = by_name.pop(field.name, None)
+        if column is None and versions and not field.name.startswith("_conduit_"):
+            landing = destination.landing(field)
+            added.append(Column(name=field.name, ddl=landing.ddl))
+            columns.append(added[-1])
+            staged.append(_land(field, landing))
+            continue
         if column is None:
             problems.append(f"column {field.name!r} ({field.type}) is not in the target")
             continue
@@ -123,13 +140,14 @@ def _fit(
         f"column {c.name!r} ({c.ddl}) of the target is NOT NULL without a default and the source"
         " has no such column"
         for c in by_name.values()
-        if not c.nullable and not c.has_default
+        if not c.nullable and not c.has_default and not (versions and c.name in VERSION_COLUMNS)
     )
     if problems and inferred:
         raise _findings(target, problems, "conduit schema infer")
     if problems:
         raise _findings(target, problems)
-    return Staged(tuple(columns), pa.schema(staged), ())
+    notes = tuple(f"column {c.name!r} is new and is added: it makes no version" for c in added)
+    return Staged(tuple(columns), pa.schema(staged), notes, tuple(added))
 
 
 def _becomes_text(source: pa.DataType, target: pa.DataType) -> bool:

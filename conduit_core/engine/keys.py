@@ -22,6 +22,8 @@ from conduit_core.state.window import Window
 from conduit_core.types.casts import cast_column
 from conduit_core.types.schema import schema_from_json
 
+_PLACE = "_conduit_place"
+
 
 def key_ref(stream: StreamSpec) -> StreamRef:
     """Return what is read for the keys: the stream's own key and cursor, or the tracking table."""
@@ -148,8 +150,8 @@ def _only(reading: Reading, keys: pa.Table) -> Reading:
     def kept() -> Iterator[pa.RecordBatch]:
         for batch in reader:
             rows = pa.Table.from_batches([batch]).select(names)
-            rows = rows.append_column("row", pa.array(range(batch.num_rows), pa.int64()))
-            found = rows.join(keys, keys=names, join_type="left semi").column("row")
+            rows = rows.append_column(_PLACE, pa.array(range(batch.num_rows), pa.int64()))
+            found = rows.join(keys, keys=names, join_type="left semi").column(_PLACE)
             if len(found):
                 yield batch.take(found.combine_chunks().sort())
 

@@ -22,7 +22,7 @@ from conduit_core.connectors.publish import (
     Column,
     Deletes,
 )
-from conduit_core.engine.columns import Staged
+from conduit_core.engine.columns import VERSION_COLUMNS, Staged
 from conduit_core.engine.flags import check_flag
 from conduit_core.engine.flow import LOADED_AT
 from conduit_core.errors import ConfigError, SchemaError
@@ -159,6 +159,17 @@ def plan_marks(
     new_table = (*staged.columns, *own)
     there = {c.name for c in existing.columns} if existing is not None else set()
     missing = tuple(c for c in own if c.name not in there) if existing is not None else ()
+    if (
+        stream.mode != "scd2"
+        and there >= VERSION_COLUMNS
+        and not VERSION_COLUMNS & set(schema.names)
+    ):
+        raise SchemaError(
+            f"{target} keeps versions ({', '.join(sorted(VERSION_COLUMNS))}), and `mode:"
+            f" {stream.mode}` would write rows beside them: set `mode: scd2`, give the stream"
+            " another `into`, or load everything again without them",
+            command="conduit run --full-refresh",
+        )
     if lost := [c.name for c in missing if c.name != DELETED_AT]:
         raise SchemaError(
             f"{target} has no {', '.join(lost)}: it was loaded in another mode than scd2",
@@ -172,6 +183,7 @@ def plan_marks(
         )
     own_names = {c.name for c in staged.columns if not c.name.startswith("_conduit_")}
     hidden = {*stream.unique_key, *stream.ignore_columns, *order}
+    hidden |= {c.name for c in staged.added}  # a new column makes no version by itself
     track = tuple(c.name for c in staged.columns if c.name in own_names - hidden)
     unknown = [name for name in stream.ignore_columns if name not in schema.names]
     if unknown:
@@ -183,6 +195,7 @@ def plan_marks(
     flagged = _with_flag(stream, staged, destination)
     keys = _key_rows(stream, source, schema, staged, order)
     revives = stream.deletes is None and stream.mode in DELETING_MODES and DELETED_AT in there
+    missing = (*staged.added, *missing)
     return Marks(flagged, new_table, missing, order, track, keys=keys, revives=revives)
 
 

@@ -23,7 +23,7 @@ class _Data(BaseModel):
 
 
 class RunRequest(_Data):
-    """What the runner asks for; everything else is in the pipeline file.
+    """What the runner asks for; the rest is in the pipeline file. Unknown fields are refused.
 
     Args:
         window_from, window_to: a given window ``[from, to)``; ``window_to`` alone caps the
@@ -35,6 +35,8 @@ class RunRequest(_Data):
         allow_deletes: let a load delete any share of the target's rows.
         runner: who asks, as JSON (ids, actor), recorded in the ledger.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     window_from: str | None = None
     window_to: str | None = None

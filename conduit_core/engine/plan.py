@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from conduit_core.connectors.base import Shape, TargetShape
 from conduit_core.connectors.chain import owned_by_another, touches
@@ -30,6 +30,9 @@ from conduit_core.state.window import Window
 from conduit_core.sync.strategies import Effective, LoadFacts, build_publish
 from conduit_core.types.dialect import Table
 from conduit_core.types.schema import fingerprint, schema_to_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,7 @@ def _plan(
             choice = choose_window(stream, request, shape, ends.source, ref, seen.chain, watermark)
         if stream.mode in KEYED_MODES:
             refuse_missing_key(stream, shape.schema)
-        rebuilt = request.full_refresh and not (seen.existing and seen.existing.dependants)
+        rebuilt = request.full_refresh and not _keeps_its_table(seen.existing, shape.schema)
         fit_into = None if rebuilt else seen.existing
         staged = stage_columns(
             shape.schema,
@@ -147,6 +150,7 @@ def _plan(
             seen.target,
             inferred=ends.source.capabilities.infers_types,
             key=stream.unique_key if stream.mode in KEYED_MODES else (),
+            versions=stream.mode == "scd2",
         )
         source, destination = ends.source, ends.destination
         marks = plan_marks(stream, source, shape.schema, destination, staged, fit_into, seen.target)
@@ -171,6 +175,14 @@ def _refuse_itself(stream: StreamSpec, ends: Ends, target: Table) -> None:
         raise ConfigError(f"{target} would be loaded into itself: give the stream another `into`")
 
 
+def _keeps_its_table(existing: TargetShape | None, source: pa.Schema) -> bool:
+    """Say whether a full refresh fills the table that is there, and makes no other in its place."""
+    if existing is None:
+        return False
+    filled = (c.name for c in existing.columns if c.has_default and c.name not in source.names)
+    return bool(existing.dependants) or any(not name.startswith("_conduit_") for name in filled)
+
+
 def _columns(existing: TargetShape) -> tuple[Column, ...]:
     return tuple(Column(name=c.name, ddl=c.ddl, nullable=c.nullable) for c in existing.columns)
 
@@ -185,6 +197,11 @@ def _refuse_unsupported(stream: StreamSpec, ends: Ends) -> None:
     if "file" in stream.metadata and "path" not in kinds:
         raise ConfigError(f"metadata: [file] is for sources of files, not {ends.source.system}")
     virtual = [c for c in stream.cursor if c.startswith("_file_")]
+    if virtual and stream.mode in ("replace_window", "scd2"):
+        raise ConfigError(
+            f"`mode: {stream.mode}` needs a cursor that is a column of the rows, not of the files:"
+            " use append with `metadata: [load, file]`, which replaces the rows of a changed file"
+        )
     unknown = [c for c in virtual if c not in ends.source.capabilities.virtual_cursor]
     if unknown:
         raise ConfigError(f"{ends.source.system} has no {unknown[0]}: it is for sources of files")

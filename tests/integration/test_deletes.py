@@ -94,6 +94,18 @@ def test_keys_below_the_initial_value_are_no_concern(each_lab: Lab) -> None:
     assert alive(lab, pipeline) == [(5, "e")]
 
 
+def test_a_key_may_have_any_name(each_lab: Lab) -> None:
+    lab = each_lab
+    lab.sql('CREATE TABLE items ("row" INTEGER, row_place INTEGER, at INTEGER)')
+    lab.sql("INSERT INTO items VALUES (1, 1, 1), (2, 2, 2)")
+    pipeline = by_key(lab, unique_key=["row", "row_place"], deletes="snapshot")
+    lab.run(pipeline)
+    lab.sql("DELETE FROM items WHERE at = 1")
+    assert counted(lab.run(pipeline)) == {"deleted": 1}
+    lab.sql("INSERT INTO items VALUES (1, 1, 1)")
+    assert counted(lab.run(pipeline)) == {"read": 1, "updated": 1}
+
+
 @APPLY
 def test_a_stream_without_a_cursor_compares_all_keys(each_lab: Lab, apply: str) -> None:
     lab = each_lab

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -270,3 +273,75 @@ def test_a_no_op_upsert_makes_no_row_version(tmp_path: Any, postgres_database: s
     assert counted(lab.run(pipeline)) == {"read": 1000, "updated": 10, "unchanged": 990}
     after = sql(postgres_database, "SELECT xmin::text, ctid::text FROM items WHERE id >= 10")
     assert set(after) <= set(before)
+
+
+def test_a_full_refresh_keeps_a_column_with_a_default(
+    tmp_path: Any, postgres_database: str
+) -> None:
+    lab = Lab(tmp_path, postgres_database)
+    pipeline = by_key(lab)
+    items(lab, (1, 1, "a"))
+    lab.run(pipeline)
+    sql(postgres_database, "ALTER TABLE items ADD COLUMN extra int DEFAULT 7")
+    sql(postgres_database, "ALTER TABLE items ADD COLUMN nr int GENERATED ALWAYS AS IDENTITY")
+    items(lab, (2, 2, "b"))
+    lab.run(pipeline, full_refresh=True)
+    assert sql(postgres_database, "SELECT id, extra FROM items ORDER BY id") == [(1, 7), (2, 7)]
+
+
+def test_partitions_and_triggers_are_merged_into(tmp_path: Any, postgres_database: str) -> None:
+    lab = Lab(tmp_path, postgres_database)
+    columns = "id bigint, at bigint, v text, _conduit_load_id text, _conduit_loaded_at timestamptz"
+    sql(postgres_database, f"CREATE TABLE items ({columns}) PARTITION BY RANGE (id)")
+    for n in range(3):
+        bounds = f"FROM ({n * 10}) TO ({n * 10 + 10})"
+        sql(postgres_database, f"CREATE TABLE part{n} PARTITION OF items FOR VALUES {bounds}")
+    pipeline = by_key(lab)
+    items(lab, *((n, 1, "a") for n in range(30)))
+    lab.run(pipeline)
+    items(lab, *((n, 2, "b") for n in range(0, 30, 2)))
+    assert counted(lab.run(pipeline)) == {"read": 15, "updated": 15}
+    assert len(content(lab, pipeline)) == 30
+
+
+def test_a_month_is_not_thirty_days(tmp_path: Any, postgres_database: str) -> None:
+    url = postgres_database
+    sql(url, "CREATE SCHEMA src")
+    sql(url, "CREATE TABLE src.items (id int, v interval)")
+    sql(url, "INSERT INTO src.items VALUES (1, '1 month')")
+    lab = Lab(tmp_path, url)
+    keys = {"table": "src.items", "mode": "upsert", "unique_key": "id"}
+    pipeline = lab.pipeline(keys, source={"type": "postgres", "url": url})
+    lab.run(pipeline)
+    sql(url, "UPDATE src.items SET v = '30 days'")
+    assert counted(lab.run(pipeline)) == {"read": 1, "updated": 1}
+    assert sql(url, "SELECT v::text FROM items") == [("30 days",)]
+
+
+def test_rows_that_a_policy_hides_are_an_error(tmp_path: Any, postgres_database: str) -> None:
+    url = postgres_database
+    lab = Lab(tmp_path, url)
+    items(lab, (1, 1, "a"), (2, 1, "b"))
+    lab.run(by_key(lab))
+    sql(url, "ALTER TABLE items ENABLE ROW LEVEL SECURITY")
+    sql(url, "CREATE POLICY few ON items USING (id = 1)")
+    (name,) = (f"loader_{os.getpid()}_{time.monotonic_ns()}",)
+    sql(url, f"CREATE ROLE {name} LOGIN PASSWORD 'p'")
+    try:
+        for what in ("ALL TABLES", "ALL SEQUENCES"):
+            sql(url, f"GRANT ALL ON {what} IN SCHEMA public TO {name}")
+        sql(url, f"GRANT USAGE, CREATE ON SCHEMA public TO {name}")
+        lab.destination = {"type": "postgres", "url": _as_role(url, name)}
+        items(lab, (2, 2, "B"))
+        with pytest.raises(PublishError, match="row-level security"):
+            lab.run(by_key(lab))
+    finally:
+        sql(url, f"DROP OWNED BY {name}")
+        sql(url, f"DROP ROLE {name}")
+    assert len(sql(url, "SELECT id FROM items")) == 2
+
+
+def _as_role(url: str, role: str) -> str:
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{role}:p@{place}"))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from conduit_core import Pipeline
+from conduit_core.engine import admin
 from conduit_core.errors import ConfigError, GuardError, SchemaError, SourceDataError
 from tests.integration.test_merge import by_key, counted, items
 from tests.lab import Lab, stream
@@ -237,3 +238,60 @@ def test_a_null_in_the_cursor_is_refused(each_lab: Lab) -> None:
     items(lab, (1, 1, "a"), (2, None, "b"))
     with pytest.raises(SourceDataError, match="NULL in the cursor"):
         lab.run(pipeline)
+
+
+def test_a_new_column_is_added_and_opens_no_version_by_itself(each_lab: Lab) -> None:
+    lab = each_lab
+    pipeline = keeping(lab)
+    items(lab, (1, 1, "a"), (2, 1, "b"))
+    lab.run(pipeline)
+    lab.sql("ALTER TABLE items ADD COLUMN w TEXT")
+    lab.sql("INSERT INTO items VALUES (1, 2, 'a', 'new'), (2, 2, 'B', 'new')")
+    made = lab.plan(pipeline)
+    assert "column 'w' is new and is added: it makes no version" in made.notes
+    assert counted(lab.run(pipeline)) == {"read": 2, "inserted": 1, "updated": 1}
+    assert history(lab, pipeline) == [
+        (1, 1, None, "a", True),
+        (2, 1, 2, "b", False),
+        (2, 2, None, "B", True),
+    ]
+    assert {r["w"] for r in lab.rows("items", pipeline) if r["is_current"]} == {"new"}
+    lab.sql("INSERT INTO items VALUES (1, 3, 'a', 'other')")
+    lab.run(pipeline)
+    assert history(lab, pipeline)[:2] == [(1, 1, 3, "a", False), (1, 3, None, "a", True)]
+
+
+def test_a_target_of_versions_takes_no_other_mode(each_lab: Lab) -> None:
+    lab = each_lab
+    items(lab, (1, 1, "a"))
+    lab.run(keeping(lab))
+    for mode in ("upsert", "insert_only", "replace_window"):
+        with pytest.raises(SchemaError, match="keeps versions"):
+            lab.plan(by_key(lab, mode))
+    lab.run(by_key(lab), full_refresh=True)
+    assert "valid_from" not in lab.rows("items", by_key(lab))[0]
+
+
+def test_versions_are_not_cut_by_a_rewind(lab: Lab) -> None:
+    pipeline = keeping(lab)
+    items(lab, (1, 1, "a"), (1, 5, "b"))
+    lab.run(pipeline)
+    with pytest.raises(ConfigError, match="would cut versions in two"):
+        admin.state_set(pipeline, "items", "3", replace_after=True)
+    admin.state_set(pipeline, "items", "3")
+    assert counted(lab.run(pipeline)) == {"read": 1, "unchanged": 1}
+    assert [v[1:4] for v in history(lab, pipeline)] == [(1, 5, "a"), (5, None, "b")]
+
+
+def test_a_table_made_by_hand_may_want_its_columns(tmp_path: Any, postgres_database: str) -> None:
+    lab = Lab(tmp_path, postgres_database)
+    items(lab, (1, 1, "a"), (1, 2, "b"))
+    sql(
+        postgres_database,
+        "CREATE TABLE items (key bigint GENERATED ALWAYS AS IDENTITY, id bigint, at bigint, v text,"
+        " _conduit_load_id text, _conduit_loaded_at timestamptz, valid_from bigint NOT NULL,"
+        " valid_to bigint, is_current boolean NOT NULL)",
+    )
+    pipeline = keeping(lab)
+    lab.run(pipeline)
+    assert [v[1:4] for v in history(lab, pipeline)] == [(1, 2, "a"), (2, None, "b")]

@@ -25,7 +25,7 @@ from conduit_core.connectors.publish import (
     StartOver,
     Wire,
 )
-from conduit_core.connectors.sql.deletes import KeySql, Where, guarded, key_sample
+from conduit_core.connectors.sql.deletes import KeySql, Where, guarded, key_deletes, key_sample
 from conduit_core.connectors.sql.merge import Merge
 from conduit_core.connectors.sql.merging import POSITION, Merging
 from conduit_core.connectors.sql.predicate import longest_bound, window_predicate
@@ -33,6 +33,7 @@ from conduit_core.connectors.sql.session import SqlSession
 from conduit_core.connectors.sql.steps import (
     Count,
     Ingest,
+    IngestKeys,
     LookForRows,
     ReadAgain,
     Sample,
@@ -77,6 +78,7 @@ class SqlActions(ABC):
         temp: Table | None = None
         yield from self._look(publish, target, existing)
         waiting = [*self._changes(publish, session)]
+        last = IngestKeys if key_deletes(publish) is not None else Ingest
         existing = known if waiting else existing
         for action in publish.actions:
             match action:
@@ -92,10 +94,10 @@ class SqlActions(ABC):
                     yield from self._append(publish, temp, columns, made)
                 case MergeStaged():
                     merge = self._merge(action, publish, session, columns, made, existing)
-                    yield from _after_rows(merge, waiting)
+                    yield from _after_rows(merge, waiting, last)
                 case CloseVersions():
                     close = close_versions(self, action, publish, session, columns, made, existing)
-                    yield from _after_rows(close, waiting)
+                    yield from _after_rows(close, waiting, last)
                 case DeleteWindow(window=text):
                     window = Window.from_json(text)
                     where = self.window_where(window)
@@ -451,14 +453,16 @@ def _columns_of(window: Window) -> tuple[str, ...]:
     return bound.columns if bound else ()
 
 
-def _after_rows(steps: Iterator[Step], waiting: list[Iterator[Step]]) -> Iterator[Step]:
-    """Yield steps, and after the one that takes the rows in what waits for them.
+def _after_rows(
+    steps: Iterator[Step], waiting: list[Iterator[Step]], last: type[Ingest | IngestKeys]
+) -> Iterator[Step]:
+    """Yield steps, and what waits for the rows after the one that takes them, or the keys, in.
 
-    DDL on the target keeps its readers out until the commit: they needn't wait for the rows too.
+    DDL on the target keeps its readers out until the commit: they needn't wait for the reading too.
     """
     for step in steps:
         yield step
-        if isinstance(step, Ingest):
+        if isinstance(step, last):
             for others in waiting:
                 yield from others
             waiting.clear()

@@ -99,7 +99,7 @@ class KeySql:
 
     @property
     def gone(self) -> Table:
-        """The temporary relation of rows that are gone: the key, and ``row_place`` if there is one.
+        """The temporary relation of rows that are gone: the key, and the place if there is one.
 
         A row of the target isn't there twice.
         """
@@ -169,7 +169,7 @@ class KeySql:
         else:
             rows = self._with_tombstone(target, "t")
         alive = f" AND {self.alive}" if self.alive else ""
-        spot = f"t.{place} AS row_place, " if place else ""
+        spot = f"t.{place} AS _conduit_place, " if place else ""
         gone = self.dialect.table(self.gone)
         yield Sql(
             f"CREATE TEMPORARY TABLE {gone} AS SELECT {spot}{self._listed(self.key, 't')}"
@@ -186,7 +186,7 @@ class KeySql:
         """Return what deletes the rows in :attr:`gone`, or says when they were deleted."""
         target, gone = self.dialect.table(self.target), self.dialect.table(self.gone)
         if self.deletes.soft:
-            at = f"t.{place} = g.row_place AND " if place else ""
+            at = f"t.{place} = g._conduit_place AND " if place else ""
             return Sql(
                 f"UPDATE {target} AS t SET {self._q(DELETED_AT)} = {self.dialect.param(1)}"
                 f" FROM {gone} AS g WHERE {at}{self._same('t', 'g')}",
@@ -194,9 +194,9 @@ class KeySql:
             )  # fmt: skip
         where = self._same("t", "g")
         if place and self.merging.place_is_unique:
-            chosen = f"t.{place} IN (SELECT g.row_place FROM {gone} AS g)"
+            chosen = f"t.{place} IN (SELECT g._conduit_place FROM {gone} AS g)"
         else:
-            at = f"t.{place} = g.row_place AND " if place else ""
+            at = f"t.{place} = g._conduit_place AND " if place else ""
             chosen = f"EXISTS (SELECT 1 FROM {gone} AS g WHERE {at}{where})"
         return Sql(f"DELETE FROM {target} AS t WHERE {chosen}", count="gone", also="deleted")
 

@@ -408,7 +408,7 @@ class Versions:
             same = f"SELECT 1 FROM {gone} AS g WHERE {points.same('t', 'g')}"
             yield Sql(f"DELETE FROM {target} AS t WHERE EXISTS ({same})")
         else:
-            at = f"t.{self.place} = g.row_place AND " if self.place else ""
+            at = f"t.{self.place} = g._conduit_place AND " if self.place else ""
             last = f"t.{q(points.first.name)}"
             sets = f"{q(VALID_TO)} = {last}"
             values: tuple[Value, ...] = (keys.at,)
