@@ -207,7 +207,7 @@ def test_a_full_refresh_of_a_history_wants_to_be_meant(each_lab: Lab) -> None:
     lab.run(pipeline)
     lab.sql("UPDATE items SET at = 2, v = 'b'")
     lab.run(pipeline)
-    with pytest.raises(GuardError, match="a full refresh starts the versions over"):
+    with pytest.raises(GuardError, match="a full refresh starts them over"):
         lab.run(pipeline, full_refresh=True)
     assert len(history(lab, pipeline)) == 2
     lab.run(pipeline, full_refresh=True, allow_deletes=True)

@@ -245,7 +245,21 @@ class SqlActions(ABC):
             alive,
         )
 
-    def read_lacking(self, sql: KeySql, publish: Publish, columns: tuple[Column, ...]) -> ReadAgain:
+    def take_keys(
+        self, keys: KeySql | None, publish: Publish, columns: tuple[Column, ...]
+    ) -> Iterator[Step]:
+        """Yield what brings the key rows in, and the rows of those that the target lacks."""
+        if keys is None:
+            return
+        yield from keys.fill()
+        if keys.deletes.detect == "missing":
+            yield from keys.find_lacking(self._concerns(keys))
+            yield self._read_lacking(keys, publish, columns)
+            yield keys.drop_lacking()
+
+    def _read_lacking(
+        self, sql: KeySql, publish: Publish, columns: tuple[Column, ...]
+    ) -> ReadAgain:
         """Return what reads the keys again that the target lacks."""
         numbered = POSITION if self.merging.numbers_rows else None
         into = Ingest(_waiting(publish), self.staged_columns(publish, columns), numbered=numbered)
@@ -271,12 +285,7 @@ class SqlActions(ABC):
             keys = None if missing else keys
         yield from self.fill_staged(publish, columns, flagged=action.deletes is not None)
         yield from merge.filled()
-        if keys is not None:
-            yield from keys.fill()
-            if missing:
-                yield from keys.find_lacking(self.concerns(keys))
-                yield self.read_lacking(keys, publish, columns)
-                yield keys.drop_lacking()
+        yield from self.take_keys(keys, publish, columns)
         yield from merge.keep_newest()
         if keys is not None:
             yield from keys.mark_staged()
@@ -293,7 +302,7 @@ class SqlActions(ABC):
             yield from keys.drop()
         yield Sql(f"DROP TABLE {self.dialect.table(merge.staged)}")
 
-    def concerns(self, keys: KeySql) -> Where:
+    def _concerns(self, keys: KeySql) -> Where:
         """Return which key rows concern the target already: those in the window."""
         if keys.deletes.window is None:
             return Where()

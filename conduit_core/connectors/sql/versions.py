@@ -86,12 +86,7 @@ def close_versions(
     )
     yield from sql.fill_staged(publish, columns, flagged=action.deletes is not None)
     yield from versions.filled()
-    if keys is not None:
-        yield from keys.fill()
-        if missing:
-            yield from keys.find_lacking(sql.concerns(keys))
-            yield sql.read_lacking(keys, publish, columns)
-            yield keys.drop_lacking()
+    yield from sql.take_keys(keys, publish, columns)
     yield from versions.prepare()
     yield from versions.into()
     if keys is not None:
