@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from conduit_core.connectors.base import (
     TargetShape,
 )
 from conduit_core.connectors.duckdb.file import find_problem, shared_file
+from conduit_core.connectors.duckdb.merging import DuckDBMerging, rows_of
 from conduit_core.connectors.duckdb.reading import brief, open_reader, reads_of
 from conduit_core.connectors.duckdb.session import DuckDBSession, bound_as
 from conduit_core.connectors.duckdb.types import SYSTEM, DuckDBDialect
@@ -21,6 +23,7 @@ from conduit_core.connectors.publish import Column, Publish
 from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
 from conduit_core.connectors.sql.ledger import LEDGER, LedgerSql, LedgerTypes
 from conduit_core.connectors.sql.session import Row, SqlSession, Value
+from conduit_core.connectors.sql.steps import Ingest, Step
 from conduit_core.errors import (
     ConcurrentLoadError,
     ConduitError,
@@ -34,6 +37,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _DISK_FULL = ("No space left", "File too large", "disk quota", "Disk quota")
+_CHANGE_ROWS = frozenset({"merge_staged", "close_versions", "delete_matching", "delete_window"})
+_FOR_UPDATES = 8
+_BYTES_OF_CHANGED_ROW = 24
+"""What can't spill of each row in a table of which many rows are changed: measured, with room.
+
+Near a row that is deleted, the commit needs 8 bytes of each row; the join that chooses them, more.
+"""
 _KEPT_IN_PLACE = ("PRIMARY KEY", "UNIQUE", "CHECK", "FOREIGN KEY")
 
 
@@ -49,6 +59,7 @@ class DuckDBDestination(SqlDestination):
     """
 
     system = SYSTEM
+    merging = DuckDBMerging()
 
     def __init__(
         self, path: Path, budget: int, schema: str, internal: str, lock_wait: float
@@ -192,6 +203,19 @@ class DuckDBDestination(SqlDestination):
                 found.append(f"{schema}.{name}: {text}")
         return tuple(found)
 
+    def steps(
+        self, publish: Publish, session: SqlSession, existing: tuple[Column, ...] | None
+    ) -> Iterator[Step]:
+        """Yield the actions' statements; where they change rows, DuckDB gets memory for it."""
+        changes = existing is not None and bool(publish.action_kinds & _CHANGE_ROWS)
+        for step in super().steps(publish, session, existing):
+            yield step
+            if changes and isinstance(step, Ingest) and isinstance(session, DuckDBSession):
+                changes = False
+                target = Table(publish.target_schema, publish.target_table)
+                times = 1 if self.merging.rewrites(session, target) else _FOR_UPDATES
+                session.widen(times, rows_of(session, target) * _BYTES_OF_CHANGED_ROW)
+
     # --- writing --------------------------------------------------------------------------------
 
     def create_schema(self, session: SqlSession, schema: str) -> list[str]:
@@ -288,8 +312,10 @@ class DuckDBDestination(SqlDestination):
             )  # fmt: skip
         if isinstance(error, duckdb.OutOfMemoryException):
             return PublishError(
-                f"{target}: DuckDB needs more memory than the budget gives it ({text})",
-                connector=SYSTEM, command="conduit plan",
+                f"{target}: the load needs more memory than DuckDB may take ({text}): load in"
+                " smaller parts (`--from`, `--until`), or everything again, which changes no rows;"
+                " a primary key or an index on the table makes changes take more",
+                connector=SYSTEM, command="conduit run --full-refresh",
             )  # fmt: skip
         if isinstance(error, duckdb.ConnectionException):
             return ConnectionFailedError(f"{where}: {text}", connector=SYSTEM)

@@ -60,8 +60,8 @@ class DuckDBFile:
         self._leases: set[Lease] = set()
         self._root: DuckDBPyConnection | None = None
         self._writable = False
-        self._wide = False
         self._budget_mib = 0
+        self._limit_mib = 0
         self._changed = threading.Condition()
 
     def expect_writes(self, writer: object) -> None:
@@ -115,17 +115,18 @@ class DuckDBFile:
                 self._changed.wait(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def widen(self) -> None:
-        """Raise DuckDB's memory limit for rows so wide that their row groups don't fit in it.
+    def widen(self, times: int, more: int = 0) -> None:
+        """Raise DuckDB's memory limit to the budget several times, and ``more`` bytes.
 
-        The rows of an unfinished row group stay in memory until the commit. Until the file is
-        closed, the limit is then several times the budget.
+        It is never lowered before the file is closed. What is under the limit isn't taken but when
+        it is needed, with one exception: joins spill later.
         """
+        limit = self._budget_mib * times + (more >> 20)
         with self._changed:
-            if self._root is not None and not self._wide:
-                self._wide = True
+            if self._root is not None and limit > self._limit_mib:
+                self._limit_mib = limit
                 with self._root.cursor() as cursor:
-                    cursor.execute(f"SET GLOBAL memory_limit = '{self._budget_mib * 8}MiB'")
+                    cursor.execute(f"SET GLOBAL memory_limit = '{limit}MiB'")
 
     def give_back(self, lease: Lease) -> None:
         """Note that a cursor is closed."""
@@ -151,7 +152,7 @@ class DuckDBFile:
 
         self._look(write=write)
         self._budget_mib = max(budget >> 20, 32)
-        self._wide = False
+        self._limit_mib = self._budget_mib
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{self._budget_mib}MiB",
             "threads": min(2, os.cpu_count() or 1),

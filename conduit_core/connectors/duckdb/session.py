@@ -17,7 +17,11 @@ from conduit_core.errors import PublishError
 from conduit_core.types.dialect import Dialect, Table
 
 _WIDE_ROW = 16 * 1024
-"""Bytes of a row from where on DuckDB can't write a row group within the usual limit."""
+"""Bytes of a row from where on DuckDB can't write a row group within the usual limit.
+
+The rows of an unfinished row group stay in memory until the commit.
+"""
+_FOR_WIDE_ROWS = 8
 _stream_numbers = itertools.count(1)
 
 
@@ -38,6 +42,10 @@ class DuckDBSession(SqlSession):
         self._dialect = dialect
         self._lock_wait = lock_wait
         self._lock: threading.Lock | None = None
+
+    def widen(self, times: int, more: int = 0) -> None:
+        """Raise DuckDB's memory limit to the budget several times, and ``more`` bytes."""
+        self._file.widen(times, more)
 
     def begin(self, lock: str) -> None:
         """Take the lock, then open the transaction: its snapshot is of after the wait."""
@@ -89,7 +97,7 @@ class DuckDBSession(SqlSession):
         for batch in reader:
             if narrow and batch.nbytes > batch.num_rows * _WIDE_ROW > 0:
                 narrow = False
-                self._file.widen()
+                self._file.widen(_FOR_WIDE_ROWS)
             yield batch
 
     def ingest_text(self, table: Table, columns: tuple[Column, ...]) -> list[str]:

@@ -8,7 +8,7 @@ MERGE tells what it did, and no row is deleted, that one statement does it all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from conduit_core.connectors.publish import (
@@ -118,6 +118,8 @@ class Merge:
         if not isinstance(self.action, MergeStaged):
             raise TypeError("not a merge")
         place = self.merging.place(session, self.target, target_columns)
+        rewrites = place is not None and self.merging.rewrites(session, self.target)
+        written = target_columns if rewrites else ()
         target, pairs = self.dialect.table(self.target), self.dialect.table(self.pairs)
         for text in self.merging.hold(target):
             yield Sql(text)
@@ -134,12 +136,13 @@ class Merge:
         same = f"SELECT count(*) FROM {pairs} WHERE NOT is_changed{not_flagged}"
         yield Count(same, "unchanged")
         if self.deletes is not None:
-            yield from self._delete(place)
+            yield from self._delete(place, written)
         sets = self._sets()
         if self.soft:
-            sets.append(f"{self._q(DELETED_AT)} = NULL")
+            sets[DELETED_AT] = "NULL"
         if self.action.update and sets:
-            yield self._update(place, sets, not_flagged.replace("is_", "p.is_"), "updated")
+            which = not_flagged.replace("is_", "p.is_")
+            yield from self._update(place, written, sets, which, "updated")
         insert = (
             f"{self._insert()} FROM {self.dialect.table(self.staged)} AS s LEFT JOIN {pairs} AS p"
             f" ON p.row_no = s.{self._q(POSITION)} WHERE p.row_no IS NULL"
@@ -161,10 +164,11 @@ class Merge:
         """
         target, staged = self.dialect.table(self.target), self.dialect.table(self.staged)
         values = ", ".join(f"s.{self._q(name)}" for name in self._names)
+        sets = self._assign(self._sets())
         yield Count(f"SELECT -count(*) FROM {staged}", "target_doubles")
         yield telling(
             f"MERGE INTO {target} AS t USING {staged} AS s ON {self._same_key}"
-            f" WHEN MATCHED AND {self._changed(action)} THEN UPDATE SET {', '.join(self._sets())}"
+            f" WHEN MATCHED AND {self._changed(action)} THEN UPDATE SET {sets}"
             f" WHEN NOT MATCHED THEN INSERT ({self._listed(self._names)}){self.keeps}"
             f" VALUES ({values})"
         )
@@ -198,18 +202,43 @@ class Merge:
             when="target_doubles",
         )
 
-    def _update(self, place: str | None, sets: list[str], which: str, count: str | None) -> Sql:
-        at_place = f"t.{place} = p.row_place AND " if place else ""
-        return Sql(
-            f"UPDATE {self.dialect.table(self.target)} AS t SET {', '.join(sets)}"
-            f" FROM {self.dialect.table(self.pairs)} AS p, {self.dialect.table(self.staged)} AS s"
-            f" WHERE p.is_changed{which} AND s.{self._q(POSITION)} = p.row_no AND"
-            f" {at_place}{self._same_key}",
-            count=count,
-            when=None if count else "flagged",
-        )
+    def _update(
+        self,
+        place: str | None,
+        written: tuple[Column, ...],
+        sets: Mapping[str, str],
+        which: str,
+        count: str | None,
+    ) -> Iterator[Step]:
+        """Yield what gives the target's changed rows the values of ``sets``.
 
-    def _delete(self, place: str | None) -> Iterator[Step]:
+        Args:
+            place: the target's column that says where a row lies.
+            written: the target's columns, where its rows are to be written anew; else none.
+            sets: columns and the expressions of their values.
+            which: what else holds of the pairs that are meant.
+            count: what counts the rows.
+        """
+        target, pairs = self.dialect.table(self.target), self.dialect.table(self.pairs)
+        when = None if count else "flagged"
+        at_place = f"t.{place} = p.row_place AND " if place else ""
+        rows = f"{pairs} AS p, {self.dialect.table(self.staged)} AS s"
+        where = (
+            f"p.is_changed{which} AND s.{self._q(POSITION)} = p.row_no AND"
+            f" {at_place}{self._same_key}"
+        )
+        if not written:
+            update = f"UPDATE {target} AS t SET {self._assign(sets)} FROM {rows} WHERE {where}"
+            yield Sql(update, count=count, when=when)
+            return
+        names = self._listed(c.name for c in written)
+        values = ", ".join(sets.get(c.name, f"t.{self._q(c.name)}") for c in written)
+        insert = f"INSERT INTO {target} ({names}){self.keeps} SELECT {values}"
+        yield Sql(f"{insert} FROM {rows}, {target} AS t WHERE {where}", count=count, when=when)
+        old = f"SELECT p.row_place FROM {pairs} AS p WHERE p.is_changed{which}"
+        yield Sql(f"DELETE FROM {target} AS t WHERE t.{place} IN ({old})", when=when)
+
+    def _delete(self, place: str | None, written: tuple[Column, ...]) -> Iterator[Step]:
         """Yield what becomes of rows whose staged one carries a delete flag."""
         pairs, position = self.dialect.table(self.pairs), self._q(POSITION)
         staged, target = self.dialect.table(self.staged), self.dialect.table(self.target)
@@ -220,8 +249,8 @@ class Merge:
         if self.soft:
             yield Count(f"SELECT count(*) FROM {pairs} AS p WHERE {going}", "gone")
             when = self._q(DELETED_AT)
-            sets = [f"{when} = COALESCE(t.{when}, s.{when})", *self._sets()]
-            yield self._update(place, sets, " AND p.is_flagged", None)
+            sets = {DELETED_AT: f"COALESCE(t.{when}, s.{when})", **self._sets()}
+            yield from self._update(place, written, sets, " AND p.is_flagged", None)
             return
         if place and self.merging.place_is_unique:
             chosen = f"t.{place} IN (SELECT p.row_place FROM {pairs} AS p WHERE {going})"
@@ -249,9 +278,13 @@ class Merge:
         """Return the columns of the target that a staged row sets."""
         return [*(c.name for c in self.columns), *((DELETED_AT,) if self.soft else ())]
 
-    def _sets(self) -> list[str]:
-        names = [self._q(c.name) for c in self.columns if c.name not in self.action.key]
-        return [f"{name} = s.{name}" for name in names]
+    def _sets(self) -> dict[str, str]:
+        """Return the columns that an update sets, and the expressions of their values."""
+        names = [c.name for c in self.columns if c.name not in self.action.key]
+        return {name: f"s.{self._q(name)}" for name in names}
+
+    def _assign(self, sets: Mapping[str, str]) -> str:
+        return ", ".join(f"{self._q(name)} = {value}" for name, value in sets.items())
 
     def _is(self, what: str) -> str:
         """Return whether a staged row's flag is NULL or NOT NULL."""

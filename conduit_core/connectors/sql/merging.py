@@ -50,6 +50,10 @@ class Merging:
         """Return the column that says where in the target a row lies; None where there is none."""
         return "rowid" if all(c.name.lower() != "rowid" for c in columns) else None
 
+    def rewrites(self, session: SqlSession, target: Table) -> bool:
+        """Say whether rows are better deleted and inserted anew than updated; they have a place."""
+        return False
+
     def hold(self, target: str) -> list[str]:
         """Return what keeps others from changing the target until the transaction ends."""
         return []
