@@ -147,15 +147,13 @@ class KeepNewest(_Data):
 
     The newest by ``order`` (the cursor's columns) stays; of equals, and without an order, the one
     that was read last. Counts ``deduplicated`` (equal to the one that stays in all ``compare``
-    columns) and ``superseded`` (the others). A NULL in the key is refused. With ``drop_flagged``
-    rows that carry a delete flag (``DELETED_AT``) go then; counts ``flagged``.
+    columns) and ``superseded`` (the others). A NULL in the key is refused.
     """
 
     kind: Literal["keep_newest"] = "keep_newest"
     key: tuple[str, ...]
     order: tuple[str, ...] = ()
     compare: tuple[str, ...] = ()
-    drop_flagged: bool = False
 
 
 class Deletes(_Data):

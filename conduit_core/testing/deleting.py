@@ -18,10 +18,10 @@ from conduit_core.connectors.publish import (
     Deletes,
     DeleteWindow,
     Guard,
-    KeepNewest,
     MergeStaged,
     Publish,
     ReplaceWithStaged,
+    StartOver,
 )
 from conduit_core.errors import GuardError, SourceDataError
 from conduit_core.events import ignore
@@ -273,13 +273,14 @@ class DeleteContract(DestinationFixtures):
         it = Upserts(deleting, schema, soft=False)
         rows = [(1, 1, "a", None), (1, 2, "a", AT), (2, 2, "b", None), (2, 1, "x", AT)]
         table = table_of(_ROW.append(_FLAG), rows)
-        newest = KeepNewest(key=("id",), order=("at",), compare=_COMPARE, drop_flagged=True)
         columns = columns_of(deleting, _ROW)
-        actions: tuple[Action, ...] = (CreateTable(columns=columns), newest, AppendStaged())
+        first: Action = CreateTable(columns=columns)
         if how != "create":
             it.flag((7, 1, "z", None))
-            content = ReplaceWithStaged.model_validate({"how": how, "columns": columns})
-            actions = (newest, content)
+            first = StartOver.model_validate({"how": how, "columns": columns})
+        deletes = Deletes(detect="flag", soft=False, at=AT.isoformat(" "))
+        merge = MergeStaged(key=("id",), order=("at",), compare=_COMPARE, deletes=deletes)
+        actions: tuple[Action, ...] = (first, merge)
         counts, _ = it.commit(publish(record("t", schema), table.schema, *actions), table)
         assert counts.pop("removed", 0) == (1 if how == "in_place" else 0)
         assert counts == {"read": 4, "inserted": 1, "superseded": 2, "deleted": 1}

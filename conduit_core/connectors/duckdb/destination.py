@@ -313,7 +313,7 @@ class DuckDBDestination(SqlDestination):
         if isinstance(error, duckdb.OutOfMemoryException):
             return PublishError(
                 f"{target}: the load needs more memory than DuckDB may take ({text}): load in"
-                " smaller parts (`--from`, `--until`), or everything again, which changes no rows;"
+                " smaller parts (`--from`, `--to`), or everything again, which changes no rows;"
                 " a primary key or an index on the table makes changes take more",
                 connector=SYSTEM, command="conduit run --full-refresh",
             )  # fmt: skip

@@ -158,11 +158,9 @@ class SqlActions(ABC):
         """Yield what an action does for which the rows wait in a temporary relation."""
         if isinstance(action, KeepNewest):
             merge = self.merge_sql(action, publish, columns)
-            yield from self.fill_staged(publish, columns, flagged=action.drop_flagged)
+            yield from self.fill_staged(publish, columns, flagged=False)
             yield from merge.filled()
             yield from merge.keep_newest()
-            if action.drop_flagged:
-                yield from merge.drop_flagged()
             return
         target, waiting = Table(publish.target_schema, publish.target_table), _waiting(publish)
         if temp is None:

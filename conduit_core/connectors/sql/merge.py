@@ -20,10 +20,10 @@ from conduit_core.connectors.publish import (
     MergeStaged,
 )
 from conduit_core.connectors.sql.deletes import key_sample
-from conduit_core.connectors.sql.merging import POSITION, Merging
+from conduit_core.connectors.sql.merging import POSITION, Merging, null_in_key
 from conduit_core.connectors.sql.session import Row, SqlSession
 from conduit_core.connectors.sql.steps import Count, Refuse, Sample, Sql, Step, Tell
-from conduit_core.errors import ConduitError, PublishError, SchemaError, SourceDataError, number
+from conduit_core.errors import ConduitError, PublishError, SchemaError
 from conduit_core.types.dialect import Dialect, Table
 
 
@@ -98,12 +98,6 @@ class Merge:
         staged = self.dialect.table(self.staged)
         flagged = f"SELECT count(*) FROM {staged} WHERE {self._q(DELETED_AT)} IS NOT NULL"
         yield Count(flagged, "flagged", also="deleted")
-
-    def drop_flagged(self) -> Iterator[Step]:
-        """Yield what removes the rows that carry a delete flag."""
-        staged = self.dialect.table(self.staged)
-        flagged = f"DELETE FROM {staged} WHERE {self._q(DELETED_AT)} IS NOT NULL"
-        yield Sql(flagged, count="flagged", also="deleted")
 
     def insert_all(self) -> Iterator[Step]:
         """Yield the insert into a target that was empty."""
@@ -350,14 +344,7 @@ class Merge:
                 )
 
     def _null_key(self, found: list[Row]) -> ConduitError:
-        key = ", ".join(self.action.key)
-        which = "the unique_key" if len(self.action.key) == 1 else "a column of the unique_key"
-        return SourceDataError(
-            f"{number(int(str(found[0][0])), 'row has', 'rows have')} a NULL in {which} ({key}), so"
-            f" no row of {self.target} is theirs: leave them out in a `query:` (WHERE ... IS NOT"
-            " NULL), or choose a key that every row has",
-            command="conduit plan",
-        )
+        return null_in_key(found, self.action.key, f"no row of {self.target} is theirs")
 
     def _doubled_in_target(self, found: list[Row]) -> ConduitError:
         listed = "; ".join(", ".join(str(value) for value in row[1:]) for row in found)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from conduit_core.connectors.publish import Column
-from conduit_core.connectors.sql.session import SqlSession
+from conduit_core.connectors.sql.session import Row, SqlSession
 from conduit_core.connectors.sql.steps import Tell
+from conduit_core.errors import SourceDataError, number
 from conduit_core.types.dialect import Table
 
 POSITION = "_conduit_position"
@@ -86,3 +87,14 @@ class Merging:
         alone (``unchanged``).
         """
         return None
+
+
+def null_in_key(found: list[Row], key: tuple[str, ...], so: str) -> SourceDataError:
+    """Return the error of rows with a NULL in the key, whose number a query found."""
+    which = "the unique_key" if len(key) == 1 else "a column of the unique_key"
+    rows = number(int(str(found[0][0])), "row has", "rows have")
+    return SourceDataError(
+        f"{rows} a NULL in {which} ({', '.join(key)}), so {so}: leave them out in a `query:` (WHERE"
+        " ... IS NOT NULL), or choose a key that every row has",
+        command="conduit plan",
+    )

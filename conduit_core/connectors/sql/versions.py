@@ -27,7 +27,7 @@ from conduit_core.connectors.publish import (
 )
 from conduit_core.connectors.sql.deletes import KeySql, guarded, key_sample
 from conduit_core.connectors.sql.merge import Merge
-from conduit_core.connectors.sql.merging import POSITION, Merging
+from conduit_core.connectors.sql.merging import POSITION, Merging, null_in_key
 from conduit_core.connectors.sql.points import KEY_NO, PLACE, RANK, ROW, Points
 from conduit_core.connectors.sql.session import Row, SqlSession, Value
 from conduit_core.connectors.sql.steps import Count, Refuse, Sample, Sql, Step, temp_name
@@ -464,14 +464,7 @@ class Versions:
                 )
 
     def _null_key(self, found: list[Row]) -> ConduitError:
-        key = ", ".join(self.action.key)
-        which = "the unique_key" if len(self.action.key) == 1 else "a column of the unique_key"
-        return SourceDataError(
-            f"{number(int(str(found[0][0])), 'row has', 'rows have')} a NULL in {which} ({key}), so"
-            f" they are versions of no row of {self.target}: leave them out in a `query:` (WHERE"
-            " ... IS NOT NULL), or choose a key that every row has",
-            command="conduit plan",
-        )
+        return null_in_key(found, self.action.key, f"they are versions of no row of {self.target}")
 
     def _null_order(self, name: str) -> Callable[[list[Row]], ConduitError]:
         def refusal(found: list[Row]) -> ConduitError:
