@@ -57,7 +57,7 @@ def test_p05_the_ledger_shows_the_balance(
     for _ in range(2):
         lab.run(pipeline, **request_)
     for record in lab.chain(pipeline):
-        counts = record.counts.model_dump()
+        counts = record.counts.model_dump(exclude={"removed"})  # rows of the target, not read ones
         assert counts.pop("read") == sum(counts.values()) == ROWS
         assert counts["inserted"] == ROWS
     assert len(lab.ids(pipeline=pipeline)) == ROWS
