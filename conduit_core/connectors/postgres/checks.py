@@ -142,12 +142,13 @@ def _check_schema(connection: ServerConnection, schema: str) -> list[CheckItem]:
 def _check_tables(connection: ServerConnection, schema: str, role: str) -> list[CheckItem]:
     """Check the rights to read and write the tables there; loads need them on their targets."""
     rows = connection.rows(
-        """
+        r"""
         SELECT c.relname::text,
                concat_ws(', ',
                  CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
                  CASE WHEN NOT has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
-                 CASE WHEN NOT has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END,
+                 CASE WHEN c.relname NOT LIKE '\_conduit\_%'
+                   AND NOT has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END,
                  CASE WHEN NOT has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END)
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition

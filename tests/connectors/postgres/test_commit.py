@@ -224,7 +224,7 @@ def test_a_role_that_may_only_read_can_plan(
         "table public._conduit_schemas": (
             f'GRANT INSERT, DELETE ON "public"."_conduit_schemas" TO {role.name}'
         ),
-        "table public.t": f'GRANT INSERT, DELETE ON "public"."t" TO {role.name}',
+        "table public.t": f'GRANT INSERT, UPDATE, DELETE ON "public"."t" TO {role.name}',
         "schema elsewhere": next(
             i.remedy for i in reader.check(("elsewhere",)) if i.name == "schema elsewhere"
         ),

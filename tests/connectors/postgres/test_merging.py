@@ -24,14 +24,17 @@ class TestByPairs(MergeContract):
         return lambda: destination_at(postgres_database, lock_wait=20.0)
 
 
-def test_a_table_gets_merge_unless_it_has_rules_or_the_server_is_old(
+def test_a_plain_table_gets_merge_where_the_server_has_it(
     postgres_database: str,
 ) -> None:
     sql(
         postgres_database,
         "CREATE TABLE plain (id int); CREATE TABLE parts (id int) PARTITION BY LIST (id);"
         " CREATE TABLE ruled (id int);"
-        " CREATE RULE r AS ON UPDATE TO ruled DO ALSO NOTIFY changed",
+        " CREATE RULE r AS ON UPDATE TO ruled DO ALSO NOTIFY changed;"
+        " CREATE TABLE fired (id int); CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql"
+        " AS 'BEGIN RETURN NULL; END';"
+        " CREATE TRIGGER g BEFORE INSERT ON fired FOR EACH ROW EXECUTE FUNCTION nothing()",
     )
     ((version,),) = sql(postgres_database, "SHOW server_version_num")
     destination = destination_at(postgres_database)
@@ -39,10 +42,10 @@ def test_a_table_gets_merge_unless_it_has_rules_or_the_server_is_old(
     try:
         chosen = [
             PostgresMerging().at_once(session, Table("public", name)) is not None
-            for name in ("plain", "parts", "ruled", "missing")
+            for name in ("plain", "parts", "ruled", "fired", "missing")
         ]
     finally:
         session.close()
         destination.close()
     new = int(version) >= 150000
-    assert chosen == [new, new, False, False]
+    assert chosen == [new, False, False, False, False]
