@@ -511,19 +511,13 @@ class Model:
 
     def rewind(self, wanted: Point, *, replace_after: bool) -> None:
         """Set the watermark back."""
+        if replace_after and self.spec.mode == "scd2":
+            raise Refused("ConfigError")  # it would cut versions in two
         if replace_after:
             self.rows = [r for r in self.rows if self.cursor(r) <= wanted]
             self.dead &= {self.key(r) for r in self.rows}
-            self.history = self._until(wanted)
             self.slices = []
         self._noted("state_set", wanted)
-
-    def _until(self, wanted: Point) -> versions.History:
-        kept = {
-            key: [v for v in found if self.cursor(self._row(v.row)) <= wanted]
-            for key, found in self.history.items()
-        }
-        return {key: found for key, found in kept.items() if found}
 
     def reset(self, *, replace_after: bool) -> None:
         """Forget the watermark."""
