@@ -83,6 +83,8 @@ class Open:
     """A load that was opened and not published: the parts that have a receipt."""
 
     load: Load
+    is_cut: bool = True
+    """Whether its window was cut: one row makes no two ranges, and isn't split by its key."""
     parts: dict[int, list[Row]] = field(default_factory=dict)
 
 
@@ -173,10 +175,12 @@ class Model:
                 self._publish(load, [r for r in source if self._reads(load, r)])
             return False
         name = _request(load)
-        adopted = name in self.opened and self._takes_up(self.opened[name].load, load)
+        adopted = name in self.opened and self._takes_up(self.opened[name], load)
         if far is not None and not far.opened:
             return False
-        held = self.opened[name] if adopted else Open(load)
+        read = {r.id for r in source if self._reads(load, r)}
+        is_cut = len(read) > 1 or self.spec.splits != "range"
+        held = self.opened[name] if adopted else Open(load, is_cut)
         self.opened[name] = held
         left = None if far is None or far.committed else far.staged
         for part in range(len(SHOPS)):
@@ -200,10 +204,13 @@ class Model:
     def _reads(self, load: Load, row: Row) -> bool:
         return load.holds(self.cursor(row)) if self.spec.cursor else True
 
-    def _takes_up(self, held: Load, fresh: Load) -> bool:
+    def _takes_up(self, opened: Open, fresh: Load) -> bool:
         """Say whether an open load can still be published in a fresh one's place."""
+        held = opened.load
         same = _manner(held) == _manner(fresh)
-        by_key = ("id" if self.spec.splits == "range" else "shop") in self.spec.key
+        by_key = (
+            opened.is_cut and ("id" if self.spec.splits == "range" else "shop") in self.spec.key
+        )
         newer = [c for c in self.chain[held.seen :] if isinstance(c, Load) and c.kind == "given"]
         return same and (held.kind != "full" or by_key) and not any(map(held.may_share, newer))
 
