@@ -364,8 +364,10 @@ _COMPARE: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
 }
 
 
-def check_guard(guard: Guard, counts: Mapping[str, int], sample: tuple[str, ...] = ()) -> None:
-    """Evaluate a guard over counts; ``sample`` are keys to show where it doesn't hold.
+def check_guard(
+    guard: Guard, counts: Mapping[str, int], sample: Callable[[], tuple[str, ...]] = tuple
+) -> None:
+    """Evaluate a guard over counts; ``sample`` finds keys to show where it doesn't hold.
 
     Raises:
         GuardError: it doesn't hold, or divides by zero; the message lists the counts it looked at.
@@ -384,8 +386,8 @@ def check_guard(guard: Guard, counts: Mapping[str, int], sample: tuple[str, ...]
         used = sorted((n.col_offset, n.id) for n in ast.walk(tree) if isinstance(n, ast.Name))
         names = dict.fromkeys(name for _, name in used)
         told = [f"{name} {counts[name]}" for name in names if name != "target_has_rows"]
-        if sample:
-            told.append(f"for example {'; '.join(dict.fromkeys(sample))}")
+        if shown := dict.fromkeys(sample()):
+            told.append(f"for example {'; '.join(shown)}")
         facts = f" ({', '.join(told)})" if told else ""
         raise GuardError(f"{guard.message}{facts}", command=guard.command)
 

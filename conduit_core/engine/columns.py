@@ -155,12 +155,12 @@ def _becomes_text(source: pa.DataType, target: pa.DataType) -> bool:
 
 
 def refuse_missing_key(stream: StreamSpec, source: pa.Schema) -> None:
-    """Refuse a ``unique_key`` of columns that the stream hasn't.
+    """Refuse a key, where the mode goes by one, of columns that the stream hasn't.
 
     Raises:
         SchemaError: it names them, and the columns there are.
     """
-    missing = [name for name in stream.unique_key if name not in source.names]
+    missing = [name for name in stream.key if name not in source.names]
     if missing:
         raise SchemaError(
             f"unique_key names {', '.join(map(repr, missing))}, which the stream doesn't have; it"

@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from conduit_core.connectors.base import BATCH_BYTES, Reading, ReadRequest, StreamRef
 from conduit_core.connectors.splits import Split
-from conduit_core.engine.flags import flag_of
 from conduit_core.engine.flow import Flow
 from conduit_core.engine.model import LoadPlan
 from conduit_core.engine.pipeline import Ends, stream_ref
+from conduit_core.engine.rows import new_flow
 from conduit_core.engine.runtime import Runtime
 from conduit_core.errors import SchemaError
 from conduit_core.events import Emit, Event
@@ -96,20 +96,7 @@ class SourceKeys:
     def _flow(
         self, read: Callable[[], Reading], schema: pa.Schema, emit: Emit | None = None
     ) -> Flow:
-        plan = self._plan
-        flow = Flow(
-            read,
-            schema,
-            load_id=plan.load_id,
-            loaded_at=plan.loaded_at,
-            identity=(plan.pipeline, plan.stream),
-            emit=emit or _silent,
-            queue_bytes=self._runtime.queue_bytes,
-            cancel=self._runtime.cancel,
-            remember_files=False,
-            is_whole_load=False,
-            flag=flag_of(self._stream),
-        )
+        flow = new_flow(read, schema, self._plan, self._stream, self._runtime, emit or _silent)
         self._flows.append(flow)
         return flow
 

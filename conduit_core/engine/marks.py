@@ -59,6 +59,7 @@ class Marks:
         new_table: the columns of a table that is made for the load.
         missing: own columns that the existing target lacks.
         order: the columns that say which of two rows is newer.
+        compare: the stream's own columns in this load.
         track: the columns whose change makes a version.
         ends_at: the load's time in the type of the first ``order`` column, as text.
         deletes: how rows go, for the publish.
@@ -71,6 +72,7 @@ class Marks:
     new_table: tuple[Column, ...]
     missing: tuple[Column, ...] = ()
     order: tuple[str, ...] = ()
+    compare: tuple[str, ...] = ()
     track: tuple[str, ...] = ()
     ends_at: str | None = None
     deletes: Deletes | None = None
@@ -181,10 +183,10 @@ def plan_marks(
             " as they are. Delete them and drop the column, or load everything again",
             command="conduit run --full-refresh",
         )
-    own_names = {c.name for c in staged.columns if not c.name.startswith("_conduit_")}
+    compare = tuple(c.name for c in staged.columns if not c.name.startswith("_conduit_"))
     hidden = {*stream.unique_key, *stream.ignore_columns, *order}
     hidden |= {c.name for c in staged.added}  # a new column makes no version by itself
-    track = tuple(c.name for c in staged.columns if c.name in own_names - hidden)
+    track = tuple(name for name in compare if name not in hidden)
     unknown = [name for name in stream.ignore_columns if name not in schema.names]
     if unknown:
         raise SchemaError(
@@ -196,7 +198,7 @@ def plan_marks(
     keys = _key_rows(stream, source, schema, staged, order)
     revives = stream.deletes is None and stream.mode in DELETING_MODES and DELETED_AT in there
     missing = (*staged.added, *missing)
-    return Marks(flagged, new_table, missing, order, track, keys=keys, revives=revives)
+    return Marks(flagged, new_table, missing, order, compare, track, keys=keys, revives=revives)
 
 
 def deletes_of(stream: StreamSpec, marks: Marks, window: Window | None, at: datetime) -> Marks:

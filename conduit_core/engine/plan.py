@@ -21,7 +21,6 @@ from conduit_core.errors import ConduitError, ConfigError, StateError, number
 from conduit_core.spec import StreamSpec
 from conduit_core.spec.deletes import DELETING_MODES
 from conduit_core.spec.fingerprint import fingerprint as spec_fingerprint
-from conduit_core.spec.model import KEYED_MODES
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.ledger import LedgerRecord, newest, since_emptied, watermark_record
 from conduit_core.state.reconcile import Reconciled, reconcile
@@ -138,8 +137,7 @@ def _plan(
                 raise _lost_target(seen)
             watermark = None if lost else seen.reconciled.cursor
             choice = choose_window(stream, request, shape, ends.source, ref, seen.chain, watermark)
-        if stream.mode in KEYED_MODES:
-            refuse_missing_key(stream, shape.schema)
+        refuse_missing_key(stream, shape.schema)
         rebuilt = request.full_refresh and not _keeps_its_table(seen.existing, shape.schema)
         fit_into = None if rebuilt else seen.existing
         staged = stage_columns(
@@ -149,7 +147,7 @@ def _plan(
             fit_into,
             seen.target,
             inferred=ends.source.capabilities.infers_types,
-            key=stream.unique_key if stream.mode in KEYED_MODES else (),
+            key=stream.key,
             versions=stream.mode == "scd2",
         )
         source, destination = ends.source, ends.destination
@@ -283,9 +281,7 @@ def _freeze(draft: _Draft) -> LoadPlan:
     if remembers and appends_files and not choice.empty:
         _refuse_forgotten_files(seen.chain)
     existing, last = seen.existing, newest(seen.chain)
-    key = stream.unique_key if stream.mode in KEYED_MODES else ()
     columns = draft.marks.staged.columns
-    own = tuple(c.name for c in columns if not c.name.startswith("_conduit_"))
     marks = deletes_of(stream, draft.marks, _covered(draft), record.started_at)
     reads_keys = marks.keys if _reads_keys(draft) else None
     publish = build_publish(
@@ -301,9 +297,9 @@ def _freeze(draft: _Draft) -> LoadPlan:
             replaces_files=appends_files and "file" in stream.metadata,
             asked=asked_for(request),
             allow_empty=request.allow_empty,
-            key=key,
-            order=marks.order if key else (),
-            compare=own if key else (),
+            key=stream.key,
+            order=marks.order if stream.key else (),
+            compare=marks.compare if stream.key else (),
             starts_over=bool(stream.cursor) and seen.reconciled.cursor is None,
             added_columns=marks.missing,
             allow_deletes=request.allow_deletes,

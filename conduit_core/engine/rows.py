@@ -6,13 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from conduit_core.connectors.base import BATCH_BYTES, ReadRequest, ReadsRaw
+from conduit_core.connectors.base import BATCH_BYTES, Reading, ReadRequest, ReadsRaw
 from conduit_core.connectors.splits import Split
 from conduit_core.engine.flags import flag_of
-from conduit_core.engine.flow import Flow
+from conduit_core.engine.flow import Flow, OpenRaw
 from conduit_core.engine.model import LoadPlan
 from conduit_core.engine.pipeline import Ends, stream_ref
 from conduit_core.engine.runtime import Runtime
+from conduit_core.events import Emit
 from conduit_core.spec import StreamSpec
 from conduit_core.state.ledger import known_files
 from conduit_core.state.window import Window
@@ -86,23 +87,52 @@ def _flow(
     *,
     is_whole_load: bool,
 ) -> Flow:
+    """Return the rows of a request, as the plan stages them."""
     source, split = ends.source, request.split
     check: Callable[[pa.RecordBatch], None] | None = None
     if split is not None:
         from conduit_core.engine.cutting import BoundsCheck
 
         check = BoundsCheck(split).check
-    return Flow(
+    return new_flow(
         lambda: source.read(request),
         schema_from_json(plan.staged_schema),
+        plan,
+        stream,
+        runtime,
+        runtime.emit,
+        remember_files=plan.remember_files,
+        read_raw=partial(source.read_raw, request) if isinstance(source, ReadsRaw) else None,
+        check=check,
+        is_whole_load=is_whole_load,
+    )
+
+
+def new_flow(
+    read: Callable[[], Reading],
+    schema: pa.Schema,
+    plan: LoadPlan,
+    stream: StreamSpec,
+    runtime: Runtime,
+    emit: Emit,
+    *,
+    remember_files: bool = False,
+    read_raw: OpenRaw | None = None,
+    check: Callable[[pa.RecordBatch], None] | None = None,
+    is_whole_load: bool = False,
+) -> Flow:
+    """Return a flow of a plan's load; see :class:`Flow` for what it is made of."""
+    return Flow(
+        read,
+        schema,
         load_id=plan.load_id,
         loaded_at=plan.loaded_at,
         identity=(plan.pipeline, plan.stream),
-        emit=runtime.emit,
+        emit=emit,
         queue_bytes=runtime.queue_bytes,
         cancel=runtime.cancel,
-        remember_files=plan.remember_files,
-        read_raw=partial(source.read_raw, request) if isinstance(source, ReadsRaw) else None,
+        remember_files=remember_files,
+        read_raw=read_raw,
         check=check,
         flag=flag_of(stream),
         is_whole_load=is_whole_load,

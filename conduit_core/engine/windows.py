@@ -11,6 +11,7 @@ from conduit_core.engine.margins import look_back, settled_bounds, unfinished
 from conduit_core.engine.model import RunRequest
 from conduit_core.errors import ConfigError, SourceDataError, StateError, number
 from conduit_core.spec import StreamSpec
+from conduit_core.spec.model import MERGING_MODES
 from conduit_core.state.cursor import Cursor, parse_point
 from conduit_core.state.ledger import LedgerRecord, since_emptied, watermark_record
 from conduit_core.state.window import Window
@@ -234,8 +235,7 @@ def _given(
             f"the window [{low.display()}, {high.display()}) is empty: --to must be after --from",
             command="conduit run --help",
         )
-    by_key = stream.mode in ("upsert", "insert_only", "scd2")
-    effective: Effective = stream.mode if by_key else "replace_window"
+    effective: Effective = stream.mode if stream.mode in MERGING_MODES else "replace_window"
     return Choice(Window("given", low, high), effective, watermark, None, 0, empty=False)
 
 

@@ -51,8 +51,8 @@ class DeletesSpec(BaseModel):
     )
     values: Annotated[tuple[FlagValue, ...], BeforeValidator(_many)] = Field(
         default=(),
-        description="flag: its values that say so. Default: true; of a column that is no boolean "
-        "or number, any value but NULL.",
+        description="flag: its values that say so. Default: true, a number that isn't 0, a time; "
+        "a column of another type needs them said.",
     )
     table: str | None = Field(
         default=None, min_length=1, description="tracking_table: the table of deleted keys."

@@ -33,7 +33,8 @@ _WITHOUT_DELETES = {
     "replace": "holds just what the source has",
     "replace_window": "holds just what the source has in each slice it loads",
 }
-KEYED_MODES = frozenset({"insert_only", "upsert", "replace_window", "scd2"})
+MERGING_MODES = frozenset({"insert_only", "upsert", "scd2"})
+KEYED_MODES = MERGING_MODES | {"replace_window"}
 
 
 def _many(value: object) -> object:
@@ -248,8 +249,7 @@ class StreamSpec(StreamDefaults):
             yield f"leaves out {split_by}, which `splits` compares"
 
     def _mode_problems(self) -> Iterator[tuple[Loc, str]]:
-        by_key = self.mode in ("upsert", "insert_only", "scd2")
-        if by_key and not self.unique_key:
+        if self.mode in MERGING_MODES and not self.unique_key:
             yield (
                 ("mode",),
                 f"`mode: {self.mode}` needs a `unique_key`: the columns that identify a row",
@@ -285,7 +285,7 @@ class StreamSpec(StreamDefaults):
                 for key in sorted(_CURSOR_KEYS & self.model_fields_set)
                 if getattr(self, key) not in (None, "fail")
             )
-        keyed = bool(self.unique_key) and self.mode in KEYED_MODES
+        keyed = bool(self.key)
         if self.null_cursor == "include" and self.mode == "scd2":
             text = "`null_cursor: include`: a version of mode scd2 begins at its cursor; leave such"
             text += " rows out in a `query:`"
@@ -300,6 +300,11 @@ class StreamSpec(StreamDefaults):
             hint = "" if self.mode == "append" else f"; mode: {self.mode} doesn't"
             found.append((("lookback",), text + hint))
         return found
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The unique key, where the mode goes by it; else nothing."""
+        return self.unique_key if self.mode in KEYED_MODES else ()
 
     @property
     def into_schema(self) -> str | None:

@@ -29,6 +29,7 @@ from conduit_core.connectors.publish import (
     StartOver,
     TargetIs,
 )
+from conduit_core.spec.model import MERGING_MODES
 from conduit_core.state.ledger import LedgerRecord
 from conduit_core.state.window import Window
 
@@ -129,7 +130,7 @@ def _no_rival(facts: LoadFacts) -> tuple[Requirement, ...]:
 
 
 def _rows(facts: LoadFacts) -> tuple[Action, ...]:
-    merges = facts.effective in _MERGES or facts.versions or facts.deletes is not None
+    merges = facts.effective in MERGING_MODES or facts.versions or facts.deletes is not None
     if facts.existing is None:
         create = CreateTable(columns=facts.table_columns)
         if merges:
@@ -230,8 +231,6 @@ def _history_guard(facts: LoadFacts) -> tuple[Guard, ...]:
         ),
     )
 
-
-_MERGES = frozenset({"upsert", "insert_only", "scd2"})
 
 _WANTS_EMPTY = Guard(
     expr="target_has_rows == 0",

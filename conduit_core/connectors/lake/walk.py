@@ -42,7 +42,6 @@ from conduit_core.errors import (
     ConcurrentLoadError,
     ConduitError,
     ConnectionFailedError,
-    GuardError,
     PublishError,
     PublishUnknownError,
     StagingLostError,
@@ -170,7 +169,7 @@ class Walk:
         for action in self._publish.actions:
             match action:
                 case Guard():
-                    self._check(action, draft)
+                    check_guard(action, counts, lambda: self._sample(draft))
                 case RecordLoad():
                     break
                 case _:
@@ -181,14 +180,6 @@ class Walk:
         if self._rows is not None and not makes_table and not touched:
             return None
         return draft
-
-    def _check(self, guard: Guard, draft: _Draft) -> None:
-        """Check a guard; where it doesn't hold, look for some of the rows that went."""
-        try:
-            check_guard(guard, draft.counts)
-        except GuardError:
-            check_guard(guard, draft.counts, self._sample(draft))
-            raise
 
     def _sample(self, draft: _Draft) -> tuple[str, ...]:
         """Return what some of the rows that went have in the columns that decided it."""

@@ -160,6 +160,7 @@ class SqlActions(ABC):
             merge = self.merge_sql(action, publish, columns)
             yield from self.fill_staged(publish, columns, flagged=False)
             yield from merge.filled()
+            yield merge.refuse_null_keys()
             yield from merge.keep_newest()
             return
         target, waiting = Table(publish.target_schema, publish.target_table), _waiting(publish)
@@ -224,10 +225,16 @@ class SqlActions(ABC):
         action: MergeStaged | CloseVersions,
         publish: Publish,
         columns: tuple[Column, ...],
+        existing: tuple[Column, ...] | None,
     ) -> KeySql | None:
-        """Return the SQL of the key rows that an action needs; None where it needs none."""
+        """Return the SQL of the key rows that an action needs; None where it needs none.
+
+        Of a target that is only made now, nothing is missing.
+        """
         deletes = action.deletes
         if deletes is None or deletes.detect == "flag":
+            return None
+        if deletes.detect == "missing" and existing is None:
             return None
         alive = f"t.{self.dialect.quote(DELETED_AT)} IS NULL" if deletes.soft else ""
         return KeySql(
@@ -276,14 +283,13 @@ class SqlActions(ABC):
         existing: tuple[Column, ...] | None,
     ) -> Iterator[Step]:
         merge = self.merge_sql(action, publish, columns)
-        keys = self.key_sql(action, publish, columns)
-        missing = action.deletes is not None and action.deletes.detect == "missing"
+        keys = self.key_sql(action, publish, columns, existing)
         if existing is None:
             yield Sql(self.create_table(merge.target, made))
-            keys = None if missing else keys
         yield from self.fill_staged(publish, columns, flagged=action.deletes is not None)
         yield from merge.filled()
         yield from self.take_keys(keys, publish, columns)
+        yield merge.refuse_null_keys()
         yield from merge.keep_newest()
         if keys is not None:
             yield from keys.mark_staged()

@@ -80,8 +80,8 @@ class Carrying:
             case Sql(text=text, values=values, count=count, also=also):
                 self._add(self._session.execute(text, values), count, also)
             case Tell(text=text, read=read, total=total):
-                for name, number in read(self._session.rows(text)).items():
-                    self._add(number, name, total)
+                for name, found in read(self._session.rows(text)).items():
+                    self._add(found, name, total)
             case Ingest():
                 self.files = self._ingest(step).files
             case IngestKeys(table=table, columns=columns):
@@ -106,12 +106,12 @@ class Carrying:
                 if len(self._sample) < SAMPLE:
                     self._sample = (*self._sample, *self._shown(text, values))[:SAMPLE]
             case Guard():
-                check_guard(step, self.counts, self._sample)
+                check_guard(step, self.counts, lambda: self._sample)
 
-    def _add(self, number: int, *names: str | None) -> None:
+    def _add(self, rows: int, *names: str | None) -> None:
         for name in names:
             if name is not None:
-                self.counts[name] += number
+                self.counts[name] += rows
 
     def _scalar(self, sql: str) -> int:
         value = self._session.rows(sql)[0][0]
@@ -156,8 +156,7 @@ class Carrying:
         if not lacking:
             return
         shown = "; ".join(self._shown(step.sample))
-        keys_ = number(lacking, "key", "keys")
-        what = f"{step.target} lacked {keys_} that the source has ({shown}"
+        what = f"{step.target} lacked {number(lacking, 'key', 'keys')} that the source has ({shown}"
         what += " ...)" if lacking > SAMPLE else ")"
         if lacking > READ_AGAIN:
             what += f": more than {READ_AGAIN}, so they were not read again;"

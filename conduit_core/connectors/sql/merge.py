@@ -70,14 +70,18 @@ class Merge:
         for text in self.merging.filled(staged, key):
             yield Sql(text)
 
-    def keep_newest(self) -> Iterator[Step]:
-        """Yield what leaves one row of each key in the temporary relation."""
-        staged, position = self.dialect.table(self.staged), self._q(POSITION)
-        key = self._listed(self.action.key)
+    def refuse_null_keys(self) -> Refuse:
+        """Return what stops the load where a staged row has a NULL in the key."""
+        staged = self.dialect.table(self.staged)
         nulls = " OR ".join(f"{self._q(name)} IS NULL" for name in self.action.key)
-        yield Refuse(
+        return Refuse(
             f"SELECT count(*) FROM {staged} WHERE {nulls} HAVING count(*) > 0", self._null_key
         )
+
+    def keep_newest(self) -> Iterator[Step]:
+        """Yield what leaves one row of each key, none of them NULL, in the temporary relation."""
+        staged, position = self.dialect.table(self.staged), self._q(POSITION)
+        key = self._listed(self.action.key)
         columns = tuple(self._column(name) for name in self.action.key)
         yield Count(self.merging.doubled(staged, columns, key), "doubled_keys")
         order = [f"{self._ordered(name, '')} DESC NULLS LAST" for name in self.action.order]
@@ -135,7 +139,7 @@ class Merge:
         if self.soft:
             sets[DELETED_AT] = "NULL"
         if self.action.update and sets:
-            which = not_flagged.replace("is_", "p.is_")
+            which = " AND NOT p.is_flagged" if self.deletes else ""
             yield from self._update(place, written, sets, which, "updated")
         insert = (
             f"{self._insert()} FROM {self.dialect.table(self.staged)} AS s LEFT JOIN {pairs} AS p"

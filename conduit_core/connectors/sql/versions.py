@@ -60,14 +60,12 @@ def close_versions(
         made: the target's columns where the load makes it.
         existing: the target's columns where it is there.
     """
-    keys = sql.key_sql(action, publish, columns)
-    missing = action.deletes is not None and action.deletes.detect == "missing"
+    keys = sql.key_sql(action, publish, columns, existing)
     target = Table(publish.target_schema, publish.target_table)
     if keys is not None:
         keys = replace(keys, alive=f"t.{sql.dialect.quote(VALID_TO)} IS NULL")
     if existing is None:
         yield Sql(sql.create_table(target, made))
-        keys = None if missing else keys
     versions = Versions(
         sql.dialect,
         sql.merging,
