@@ -137,15 +137,18 @@ def decide(changes: Sequence[Change], policy: SchemaChangeSpec, target: Target) 
     """Return what a load does about the changes between its target and its source.
 
     Args:
-        changes: as :func:`conduit_core.types.diff.preflight` found them; those that concern an
-            ``expected:`` file are errors unless the policy's word for them is warn or ignore.
+        changes: as :func:`conduit_core.types.diff.preflight` found them. A source that isn't what
+            an ``expected:`` file says is an error unless the policy's word for it is warn or
+            ignore; the target follows the source, so what the file says of it is for people.
         policy: the stream's ``on_schema_change``.
         target: the target and the stream.
     """
     draft = _Draft(target)
     for change in changes:
-        if change.between != ("target", "source"):
+        if "target" not in change.between:
             _unexpected(draft, change, policy)
+        elif "source" not in change.between:
+            continue
         elif change.kind in _RULES:
             word, rule = _RULES[change.kind]
             rule(draft, change, word(policy))

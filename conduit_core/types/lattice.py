@@ -216,4 +216,6 @@ def _maps(a: _Type, b: _Type) -> _Type | None:
     if not isinstance(a, pa.MapType) or not isinstance(b, pa.MapType):
         return None
     key, item = widen(a.key_type, b.key_type), _member(a.item_field, b.item_field)
-    return pa.map_(key, item) if key is not None and item is not None else None
+    if key is None or item is None:
+        return None
+    return pa.map_(key, item)  # type: ignore[call-overload,no-any-return]  # takes fields too

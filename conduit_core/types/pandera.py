@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import pyarrow as pa
 
-from conduit_core.types.schema import max_length, parse_type, schema_from_json, schema_to_json
+from conduit_core.types.schema import max_length, schema_from_json, schema_to_json
 
 _ARROW = "conduit:arrow"
 
@@ -49,19 +50,19 @@ def to_pandera(schema: pa.Schema, name: str) -> str:
     """Return the source of a Python module whose ``schema`` is a pandera DataFrameSchema.
 
     Types are Arrow's. A type that pandera doesn't know (decimals but of 128 bits, string views,
-    intervals) is not checked; it is kept in the column's metadata, as are the tags.
+    large lists, intervals) is not checked; it is kept in the column's metadata, as are the tags.
     """
     lines = [_HEAD.format(name=_plain(name), count=len(schema.names))]
     for field, item in zip(schema, schema_to_json(schema), strict=True):
-        kind = "None" if _unknown(field.type) else f"pd.ArrowDtype({python_of(field.type)})"
+        kind = "None" if not _is_known(field.type) else f"pd.ArrowDtype({python_of(field.type)})"
         limit = max_length(field)
         arguments = [kind]
         if limit is not None:
             arguments.append(f"pandera.Check.str_length(max_value={limit})")
         arguments.append(f"nullable={field.nullable}")
         kept = {k: v for k, v in item.items() if k.startswith("conduit:")}
-        if _unknown(field.type):
-            kept |= {_ARROW: item["type"]}
+        if not _is_known(field.type):
+            kept[_ARROW] = {k: v for k, v in item.items() if k in ("type", "arrow")}
         if kept:
             arguments.append(f"metadata={kept!r}")
         lines.append(f"        {field.name!r}: pandera.Column({', '.join(arguments)}),\n")
@@ -94,11 +95,10 @@ def _field(name: str, column: PanderaColumn) -> pa.Field[pa.DataType]:
     return tagged.with_type(arrow).with_nullable(column.nullable)
 
 
-def _kept(text: object) -> pa.DataType | None:
-    try:
-        return parse_type(str(text))
-    except ValueError:
+def _kept(item: object) -> pa.DataType | None:
+    if not isinstance(item, dict):
         return None
+    return schema_from_json([{"name": "", **item}]).field(0).type
 
 
 def _of_numpy(kind: object) -> pa.DataType | None:
@@ -107,7 +107,9 @@ def _of_numpy(kind: object) -> pa.DataType | None:
     if text in ("object", "str", "string"):
         return pa.string()
     try:
-        return pa.type_for_alias(text.replace("datetime64", "timestamp").replace(", utc]", "]"))
+        return cast("Callable[[str], pa.DataType]", pa.type_for_alias)(
+            text.replace("datetime64", "timestamp")
+        )
     except ValueError:
         return None
 
@@ -117,9 +119,18 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w. -]", "_", name)
 
 
-def _unknown(kind: pa.DataType) -> bool:
-    decimal = pa.types.is_decimal(kind) and not pa.types.is_decimal128(kind)
-    return decimal or kind in (pa.string_view(), pa.binary_view(), pa.month_day_nano_interval())
+def _is_known(kind: pa.DataType) -> bool:
+    """Say whether pandera knows the type: those it doesn't it takes for bytes, or for others."""
+    if isinstance(kind, pa.ListType):
+        return _is_known(kind.value_type)
+    if isinstance(kind, pa.StructType):
+        return all(_is_known(kind.field(i).type) for i in range(kind.num_fields))
+    if isinstance(kind, pa.MapType):
+        return _is_known(kind.key_type) and _is_known(kind.item_type)
+    if pa.types.is_decimal(kind):
+        return pa.types.is_decimal128(kind)
+    views = (pa.string_view(), pa.binary_view(), pa.month_day_nano_interval())
+    return kind not in views and not pa.types.is_nested(kind)
 
 
 _NAMES: dict[pa.DataType, str] = {
@@ -140,8 +151,8 @@ def python_of(kind: pa.DataType) -> str:
     if isinstance(kind, pa.Time32Type | pa.Time64Type | pa.DurationType):
         maker = "duration" if pa.types.is_duration(kind) else str(kind).partition("[")[0]
         return f"pa.{maker}({kind.unit!r})"
-    if isinstance(kind, pa.Decimal128Type):
-        return f"pa.decimal128({kind.precision}, {kind.scale})"
+    if pa.types.is_decimal(kind):
+        return f"pa.{kind}"
     if pa.types.is_fixed_size_binary(kind):
         return f"pa.binary({kind.byte_width})"
     return _nested(kind) or f"pa.{_NAMES.get(kind, str(kind))}()"

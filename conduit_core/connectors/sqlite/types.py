@@ -331,9 +331,12 @@ def _more_digits(expression: str, old: pa.DataType, scale: int) -> str:
     return f"CASE WHEN {plain} THEN {text} || '{zeros}' ELSE {text} END"
 
 
+_TIMED = (pa.TimestampType, pa.Time32Type, pa.Time64Type)
+
+
 def _finer(expression: str, old: pa.DataType, new: pa.DataType) -> str:
     """Return SQL that adds midnight to a date, or zeros to a time's text."""
-    if pa.types.is_date(new):
+    if not isinstance(new, _TIMED):
         return expression
     digits = _DIGITS[new.unit]
     if pa.types.is_date(old):
@@ -343,7 +346,7 @@ def _finer(expression: str, old: pa.DataType, new: pa.DataType) -> str:
             f"CASE WHEN length({expression}) = 10 THEN {expression} || {midnight} ELSE"
             f" {expression} END"
         )
-    had = _DIGITS[old.unit]
+    had = _DIGITS[old.unit] if isinstance(old, _TIMED) else digits
     if had == digits:
         return expression
     zone = "Z" if pa.types.is_timestamp(new) and new.tz else ""
