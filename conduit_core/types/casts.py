@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import date, time
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -99,6 +99,10 @@ def cast_column(
         if pa.types.is_integer(column.type) and pa.types.is_decimal(target):
             # Arrow wants room for the widest integer; what counts is whether these values fit.
             column = pc.cast(column, pa.decimal256(20 + max(target.scale, 0), target.scale))
+        if _is_small_decimal(target) and pa.types.is_decimal(column.type):
+            # Arrow cuts the digits off unseen on the way into 32 or 64 bits: check in 128 first.
+            wide = pa.decimal256 if pa.types.is_decimal256(column.type) else pa.decimal128
+            column = pc.cast(column, wide(target.precision, target.scale), safe=True)
         return pc.cast(column, target, safe=True)
     except (ValueError, KeyError, pa.ArrowNotImplementedError) as error:
         raise SchemaError(
@@ -106,6 +110,10 @@ def cast_column(
             f" {error}",
             command="conduit plan",
         ) from error
+
+
+def _is_small_decimal(kind: pa.DataType) -> TypeGuard[pa.Decimal32Type | pa.Decimal64Type]:
+    return isinstance(kind, pa.Decimal32Type | pa.Decimal64Type)
 
 
 def _json(value: object) -> str | None:

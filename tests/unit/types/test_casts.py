@@ -204,3 +204,35 @@ def test_nulls_fit_everywhere_and_dictionaries_as_their_values() -> None:
 def test_a_type_that_fits_is_handed_on_untouched() -> None:
     column = pa.array([1, 2])
     assert cast_column(column, pa.int64(), "c") is column
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "target"),
+    [
+        ("4294967297.5", pa.decimal128(30, 1), pa.decimal32(9, 1)),
+        ("42949672.97", pa.decimal64(18, 2), pa.decimal32(9, 4)),
+        ("18446744073709551617.5", pa.decimal128(30, 1), pa.decimal64(18, 1)),
+        ("18446744073709551617.5", pa.decimal256(60, 1), pa.decimal64(18, 1)),
+    ],
+)
+def test_a_decimal_too_large_for_few_bits_is_an_error(text: str, source: Any, target: Any) -> None:
+    """Arrow's own safe cast makes 1.5 of the first."""
+    with pytest.raises(SchemaError, match="does not fit"):
+        cast_column(pa.array([Decimal(text)], source), target, "x")
+
+
+@pytest.mark.parametrize(
+    "source", [pa.decimal64(18, 15), pa.decimal128(30, 20), pa.decimal256(41, 38)]
+)
+def test_a_decimal_that_fits_few_bits_arrives(source: Any) -> None:
+    """Arrow's own cast makes zero of some, and an error of others."""
+    column = pa.array([Decimal("2.26"), None, Decimal("-0.5")], source)
+    there = cast_column(column, pa.decimal32(5, 2), "x")
+    assert there.to_pylist() == [Decimal("2.26"), None, Decimal("-0.50")]
+
+
+def test_an_integer_into_a_decimal_of_few_bits_fits_or_fails() -> None:
+    fits = cast_column(pa.array([429, -7], pa.int64()), pa.decimal32(5, 2), "x")
+    assert fits.to_pylist() == [Decimal(429), Decimal(-7)]
+    with pytest.raises(SchemaError, match="does not fit"):
+        cast_column(pa.array([42949672970]), pa.decimal32(9, 2), "x")
