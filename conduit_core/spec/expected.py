@@ -99,7 +99,7 @@ def _fields(
         if column["name"] in seen:
             raise _wrong(document, origin, here, f"column {column['name']!r} is there twice")
         seen.add(column["name"])
-        item: dict[str, object] = {_TAGS.get(k, k): value for k, value in column.items()}
+        item = {_TAGS.get(str(k), str(k)): value for k, value in column.items()}
         try:
             yield schema_from_json([item]).field(0)
         except ValueError:

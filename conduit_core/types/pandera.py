@@ -98,7 +98,8 @@ def _field(name: str, column: PanderaColumn) -> pa.Field[pa.DataType]:
 def _kept(item: object) -> pa.DataType | None:
     if not isinstance(item, dict):
         return None
-    return schema_from_json([{"name": "", **item}]).field(0).type
+    kept: pa.DataType = schema_from_json([{"name": "", **item}]).field(0).type
+    return kept
 
 
 def _of_numpy(kind: object) -> pa.DataType | None:
