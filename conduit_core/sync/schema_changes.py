@@ -11,6 +11,7 @@ capacity                                 checked, else not loaded
 incompatible   error                     not loaded                         error
 nullability    NOT NULL is dropped       loaded; a NULL stops the load      error
 narrowed       loaded                    loaded, silently                   loaded, silently
+renamed        a warning                 a warning, or nothing              named in the error
 =============  ========================  =================================  =====================
 
 A key or a cursor is never left out, and its type changes only so that its values compare as before.
@@ -154,8 +155,9 @@ def decide(changes: Sequence[Change], policy: SchemaChangeSpec, target: Target) 
             rule(draft, change, word(policy))
         elif change.kind in ("case", "too_long", "too_many"):
             draft.problems.append(str(change))
-        elif change.kind == "renamed" and draft.warnings:
-            draft.warnings.append(f"{change.fact}: {change.remedy}")
+        elif change.kind == "renamed" and policy.removed != "ignore":
+            hints = draft.problems if policy.removed == "fail" else draft.warnings
+            hints.append(str(change))
     return Decision(
         tuple(draft.actions.values()),
         frozenset(draft.left_out),

@@ -269,12 +269,15 @@ def test_what_a_file_expects_is_an_error_or_a_warning() -> None:
     assert decided(there, comes, policy("auto"), expected=comes) == Decision()
 
 
-def test_a_hint_at_a_new_name_comes_with_the_warnings() -> None:
+def test_a_hint_at_a_new_name_is_said_unless_removed_columns_are_ignored() -> None:
     there, comes = ID | {"name": "text"}, pa.schema([("id", pa.int64()), ("names", pa.string())])
     warnings = decided(there, comes, policy("warn")).warnings
     assert len(warnings) == 3
     assert "may now be called 'names'" in warnings[2]
-    assert not decided(there, comes, policy("auto")).warnings
+    (hint,) = decided(there, comes, policy("auto")).warnings
+    assert hint == warnings[2]
+    assert hint in decided(there, comes, policy("fail")).problems
+    assert decided(there, comes, policy("ignore")).warnings == ()
 
 
 def test_all_problems_are_one_error() -> None:
