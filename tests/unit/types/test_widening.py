@@ -96,7 +96,7 @@ WIDENINGS = [
 
 @pytest.fixture(scope="module")
 def server(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(postgres_url) as connection:
+    with psycopg.connect(postgres_url, prepare_threshold=None) as connection:
         yield connection
         connection.rollback()
 
