@@ -109,6 +109,22 @@ class AddColumn(_Data):
     column: Column
 
 
+class WidenColumn(_Data):
+    """Give a column of the target a wider type, or let it have NULLs. Done where AddColumn is.
+
+    The lattice of ``conduit_core.types.lattice`` says what is wider. Where the system has no such
+    ALTER, a new table takes the old one's place, as ``swap`` of :class:`ReplaceWithStaged` does.
+
+    Args:
+        column: the column as it will be.
+        was: the column as it is.
+    """
+
+    kind: Literal["widen_column"] = "widen_column"
+    column: Column
+    was: Column
+
+
 class StartOver(_Data):
     """Empty the target, for the actions that follow; ``how`` as of :class:`ReplaceWithStaged`.
 
@@ -288,6 +304,7 @@ class RecordLoad(_Data):
 Action = Annotated[
     CreateTable
     | AddColumn
+    | WidenColumn
     | AppendStaged
     | ReplaceWithStaged
     | StartOver

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,6 +34,11 @@ class Landing:
     ddl: str
     arrow: pa.DataType
     loss: str | None = None
+
+
+Effort = Literal["catalogue", "rewrite", "rebuild", "impossible"]
+"""What a column's change of type takes: an ALTER that touches no row, an ALTER that writes every
+row again, a new table in the old one's place where the system has no such ALTER; or it can't be."""
 
 
 class Dialect(ABC):
@@ -74,3 +79,27 @@ class Dialect(ABC):
         Raises:
             SchemaError: the system has no place for the type.
         """
+
+    @abstractmethod
+    def field_of(self, name: str, ddl: str, *, nullable: bool = True) -> pa.Field[pa.DataType]:
+        """Return what a column of a DDL type holds, with its tags: :meth:`landing` the other way.
+
+        The field of a landing's DDL lands in that DDL again, so that a source's columns, taken
+        through both, can be compared with a target's.
+        """
+
+    @abstractmethod
+    def effort(self, old: str, new: str) -> Effort:
+        """Say what it takes to widen a column from one DDL type to another."""
+
+    def alter_type(self, table: Table, column: str, ddl: str) -> str:
+        """Return the statement that widens a column to a DDL type; not where it is a rebuild."""
+        return f"ALTER TABLE {self.table(table)} ALTER COLUMN {self.quote(column)} TYPE {ddl}"
+
+    def drop_not_null(self, table: Table, column: str) -> str | None:
+        """Return the statement that lets a column have NULLs; None where it takes a rebuild."""
+        return f"ALTER TABLE {self.table(table)} ALTER COLUMN {self.quote(column)} DROP NOT NULL"
+
+    def converted(self, expression: str, old: str, new: str) -> str:
+        """Return the SQL of a column's value in a wider DDL type, for a rebuild."""
+        return f"CAST({expression} AS {new})"

@@ -8,6 +8,8 @@ A field says more than its Arrow type in two metadata keys:
 ``conduit:native``
     the exact type the source gave the column, as ``system:DDL`` (``postgres:varchar(20)``).
     Only a destination of the same system uses it.
+``conduit:max_length``
+    the most characters that a text may have, where a system holds to it.
 """
 
 from __future__ import annotations
@@ -25,17 +27,26 @@ LogicalType = Literal["json", "uuid", "numeric"]
 
 _LOGICAL = b"conduit:type"
 _NATIVE = b"conduit:native"
+_MAX_LENGTH = b"conduit:max_length"
+_TAGS = (_LOGICAL, _NATIVE, _MAX_LENGTH)
+_VARCHAR = re.compile(r"postgres:(?:(?:national )?char(?:acter)?(?: varying)?|varchar)\((\d+)\)")
 
 
 def tagged(
-    field: pa.Field[pa.DataType], *, logical: LogicalType | None = None, native: str | None = None
+    field: pa.Field[pa.DataType],
+    *,
+    logical: LogicalType | None = None,
+    native: str | None = None,
+    max_length: int | None = None,
 ) -> pa.Field[pa.DataType]:
-    """Return ``field`` with its logical type and its native ``system:DDL`` text set."""
+    """Return ``field`` with its logical type, native ``system:DDL`` text or capacity set."""
     metadata = dict[bytes | str, bytes | str]((field.metadata or {}).items())
     if logical is not None:
         metadata[_LOGICAL] = logical.encode()
     if native is not None:
         metadata[_NATIVE] = native.encode()
+    if max_length is not None:
+        metadata[_MAX_LENGTH] = str(max_length).encode()
     return field.with_metadata(metadata)
 
 
@@ -54,6 +65,18 @@ def native_type(field: pa.Field[pa.DataType], system: str) -> str | None:
     return ddl if origin == system else None
 
 
+def max_length(field: pa.Field[pa.DataType]) -> int | None:
+    """Return the most characters that the field's system lets a text have; None: any number.
+
+    A ``varchar(20)`` counts where the system holds to it: PostgreSQL does, DuckDB and SQLite don't.
+    """
+    metadata = field.metadata or {}
+    if value := metadata.get(_MAX_LENGTH):
+        return int(value)
+    found = _VARCHAR.fullmatch(metadata.get(_NATIVE, b"").decode())
+    return int(found[1]) if found else None
+
+
 def schema_to_json(schema: pa.Schema) -> list[dict[str, object]]:
     """Return the schema as plain JSON: name, type text, nullability and tags of each field.
 
@@ -69,7 +92,7 @@ def schema_to_json(schema: pa.Schema) -> list[dict[str, object]]:
         if not field.nullable:
             item["nullable"] = False
         for key, value in (field.metadata or {}).items():
-            if key in (_LOGICAL, _NATIVE):
+            if key in _TAGS:
                 item[key.decode()] = value.decode()
         out.append(item)
     return out
@@ -83,11 +106,7 @@ def schema_from_json(items: Sequence[Mapping[str, object]]) -> pa.Schema:
     """
     fields = []
     for item in items:
-        metadata = {
-            key: str(item[key.decode()]).encode()
-            for key in (_LOGICAL, _NATIVE)
-            if key.decode() in item
-        }
+        metadata = {key: str(item[key.decode()]).encode() for key in _TAGS if key.decode() in item}
         fields.append(
             pa.field(
                 str(item["name"]),

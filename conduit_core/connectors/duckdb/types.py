@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from conduit_core.errors import SchemaError
-from conduit_core.types.dialect import Dialect, Landing
+from conduit_core.types.dialect import Dialect, Effort, Landing
 from conduit_core.types.schema import LogicalType, logical_type, native_type, tagged
 
 if TYPE_CHECKING:
@@ -63,6 +63,16 @@ class DuckDBDialect(Dialect):
         if logical == "numeric":
             return Landing("VARCHAR", field.type, "numbers of any precision are kept as text")
         return _land(field.type, field.name)
+
+    def field_of(self, name: str, ddl: str, *, nullable: bool = True) -> pa.Field[pa.DataType]:
+        """Return what a column of a DDL type is read as."""
+        from duckdb.sqltypes import DuckDBPyType
+
+        return read_as(name, DuckDBPyType(ddl)).field.with_nullable(nullable)
+
+    def effort(self, old: str, new: str) -> Effort:
+        """Every change of type writes the column again; DuckDB refuses it beside an index."""
+        return "catalogue" if old == new else "rewrite"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from conduit_core.errors import SchemaError
-from conduit_core.types.dialect import Dialect, Landing
+from conduit_core.types.dialect import Dialect, Effort, Landing
 from conduit_core.types.schema import LogicalType, logical_type, native_type, tagged
 
 SYSTEM = "postgres"
@@ -257,6 +257,36 @@ class PostgresDialect(Dialect):
         if ddl is not None and _is_string(field.type):
             return Landing(ddl, pa.string())
         return _landing(field.name, field.type)
+
+    def field_of(self, name: str, ddl: str, *, nullable: bool = True) -> pa.Field[pa.DataType]:
+        """Return what a column of a DDL type holds: never more than the column itself."""
+        kind = hand_over_type(ddl)
+        return read_column(name, self.quote(name), ddl, nullable=nullable).field.with_type(kind)
+
+    def effort(self, old: str, new: str) -> Effort:
+        """Say whether the server reads old rows as the new type: then it leaves them as they are.
+
+        So it does where only a bound grows: characters, digits before the point, digits of a time.
+        """
+        a, b = PgType.parse(old), PgType.parse(new)
+        if a == b:
+            return "catalogue"
+        if a.is_array or b.is_array:
+            return "rewrite"
+        same = {_VARYING.get(k.base, k.base) for k in (a, b)}
+        if len(same) > 1 or not same <= _BOUNDED:
+            return "rewrite"
+        if not b.modifiers or same != {"numeric"}:
+            return "catalogue"
+        return "catalogue" if a.modifiers[1:] == b.modifiers[1:] else "rewrite"
+
+
+_VARYING = {"character varying": "text"}
+_BOUNDED = frozenset({
+    "text", "numeric", "time without time zone", "time with time zone", "bit varying",
+    "timestamp without time zone", "timestamp with time zone",
+})  # fmt: skip
+"""Types whose values have one form, whatever bound the column has."""
 
 
 _BUILTIN = frozenset(_DIRECT) | {

@@ -12,7 +12,7 @@ from typing import Literal
 import pyarrow as pa
 
 from conduit_core.errors import SchemaError
-from conduit_core.types.dialect import Dialect, Landing
+from conduit_core.types.dialect import Dialect, Effort, Landing, Table
 from conduit_core.types.schema import logical_type, native_type, tagged
 
 SYSTEM = "sqlite"
@@ -261,6 +261,101 @@ class SqliteDialect(Dialect):
                 command="conduit plan",
             )
         return found
+
+    def field_of(self, name: str, ddl: str, *, nullable: bool = True) -> pa.Field[pa.DataType]:
+        """Return what a declared type means.
+
+        Raises:
+            SchemaError: it means nothing to us.
+        """
+        column = column_of(name, ddl, nullable=nullable)
+        if column is None:
+            raise SchemaError(
+                f"column {name!r} is declared {ddl!r}, which names no type: give it one",
+                connector=SYSTEM,
+                command="conduit discover",
+            )
+        return column.field
+
+    def effort(self, old: str, new: str) -> Effort:
+        """SQLite has no ALTER of a column: another declared type takes a new table."""
+        return "catalogue" if old == new else "rebuild"
+
+    def alter_type(self, table: Table, column: str, ddl: str) -> str:
+        """Refuse: there is no such statement.
+
+        Raises:
+            NotImplementedError: always; :meth:`effort` says that it takes a rebuild.
+        """
+        raise NotImplementedError("SQLite alters no column: fill a new table from `converted`")
+
+    def drop_not_null(self, table: Table, column: str) -> str | None:
+        """Return None: it takes a rebuild."""
+        return None
+
+    def converted(self, expression: str, old: str, new: str) -> str:
+        """Return a value as it is stored under a wider declared type, as a load would write it.
+
+        Text in another form than ours (a time with a ``T``) stays as it is.
+        """
+        a, b = column_of("", old), column_of("", new)
+        if a is None or b is None:
+            return expression
+        if pa.types.is_decimal(b.field.type):
+            return _more_digits(expression, a.field.type, b.field.type.scale)
+        if logical_type(b.field) == "numeric":
+            return f"CAST({expression} AS TEXT)"
+        if pa.types.is_floating(b.field.type):
+            return f"CAST({expression} AS REAL)"
+        if pa.types.is_duration(a.field.type) and pa.types.is_duration(b.field.type):
+            steps = _DIGITS[b.field.type.unit] - _DIGITS[a.field.type.unit]
+            return f"{expression} * {10**steps}"
+        if is_temporal(b.field.type):
+            return _finer(expression, a.field.type, b.field.type)
+        return expression
+
+
+def _more_digits(expression: str, old: pa.DataType, scale: int) -> str:
+    """Return SQL that adds zeros behind the point to digits of the old type's scale."""
+    text = f"CAST({expression} AS TEXT)"
+    had = old.scale if isinstance(old, pa.Decimal128Type | pa.Decimal256Type) else 0
+    if scale == had:
+        return text
+    point = f"instr({text}, '.')"
+    if had:
+        ours = f"{point} > 0 AND length({text}) - {point} = {had}"
+        zeros = "0" * (scale - had)
+    else:
+        ours, zeros = f"{point} = 0", "." + "0" * scale
+    plain = f"{ours} AND {text} NOT GLOB '*[eE]*'"
+    return f"CASE WHEN {plain} THEN {text} || '{zeros}' ELSE {text} END"
+
+
+_TIMED = (pa.TimestampType, pa.Time32Type, pa.Time64Type)
+
+
+def _finer(expression: str, old: pa.DataType, new: pa.DataType) -> str:
+    """Return SQL that adds midnight to a date, or zeros to a time's text."""
+    if not isinstance(new, _TIMED):
+        return expression
+    digits = _DIGITS[new.unit]
+    if pa.types.is_date(old):
+        fraction = "." + "0" * digits if digits else ""
+        midnight = f"' 00:00:00{fraction}'"
+        return (
+            f"CASE WHEN length({expression}) = 10 THEN {expression} || {midnight} ELSE"
+            f" {expression} END"
+        )
+    had = _DIGITS[old.unit] if isinstance(old, _TIMED) else digits
+    if had == digits:
+        return expression
+    zone = "Z" if pa.types.is_timestamp(new) and new.tz else ""
+    day = 0 if pa.types.is_time(new) else 11
+    size = day + 8 + (had + 1 if had else 0) + len(zone)
+    zeros = ("" if had else ".") + "0" * (digits - had)
+    bare = f"rtrim({expression}, 'Z')" if zone else expression
+    ours = f"length({expression}) = {size} AND {expression} NOT GLOB '*[T+]*'"
+    return f"CASE WHEN {ours} THEN {bare} || '{zeros}{zone}' ELSE {expression} END"
 
 
 def _keeps(column: SqliteColumn, declared: str) -> bool:
