@@ -47,6 +47,8 @@ class Duty(BaseModel):
     action: Literal["fail", "dlq", "warn"]
     scope: Literal["load", "target"]
     """target: a key that the target has already is no first one either."""
+    where: str | None = None
+    """A condition of `conduit_core.quality.expressions`, which is SQL."""
 
 
 def first_rows(keys: Sequence[Column]) -> pa.BooleanArray:
