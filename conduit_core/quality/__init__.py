@@ -1,9 +1,10 @@
 """Quality: what is done to rows before they are loaded, and the rules they are held to. Pure.
 
-A stream's ``transform:`` becomes a :class:`Transform`, its ``quality:`` a :class:`Ruleset`; both are
-compiled against a schema at plan, which is where bad input is named. Each flow holds its batches to
-the rules with a :class:`Judge` of its own, whose :class:`Tally` goes into the receipt; tallies of
-splits add up, and ``judge_counts`` and ``judge_load`` say at audit whether the load may be published.
+A stream's ``transform:`` becomes a :class:`Transform`, its ``quality:`` a :class:`Ruleset`; both
+are compiled against a schema at plan, which is where bad input is named. Each flow holds its
+batches to the rules with a :class:`Judge` of its own, whose :class:`Tally` goes into the receipt;
+tallies of splits add up, and ``judge_counts`` and ``judge_load`` say at audit whether the load may
+be published.
 """
 
 from __future__ import annotations

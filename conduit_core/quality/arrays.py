@@ -60,9 +60,7 @@ def either(left: pa.BooleanArray, right: pa.BooleanArray) -> pa.BooleanArray:
     return cast("pa.BooleanArray", pc.or_(left, right))
 
 
-def scatter(
-    part: pa.BooleanArray, where: pa.BooleanArray | None, *, fill: bool
-) -> pa.BooleanArray:
+def scatter(part: pa.BooleanArray, where: pa.BooleanArray | None, *, fill: bool) -> pa.BooleanArray:
     """Return flags of the rows that ``where`` picked as flags of all rows; ``fill`` elsewhere."""
     if where is None:
         return part

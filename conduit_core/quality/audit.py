@@ -1,4 +1,4 @@
-"""What a load's rules say of the load as a whole: ceilings, and rules against the last loads. Pure."""
+"""What rules say of a load as a whole: ceilings, and rules against the last loads. Pure."""
 
 from __future__ import annotations
 

@@ -163,9 +163,7 @@ def _length(rule: Length, field: pa.Field[pa.DataType]) -> tuple[Check, str]:
     return check, f"has {' or '.join(parts)} {unit}"
 
 
-def _unfit(
-    rule: ColumnSpec, field: pa.Field[pa.DataType], error: UnfitError
-) -> ConfigError:
+def _unfit(rule: ColumnSpec, field: pa.Field[pa.DataType], error: UnfitError) -> ConfigError:
     return ConfigError(
         f"`rule: {rule.rule}` of column {field.name!r} ({field.type}): {error}",
         command="conduit check",

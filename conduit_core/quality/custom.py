@@ -1,10 +1,11 @@
 """``custom``: a function of the user's that judges record batches.
 
-The contract: ``function(batch: pyarrow.RecordBatch) -> pyarrow.BooleanArray`` of the batch's length;
-true: the row passes; false: it breaks the rule; NULL: it passes, as with every rule. It is called
-once for each batch, after ``transform``, with the rows that ``where`` picks, in the thread or the
-process that reads, so it must not keep anything between calls: how rows are cut into batches and
-splits isn't its business. With an error, the load fails and nothing is published.
+The contract: ``function(batch: pyarrow.RecordBatch) -> pyarrow.BooleanArray``, of the batch's
+length. True: the row passes; false: it breaks the rule; NULL: it passes, as with every rule. It is
+called once for each batch, after ``transform``, with the rows that ``where`` picks (never none), in
+the thread or the process that reads. It judges each row by itself and keeps nothing between calls:
+how rows are cut into batches and splits may differ from load to load. With an error, the load
+fails and nothing is published.
 """
 
 from __future__ import annotations

@@ -64,7 +64,11 @@ def _words(key: Column) -> Words:
         return _bytes(key)
     if not pa.types.is_integer(key.type):
         key = key.view(pa.int32() if key.type.bit_width == 32 else pa.int64())
-    return key.to_numpy(zero_copy_only=False).astype(np.int64 if pa.types.is_signed_integer(key.type) else np.uint64, copy=False).view(np.uint64)
+    return (
+        key.to_numpy(zero_copy_only=False)
+        .astype(np.int64 if pa.types.is_signed_integer(key.type) else np.uint64, copy=False)
+        .view(np.uint64)
+    )
 
 
 def _fixed(key: Column) -> Words:

@@ -155,7 +155,7 @@ class _Compiler:
             if key not in used and key not in _HARMLESS and value:
                 raise UnfitError(f"{_shown(tree)} isn't part of the language of conditions")
 
-    def _column(self, tree: exp.Expression) -> Node:
+    def on_column(self, tree: exp.Expression) -> Node:
         self._only(tree, "this")
         name = tree.name
         names = self._schema.names
@@ -171,7 +171,7 @@ class _Compiler:
         kind = plain_type(self._schema.field(name).type)
         return Node(lambda batch: pick(batch, name), kind)
 
-    def _literal(self, tree: exp.Expression) -> Node:
+    def on_literal(self, tree: exp.Expression) -> Node:
         text = str(tree.this)
         if tree.args.get("is_string"):
             value: pa.Scalar[pa.DataType] = pa.scalar(text)
@@ -185,26 +185,26 @@ class _Compiler:
             constant = pa.scalar(exact)
         return Node(lambda _: constant, constant.type)
 
-    def _boolean(self, tree: exp.Expression) -> Node:
+    def on_boolean(self, tree: exp.Expression) -> Node:
         value = pa.scalar(bool(tree.this), pa.bool_())
         return Node(lambda _: value, pa.bool_())
 
-    def _null(self, _: exp.Expression) -> Node:
+    def on_null(self, _: exp.Expression) -> Node:
         value = pa.scalar(None, pa.bool_())
         return Node(lambda _: value, pa.null())
 
-    def _paren(self, tree: exp.Expression) -> Node:
+    def on_paren(self, tree: exp.Expression) -> Node:
         return self.node(tree.this)
 
-    def _not(self, tree: exp.Expression) -> Node:
+    def on_not(self, tree: exp.Expression) -> Node:
         inner = self.node(tree.this)
         return self._made(lambda b: pc.invert(inner.run(b)))
 
-    def _negative(self, tree: exp.Expression) -> Node:
+    def on_negative(self, tree: exp.Expression) -> Node:
         inner = self.node(tree.this)
         return self._made(lambda b: pc.negate_checked(inner.run(b)))
 
-    def _is(self, tree: exp.Expression) -> Node:
+    def on_is(self, tree: exp.Expression) -> Node:
         inner = self.node(tree.this)
         other = type(tree.expression).__name__
         if other == "Null":
@@ -218,7 +218,7 @@ class _Compiler:
             lambda b: pc.equal(pc.coalesce(inner.run(b), pa.scalar(not want)), pa.scalar(want))
         )
 
-    def _in(self, tree: exp.Expression) -> Node:
+    def on_in(self, tree: exp.Expression) -> Node:
         self._only(tree, "this", "expressions")
         inner = self.node(tree.this)
         tests = []
@@ -229,7 +229,7 @@ class _Compiler:
             raise UnfitError(f"{_shown(tree)}: the list is empty")
         return self._folded(tests, pc.or_kleene)
 
-    def _between(self, tree: exp.Expression) -> Node:
+    def on_between(self, tree: exp.Expression) -> Node:
         self._only(tree, "this", "low", "high")
         inner = self.node(tree.this)
         left, low = self._fit(inner, self.node(tree.args["low"]))
@@ -246,7 +246,7 @@ class _Compiler:
 
         return self._made(run)
 
-    def _like(self, tree: exp.Expression) -> Node:
+    def on_like(self, tree: exp.Expression) -> Node:
         self._only(tree, "this", "expression", "negate")
         inner = self.node(tree.this)
         pattern = self._text(tree.expression, tree)
@@ -258,14 +258,14 @@ class _Compiler:
         found = self._made(run)
         return self._made(lambda b: pc.invert(found.run(b))) if tree.args.get("negate") else found
 
-    def _regex(self, tree: exp.Expression) -> Node:
+    def on_regex(self, tree: exp.Expression) -> Node:
         self._only(tree, "this", "expression")
         inner = self.node(tree.this)
         pattern = self._text(tree.expression, tree)
         compile_pattern(pattern)
         return self._made(lambda b: pc.match_substring_regex(inner.run(b), pattern=pattern))
 
-    def _starts(self, tree: exp.Expression) -> Node:
+    def on_starts(self, tree: exp.Expression) -> Node:
         self._only(tree, "this", "expression")
         inner = self.node(tree.this)
         start = self._text(tree.expression, tree)
@@ -277,7 +277,7 @@ class _Compiler:
             raise UnfitError(f"{_shown(whole)}: the pattern must be text in quotes")
         return literal
 
-    def _distinct(self, tree: exp.Expression) -> Node:
+    def on_distinct(self, tree: exp.Expression) -> Node:
         left, right = self._fit(self.node(tree.this), self.node(tree.expression))
         negate = type(tree).__name__ == "NullSafeNEQ"
 
@@ -289,13 +289,13 @@ class _Compiler:
 
         return self._made(run)
 
-    def _coalesce(self, tree: exp.Expression) -> Node:
+    def on_coalesce(self, tree: exp.Expression) -> Node:
         self._only(tree, "this", "expressions")
         first, *rest = [self.node(item) for item in (tree.this, *tree.expressions)]
         parts = [first, *(self._typed(node, first.kind) for node in rest)]
         return self._made(lambda b: pc.coalesce(*(part.run(b) for part in parts)))
 
-    def _case(self, tree: exp.Expression) -> Node:
+    def on_case(self, tree: exp.Expression) -> Node:
         self._only(tree, "ifs", "default")
         branches = [(self.node(i.this), self.node(i.args["true"])) for i in tree.args["ifs"]]
         default = tree.args.get("default")
@@ -310,7 +310,7 @@ class _Compiler:
 
         return self._made(run)
 
-    def _cast(self, tree: exp.Expression) -> Node:
+    def on_cast(self, tree: exp.Expression) -> Node:
         from conduit_core.quality.typenames import arrow_type
 
         self._only(tree, "this", "to")
@@ -386,23 +386,23 @@ _KERNELS: dict[str, Callable[..., Any]] = {
     "DPipe": lambda left, right: pc.binary_join_element_wise(left, right, ""),
 }
 _METHODS: dict[str, Callable[[_Compiler, Any], Node]] = {
-    "Column": _Compiler._column,
-    "Literal": _Compiler._literal,
-    "Boolean": _Compiler._boolean,
-    "Null": _Compiler._null,
-    "Paren": _Compiler._paren,
-    "Not": _Compiler._not,
-    "Neg": _Compiler._negative,
-    "Is": _Compiler._is,
-    "In": _Compiler._in,
-    "Between": _Compiler._between,
-    "Like": _Compiler._like,
-    "ILike": _Compiler._like,
-    "RegexpLike": _Compiler._regex,
-    "StartsWith": _Compiler._starts,
-    "NullSafeEQ": _Compiler._distinct,
-    "NullSafeNEQ": _Compiler._distinct,
-    "Coalesce": _Compiler._coalesce,
-    "Case": _Compiler._case,
-    "Cast": _Compiler._cast,
+    "Column": _Compiler.on_column,
+    "Literal": _Compiler.on_literal,
+    "Boolean": _Compiler.on_boolean,
+    "Null": _Compiler.on_null,
+    "Paren": _Compiler.on_paren,
+    "Not": _Compiler.on_not,
+    "Neg": _Compiler.on_negative,
+    "Is": _Compiler.on_is,
+    "In": _Compiler.on_in,
+    "Between": _Compiler.on_between,
+    "Like": _Compiler.on_like,
+    "ILike": _Compiler.on_like,
+    "RegexpLike": _Compiler.on_regex,
+    "StartsWith": _Compiler.on_starts,
+    "NullSafeEQ": _Compiler.on_distinct,
+    "NullSafeNEQ": _Compiler.on_distinct,
+    "Coalesce": _Compiler.on_coalesce,
+    "Case": _Compiler.on_case,
+    "Cast": _Compiler.on_cast,
 }

@@ -158,7 +158,9 @@ def compile_rules(
     if built_in:
         rows.append(RowRule(STORABLE, STORABLE, storable_action, _looks(built_in)))
     of_loads = (name for rule in loads for name in rule.spec.columns)
-    return Ruleset(schema, tuple(rows), tuple(uniques), tuple(loads), tuple(dict.fromkeys(of_loads)))
+    return Ruleset(
+        schema, tuple(rows), tuple(uniques), tuple(loads), tuple(dict.fromkeys(of_loads))
+    )
 
 
 def _need(columns: Sequence[str], schema: pa.Schema, name: str) -> None:
@@ -172,7 +174,9 @@ def _need(columns: Sequence[str], schema: pa.Schema, name: str) -> None:
 
 
 def _where(rule: RuleSpec, schema: pa.Schema, name: str) -> Condition | None:
-    return None if rule.where is None else Condition(rule.where, schema, f"`where` of rule {name!r}")
+    return (
+        None if rule.where is None else Condition(rule.where, schema, f"`where` of rule {name!r}")
+    )
 
 
 def _row_rule(
@@ -237,6 +241,4 @@ def _load_rule(name: str, rule: LoadSpec, schema: pa.Schema) -> LoadRule:
 
 
 def _refuse(name: str, column: str, kind: pa.DataType, text: str) -> None:
-    raise ConfigError(
-        f"rule {name!r}: column {column!r} ({kind}) {text}", command="conduit check"
-    )
+    raise ConfigError(f"rule {name!r}: column {column!r} ({kind}) {text}", command="conduit check")

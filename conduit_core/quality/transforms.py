@@ -1,4 +1,4 @@
-"""``transform:`` compiled: RecordBatch in, RecordBatch out, in Arrow; the schema known beforehand."""
+"""``transform:`` compiled: batches in, batches out, in Arrow; the schema is known beforehand."""
 
 from __future__ import annotations
 
@@ -189,9 +189,7 @@ class _Hasher:
     """
 
     def __init__(self, algorithm: str, salt: bytes) -> None:
-        self._new = (
-            hmac.new(salt, digestmod=algorithm) if salt else hashlib.new(algorithm)
-        )
+        self._new = hmac.new(salt, digestmod=algorithm) if salt else hashlib.new(algorithm)
 
     def __call__(self, column: Column) -> Column:
         column = plain(column)

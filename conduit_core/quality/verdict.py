@@ -261,17 +261,13 @@ def _join(
     return found if out is None else either(out, found)
 
 
-def _split(
-    batch: pa.RecordBatch, out: pa.BooleanArray | None, breaks: Sequence[_Break]
-) -> Verdict:
+def _split(batch: pa.RecordBatch, out: pa.BooleanArray | None, breaks: Sequence[_Break]) -> Verdict:
     if out is None:
         return Verdict(batch, batch.slice(0, 0), pa.array([], REASONS))
     return Verdict(batch.filter(flip(out)), batch.filter(out), _reasons(out, breaks))
 
 
-def _reasons(
-    out: pa.BooleanArray, breaks: Sequence[_Break]
-) -> pa.Array[pa.Scalar[pa.DataType]]:
+def _reasons(out: pa.BooleanArray, breaks: Sequence[_Break]) -> pa.Array[pa.Scalar[pa.DataType]]:
     """Return, for each row that is out, the list of what it breaks, in the rules' order."""
     told = pa.array(
         [{"rule": b.rule, "column": b.column, "reason": b.reason} for b in breaks], REASON

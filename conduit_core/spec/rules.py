@@ -1,4 +1,4 @@
-"""``quality:`` of a stream: the rules its rows are held to, and what becomes of those that break one.
+"""``quality:`` of a stream: the rules its rows are held to, and what becomes of those that break.
 
 ``quality: tuple[Rule, ...]`` is all that a model needs; ``rule_names`` gives each rule its name.
 """

@@ -31,7 +31,9 @@ rows = st.lists(
     ),
     max_size=40,
 )
-wheres = st.sampled_from([None, "id > 0", "email = 'a@b'", "amount IS NOT NULL", "id > 0 OR id < 3"])
+wheres = st.sampled_from(
+    [None, "id > 0", "email = 'a@b'", "amount IS NOT NULL", "id > 0 OR id < 3"]
+)
 actions = st.sampled_from(["fail", "dlq", "warn"])
 
 
