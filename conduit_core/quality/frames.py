@@ -113,7 +113,8 @@ class FrameSchema:
             ]
             if wrong:
                 raise SchemaError(
-                    f"pandera model {self.path!r} doesn't fit the rows: {'; '.join(wrong)}",
+                    f"pandera model {self.path!r} doesn't fit the rows: {'; '.join(wrong)};"
+                    " where another type will do, say `coerce=True` there",
                     command="conduit check",
                 ) from errors
         except Exception:  # noqa: BLE001, S110 - a check that can't take a frame without rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, InvalidOperation
 from typing import Literal, TypeAlias
 
 import pyarrow as pa
@@ -11,6 +11,8 @@ from conduit_core.quality.arrays import is_number, is_text, is_time
 
 Written: TypeAlias = "bool | int | float | str | Decimal"
 Value: TypeAlias = "pa.Scalar[pa.DataType]"
+_DIGITS = Context(prec=400)
+"""More than any decimal of Arrow's has: Python's own context would round at 28."""
 
 
 class UnfitError(ValueError):
@@ -68,11 +70,10 @@ def bound(value: Written, kind: pa.DataType, side: Literal["min", "max"]) -> Val
     scale = kind.scale if pa.types.is_decimal(kind) else 0
     exact = number(value)
     rounding = ROUND_CEILING if side == "min" else ROUND_FLOOR
-    unit = Decimal(1).scaleb(-scale)
     low, high = _limits(kind)
     if exact < low or exact > high:
         return (exact < low) == (side == "min")
-    return _scalar(exact.quantize(unit, rounding), kind)
+    return _scalar(_rounded(exact, scale, rounding), kind)
 
 
 def equal(value: Written, kind: pa.DataType) -> Value | None:
@@ -98,15 +99,19 @@ def equal(value: Written, kind: pa.DataType) -> Value | None:
     low, high = _limits(kind)
     exact = number(value)
     scale = kind.scale if pa.types.is_decimal(kind) else 0
-    if not low <= exact <= high or exact != round(exact, scale):
+    if not low <= exact <= high or exact != _rounded(exact, scale, ROUND_FLOOR):
         return None
-    return _scalar(round(exact, scale), kind)
+    return _scalar(_rounded(exact, scale, ROUND_FLOOR), kind)
+
+
+def _rounded(value: Decimal, scale: int, rounding: str) -> Decimal:
+    return value.quantize(Decimal((0, (1,), -scale)), rounding, _DIGITS)
 
 
 def _limits(kind: pa.DataType) -> tuple[Decimal, Decimal]:
     if pa.types.is_decimal(kind):
-        most = Decimal(10**kind.precision - 1).scaleb(-kind.scale)
-        return -most, most
+        most = Decimal(10**kind.precision - 1).scaleb(-kind.scale, _DIGITS)
+        return most.copy_negate(), most
     bits = kind.bit_width
     if pa.types.is_unsigned_integer(kind):
         return Decimal(0), Decimal(2**bits - 1)

@@ -93,7 +93,7 @@ class LoadRule:
 
 @dataclass(frozen=True)
 class Ruleset:
-    """All rules of a stream, compiled; it keeps nothing between batches, so threads may share it."""
+    """All rules of a stream, compiled; it keeps nothing between batches: threads may share it."""
 
     schema: pa.Schema
     rows: tuple[RowRule, ...] = ()

@@ -3,7 +3,7 @@
 Inside a batch this is exact. Over a whole load it needs memory of every key, so it has a bound:
 
 * :class:`Seen` keeps a 64-bit digest of each key in an open-addressing table of at most so many
-  bytes (16 to 32 per key). Keys of 64 bits or fewer in one column (integers, dates, times, floats)
+  bytes (16 to 64 per key). Keys of 64 bits or fewer in one column (integers, dates, times, floats)
   are digested one to one: what it says of them is exact. Other keys may collide, one in 2^64 pairs.
 * What a table can't say is left to the destination, which has the rows: :class:`Duty`. A load in
   splits always leaves it, since two splits may have the same key.
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     Words: TypeAlias = NDArray[np.uint64]
 
 DEFAULT_BYTES = 256 * 1024 * 1024
-"""Bound of a load's table: about 8 to 16 million keys."""
+"""Bound of a load's table: 16 million keys."""
+_SLOTS = 1 << 12
 
 
 class Duty(BaseModel):
@@ -114,7 +115,7 @@ class Seen:
         import numpy as np
 
         self._limit = limit_bytes
-        self._table: Words = np.zeros(1 << 12, np.uint64)
+        self._table: Words = np.zeros(_SLOTS, np.uint64)
         self._used = 0
         self.is_full = limit_bytes < self._table.nbytes
 
@@ -160,6 +161,8 @@ class Seen:
         if needed <= len(self._table):
             return
         size = 1 << (needed - 1).bit_length()
+        if size * 2 * 8 <= self._limit:
+            size *= 2  # fewer times to fill a new table; it is from an eighth to a half full
         if size * 8 > self._limit:
             self._table = np.zeros(0, np.uint64)
             self.is_full = True

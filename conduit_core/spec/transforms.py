@@ -56,7 +56,7 @@ class MaskOptions(BaseModel):
     keep_last: int = Field(
         default=0,
         ge=0,
-        description="How many stay at the end. Text no longer than what would stay is hidden whole.",
+        description="How many stay at the end. Text that would show whole is hidden whole.",
     )
     with_: str = Field(
         default="*", alias="with", min_length=1, max_length=1, description="What hides the rest."
