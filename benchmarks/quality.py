@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from conduit_core.quality import Judge, Transform, compile_rules
+from conduit_core.quality.arrays import kernels as pc
 from conduit_core.spec.rules import Rule, RuleSpec
 from conduit_core.spec.transforms import Step, StepSpec
 

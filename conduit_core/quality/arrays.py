@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 Column: TypeAlias = "pa.Array[pa.Scalar[pa.DataType]]"
+kernels: Any = pyarrow.compute
+"""Arrow's kernels for columns whose type only a schema knows; the stubs want it in annotations."""
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -25,8 +27,8 @@ def plain(column: Column) -> Column:
     if kind == column.type:
         return column
     if pa.types.is_run_end_encoded(column.type):
-        column = pc.run_end_decode(column)
-    return column if column.type == kind else pc.cast(column, kind)
+        column = cast("Column", kernels.run_end_decode(column))
+    return column if column.type == kind else column.cast(kind)
 
 
 def pick(batch: pa.RecordBatch, name: str) -> Column:
@@ -37,27 +39,27 @@ def pick(batch: pa.RecordBatch, name: str) -> Column:
 def known(flags: Column, *, null: bool) -> pa.BooleanArray:
     """Return flags with NULL as ``null``."""
     mask = cast("pa.BooleanArray", flags)
-    return mask if mask.null_count == 0 else cast("pa.BooleanArray", pc.fill_null(mask, null))
+    return mask if mask.null_count == 0 else cast("pa.BooleanArray", kernels.fill_null(mask, null))
 
 
-def constant(size: int, *, value: bool) -> pa.BooleanArray:
+def constant(size: int, *, value: bool | None) -> pa.BooleanArray:
     """Return so many flags, all the same."""
-    return cast("pa.BooleanArray", pa.repeat(pa.scalar(value, pa.bool_()), size))
+    return pa.repeat(pa.scalar(value, pa.bool_()), size)
 
 
 def flip(flags: pa.BooleanArray) -> pa.BooleanArray:
     """Return the opposite of each flag."""
-    return cast("pa.BooleanArray", pc.invert(flags))
+    return cast("pa.BooleanArray", kernels.invert(flags))
 
 
 def both(left: pa.BooleanArray, right: pa.BooleanArray) -> pa.BooleanArray:
     """Return where both are true."""
-    return cast("pa.BooleanArray", pc.and_(left, right))
+    return cast("pa.BooleanArray", kernels.and_(left, right))
 
 
 def either(left: pa.BooleanArray, right: pa.BooleanArray) -> pa.BooleanArray:
     """Return where one of them is true."""
-    return cast("pa.BooleanArray", pc.or_(left, right))
+    return cast("pa.BooleanArray", kernels.or_(left, right))
 
 
 def scatter(part: pa.BooleanArray, where: pa.BooleanArray | None, *, fill: bool) -> pa.BooleanArray:
@@ -65,7 +67,24 @@ def scatter(part: pa.BooleanArray, where: pa.BooleanArray | None, *, fill: bool)
     if where is None:
         return part
     rest = constant(len(where), value=fill)
-    return cast("pa.BooleanArray", pc.replace_with_mask(rest, where, part))
+    return cast("pa.BooleanArray", kernels.replace_with_mask(rest, where, part))
+
+
+def filtered(batch: pa.RecordBatch, mask: pa.BooleanArray) -> pa.RecordBatch:
+    """Return the rows for which ``mask`` is true; also of views, for which Arrow has no kernel."""
+    if not any(_is_view(field.type) for field in batch.schema):
+        return batch.filter(mask)
+    columns = [
+        plain(column).filter(mask).cast(column.type)
+        if _is_view(column.type)
+        else column.filter(mask)
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _is_view(kind: pa.DataType) -> bool:
+    return pa.types.is_string_view(kind) or pa.types.is_binary_view(kind)
 
 
 def is_text(kind: pa.DataType) -> bool:

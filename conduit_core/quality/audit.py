@@ -66,7 +66,7 @@ def judge_counts(
     """
     counts = {count.rule: count for count in tally.rules}
     out: list[Outcome] = []
-    for rule in (*ruleset.rows, *ruleset.uniques):
+    for rule in ruleset.of_rows:
         count = counts.get(rule.name)
         if count is None:
             continue

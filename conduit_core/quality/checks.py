@@ -9,10 +9,18 @@ from collections.abc import Callable
 from typing import TypeAlias, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from conduit_core.errors import ConfigError
-from conduit_core.quality.arrays import Column, constant, is_binary, is_text, pick, plain_type
+from conduit_core.quality.arrays import (
+    Column,
+    constant,
+    either,
+    is_binary,
+    is_text,
+    kernels,
+    pick,
+    plain_type,
+)
 from conduit_core.quality.literals import UnfitError, Value, Written, bound, equal
 from conduit_core.spec.rules import AcceptedValues, Length, NotNull, Range, Regex
 from conduit_core.types.schema import logical_type
@@ -47,7 +55,9 @@ def compile_pattern(pattern: str) -> None:
         UnfitError: it doesn't compile; the message says what RE2 leaves out.
     """
     try:
-        pc.match_substring_regex(pa.array([""]), pattern=pattern)  # none is compiled for no text
+        kernels.match_substring_regex(
+            pa.array([""]), pattern=pattern
+        )  # none is compiled for no text
     except (pa.ArrowException, UnicodeEncodeError) as error:
         text = str(error).removeprefix("Invalid regular expression: ")
         raise UnfitError(
@@ -84,14 +94,14 @@ def _within(
 
     def test(column: Column) -> pa.BooleanArray:
         if least is False or most is False:
-            return cast("pa.BooleanArray", pc.is_null(column))
-        at_least = None if least is True else pc.greater_equal(column, least)
-        at_most = None if most is True else pc.less_equal(column, most)
+            return cast("pa.BooleanArray", kernels.is_null(column))
+        at_least = None if least is True else kernels.greater_equal(column, least)
+        at_most = None if most is True else kernels.less_equal(column, most)
         if at_least is not None and at_most is not None:
-            return cast("pa.BooleanArray", pc.and_(at_least, at_most))
+            return cast("pa.BooleanArray", kernels.and_(at_least, at_most))
         one = at_least if at_most is None else at_most
         if one is None:
-            one = pc.equal(column, column) if is_float else constant(len(column), value=True)
+            one = kernels.equal(column, column) if is_float else constant(len(column), value=True)
         return cast("pa.BooleanArray", one)
 
     return test
@@ -101,9 +111,9 @@ def _numeric(column: Column, tests: list[Callable[[Column], pa.BooleanArray]]) -
     """Compare decimals that travel as text: exactly, or as floats where one doesn't fit (NaN)."""
     exact, rough = tests
     try:
-        return exact(pc.cast(column, _EXACT))
+        return exact(kernels.cast(column, _EXACT))
     except pa.ArrowInvalid:
-        return rough(pc.cast(column, pa.float64()))
+        return rough(kernels.cast(column, pa.float64()))
 
 
 def _regex(rule: Regex, field: pa.Field[pa.DataType]) -> tuple[Check, str]:
@@ -116,7 +126,8 @@ def _regex(rule: Regex, field: pa.Field[pa.DataType]) -> tuple[Check, str]:
         raise _unfit(rule, field, error) from error
 
     def check(batch: pa.RecordBatch) -> pa.BooleanArray:
-        return pc.match_substring_regex(pick(batch, name), pattern=rule.pattern)
+        found = kernels.match_substring_regex(pick(batch, name), pattern=rule.pattern)
+        return cast("pa.BooleanArray", found)
 
     return check, f"doesn't match {rule.pattern}"
 
@@ -133,8 +144,8 @@ def _accepted(rule: AcceptedValues, field: pa.Field[pa.DataType]) -> tuple[Check
 
     def check(batch: pa.RecordBatch) -> pa.BooleanArray:
         column = pick(batch, name)
-        found = pc.is_in(column, value_set=allowed)
-        return pc.or_(found, column.is_null()) if column.null_count else found
+        found = cast("pa.BooleanArray", kernels.is_in(column, value_set=allowed))
+        return either(found, column.is_null()) if column.null_count else found
 
     return check, f"is none of {shown}{more}"
 
@@ -146,11 +157,11 @@ def _array(scalars: list[Value], kind: pa.DataType) -> Column:
 def _length(rule: Length, field: pa.Field[pa.DataType]) -> tuple[Check, str]:
     name, kind = field.name, plain_type(field.type)
     if is_text(kind):
-        measure, unit = pc.utf8_length, "characters"
+        measure, unit = kernels.utf8_length, "characters"
     elif is_binary(kind):
-        measure, unit = pc.binary_length, "bytes"
+        measure, unit = kernels.binary_length, "bytes"
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        measure, unit = pc.list_value_length, "items"
+        measure, unit = kernels.list_value_length, "items"
     else:
         raise _unfit(rule, field, UnfitError(f"a column of type {field.type} has no length"))
     wide = _within(rule.min, rule.max, pa.int64())

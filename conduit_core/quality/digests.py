@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from conduit_core.quality.arrays import Column
+from conduit_core.quality.arrays import Column, kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,11 +52,11 @@ def _mixed(words: Words) -> Words:
 def _words(key: Column) -> Words:
     kind = key.type
     if pa.types.is_floating(kind):
-        key = pc.add(pc.cast(key, pa.float64()), 0.0)
+        key = kernels.add(kernels.cast(key, pa.float64()), 0.0)
         bits: Words = key.to_numpy(zero_copy_only=False).view(np.uint64)
         return np.where(np.isnan(bits.view(np.float64)), _SEED, bits)
     if pa.types.is_boolean(kind):
-        key = pc.cast(key, pa.uint8())
+        key = kernels.cast(key, pa.uint8())
     elif pa.types.is_decimal(kind) or pa.types.is_fixed_size_binary(kind):
         return _fixed(key)
     elif not (pa.types.is_primitive(kind)):
@@ -77,7 +76,9 @@ def _fixed(key: Column) -> Words:
     data = key.buffers()[1]
     if width == 0 or data is None:
         return np.zeros(len(key), np.uint64)
-    raw = np.frombuffer(data, np.uint8)[key.offset * width : (key.offset + len(key)) * width]
+    raw = np.frombuffer(memoryview(data), np.uint8)[
+        key.offset * width : (key.offset + len(key)) * width
+    ]
     rows = raw.reshape(len(key), width)
     padded = np.zeros((len(key), -(-width // 8) * 8), np.uint8)
     padded[:, :width] = rows
@@ -90,16 +91,20 @@ def _fixed(key: Column) -> Words:
 def _bytes(key: Column) -> Words:
     """Digest text or bytes, eight bytes of every row at a time; the length is part of it."""
     if not (pa.types.is_large_string(key.type) or pa.types.is_large_binary(key.type)):
-        key = pc.cast(key, pa.large_string() if pa.types.is_string(key.type) else pa.large_binary())
+        key = kernels.cast(
+            key, pa.large_string() if pa.types.is_string(key.type) else pa.large_binary()
+        )
     _, ends, data = key.buffers()
-    offsets = np.frombuffer(ends, np.int64)[key.offset : key.offset + len(key) + 1]
+    if ends is None:
+        return np.full(len(key), _SEED, np.uint64)
+    offsets = np.frombuffer(memoryview(ends), np.int64)[key.offset : key.offset + len(key) + 1]
     size = offsets[1:] - offsets[:-1]
     out = _mixed(size.view(np.uint64))
     low, high = int(offsets[0]), int(offsets[-1])
     if data is None or high == low:
         return out
     padded = np.zeros(high - low + 8, np.uint8)
-    padded[: high - low] = np.frombuffer(data, np.uint8)[low:high]
+    padded[: high - low] = np.frombuffer(memoryview(data), np.uint8)[low:high]
     words = np.lib.stride_tricks.as_strided(padded.view(np.uint8), (high - low + 1, 8), (1, 1))
     starts = offsets[:-1] - low
     rows = np.flatnonzero(size > 0)

@@ -14,13 +14,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from conduit_core.errors import ConfigError, QualityError, SchemaError
-from conduit_core.quality.arrays import is_number, is_text, pick, plain_type
+from conduit_core.quality.arrays import constant, is_number, is_text, kernels, pick, plain_type
 from conduit_core.quality.checks import compile_pattern
 from conduit_core.quality.literals import UnfitError, number
 
@@ -84,8 +83,8 @@ class Condition:
                 f"{self._what} {self.sql!r} can't be computed: {error}", command="conduit check"
             ) from error
         if isinstance(value, pa.Scalar):
-            value = pa.repeat(value, batch.num_rows)
-        return pc.cast(value, pa.bool_())
+            return constant(batch.num_rows, value=value.as_py())
+        return cast("pa.BooleanArray", kernels.cast(value, pa.bool_()))
 
 
 def parse(sql: str) -> exp.Expression:
@@ -106,8 +105,7 @@ def parse(sql: str) -> exp.Expression:
         raise UnfitError(f"can't be read as SQL: {text}") from error
     if len(found) != 1 or found[0] is None:
         raise UnfitError("must be one condition")
-    tree: exp.Expression = found[0]
-    return tree
+    return cast("exp.Expression", found[0])
 
 
 class _Compiler:
@@ -177,13 +175,12 @@ class _Compiler:
             value: pa.Scalar[pa.DataType] = pa.scalar(text)
             return Node(lambda _: value, pa.string(), literal=text)
         exact = number(text)
+        fixed: pa.Scalar[Any] = pa.scalar(exact)
         if "e" in text.lower():
-            constant = pa.scalar(float(exact))
+            fixed = pa.scalar(float(exact))
         elif "." not in text and exact < 2**63:
-            constant = pa.scalar(int(exact))
-        else:
-            constant = pa.scalar(exact)
-        return Node(lambda _: constant, constant.type)
+            fixed = pa.scalar(int(exact))
+        return Node(lambda _: fixed, fixed.type)
 
     def on_boolean(self, tree: exp.Expression) -> Node:
         value = pa.scalar(bool(tree.this), pa.bool_())
@@ -198,24 +195,26 @@ class _Compiler:
 
     def on_not(self, tree: exp.Expression) -> Node:
         inner = self.node(tree.this)
-        return self._made(lambda b: pc.invert(inner.run(b)))
+        return self._made(lambda b: kernels.invert(inner.run(b)))
 
     def on_negative(self, tree: exp.Expression) -> Node:
         inner = self.node(tree.this)
-        return self._made(lambda b: pc.negate_checked(inner.run(b)))
+        return self._made(lambda b: kernels.negate_checked(inner.run(b)))
 
     def on_is(self, tree: exp.Expression) -> Node:
         inner = self.node(tree.this)
         other = type(tree.expression).__name__
         if other == "Null":
-            return self._made(lambda b: pc.is_null(inner.run(b)))
+            return self._made(lambda b: kernels.is_null(inner.run(b)))
         if other != "Boolean":
             raise UnfitError(f"{_shown(tree)} isn't part of the language of conditions")
         want = bool(tree.expression.this)
         if not pa.types.is_boolean(inner.kind):
             raise UnfitError(f"{_shown(tree)}: its value is of type {inner.kind}")
         return self._made(
-            lambda b: pc.equal(pc.coalesce(inner.run(b), pa.scalar(not want)), pa.scalar(want))
+            lambda b: kernels.equal(
+                kernels.coalesce(inner.run(b), pa.scalar(not want)), pa.scalar(want)
+            )
         )
 
     def on_in(self, tree: exp.Expression) -> Node:
@@ -224,18 +223,18 @@ class _Compiler:
         tests = []
         for item in tree.expressions:
             left, right = self._fit(inner, self.node(item))
-            tests.append(self._made(_call(pc.equal, left, right)))
+            tests.append(self._made(_call(kernels.equal, left, right)))
         if not tests:
             raise UnfitError(f"{_shown(tree)}: the list is empty")
-        return self._folded(tests, pc.or_kleene)
+        return self._folded(tests, kernels.or_kleene)
 
     def on_between(self, tree: exp.Expression) -> Node:
         self._only(tree, "this", "low", "high")
         inner = self.node(tree.this)
         left, low = self._fit(inner, self.node(tree.args["low"]))
         right, high = self._fit(inner, self.node(tree.args["high"]))
-        tests = [_call(pc.greater_equal, left, low), _call(pc.less_equal, right, high)]
-        return self._folded([self._made(test) for test in tests], pc.and_kleene)
+        tests = [_call(kernels.greater_equal, left, low), _call(kernels.less_equal, right, high)]
+        return self._folded([self._made(test) for test in tests], kernels.and_kleene)
 
     def _folded(self, tests: Sequence[Node], kernel: Callable[..., Any]) -> Node:
         def run(batch: pa.RecordBatch) -> Datum:
@@ -252,24 +251,25 @@ class _Compiler:
         pattern = self._text(tree.expression, tree)
         fold = type(tree).__name__ == "ILike"
 
-        def run(batch: pa.RecordBatch) -> Datum:
-            return pc.match_like(inner.run(batch), pattern=pattern, ignore_case=fold)
-
-        found = self._made(run)
-        return self._made(lambda b: pc.invert(found.run(b))) if tree.args.get("negate") else found
+        found = self._made(
+            lambda b: kernels.match_like(inner.run(b), pattern=pattern, ignore_case=fold)
+        )
+        return (
+            self._made(lambda b: kernels.invert(found.run(b))) if tree.args.get("negate") else found
+        )
 
     def on_regex(self, tree: exp.Expression) -> Node:
         self._only(tree, "this", "expression")
         inner = self.node(tree.this)
         pattern = self._text(tree.expression, tree)
         compile_pattern(pattern)
-        return self._made(lambda b: pc.match_substring_regex(inner.run(b), pattern=pattern))
+        return self._made(lambda b: kernels.match_substring_regex(inner.run(b), pattern=pattern))
 
     def on_starts(self, tree: exp.Expression) -> Node:
         self._only(tree, "this", "expression")
         inner = self.node(tree.this)
         start = self._text(tree.expression, tree)
-        return self._made(lambda b: pc.starts_with(inner.run(b), pattern=start))
+        return self._made(lambda b: kernels.starts_with(inner.run(b), pattern=start))
 
     def _text(self, tree: exp.Expression, whole: exp.Expression) -> str:
         literal = self.node(tree).literal
@@ -283,9 +283,11 @@ class _Compiler:
 
         def run(batch: pa.RecordBatch) -> Datum:
             a, b = left.run(batch), right.run(batch)
-            neither = pc.and_(pc.is_null(a), pc.is_null(b))
-            same = pc.or_(neither, pc.coalesce(pc.equal(a, b), pa.scalar(value=False)))
-            return pc.invert(same) if negate else same
+            neither = kernels.and_(kernels.is_null(a), kernels.is_null(b))
+            same = kernels.or_(
+                neither, kernels.coalesce(kernels.equal(a, b), pa.scalar(value=False))
+            )
+            return cast("Datum", kernels.invert(same) if negate else same)
 
         return self._made(run)
 
@@ -293,7 +295,7 @@ class _Compiler:
         self._only(tree, "this", "expressions")
         first, *rest = [self.node(item) for item in (tree.this, *tree.expressions)]
         parts = [first, *(self._typed(node, first.kind) for node in rest)]
-        return self._made(lambda b: pc.coalesce(*(part.run(b) for part in parts)))
+        return self._made(lambda b: kernels.coalesce(*(part.run(b) for part in parts)))
 
     def on_case(self, tree: exp.Expression) -> Node:
         self._only(tree, "ifs", "default")
@@ -304,8 +306,8 @@ class _Compiler:
         def run(batch: pa.RecordBatch) -> Datum:
             value = last.run(batch) if last else pa.scalar(None, branches[0][1].kind)
             for test, then in reversed(branches):
-                flags = pc.coalesce(test.run(batch), pa.scalar(value=False))
-                value = pc.if_else(flags, then.run(batch), value)
+                flags = kernels.coalesce(test.run(batch), pa.scalar(value=False))
+                value = kernels.if_else(flags, then.run(batch), value)
             return value
 
         return self._made(run)
@@ -318,7 +320,7 @@ class _Compiler:
         inner = self.node(tree.this)
         if inner.literal is not None:
             return self._typed(inner, kind)
-        return self._made(lambda b: pc.cast(inner.run(b), kind))
+        return self._made(lambda b: kernels.cast(inner.run(b), kind))
 
     def _pair(self, tree: exp.Expression, kernel: Callable[..., Any]) -> Node:
         self._only(tree, "this", "expression")
@@ -340,7 +342,7 @@ class _Compiler:
         return self._as(node, pa.decimal256(node.kind.precision, node.kind.scale))
 
     def _as(self, node: Node, kind: pa.DataType) -> Node:
-        return node if node.kind == kind else self._made(lambda b: pc.cast(node.run(b), kind))
+        return node if node.kind == kind else self._made(lambda b: kernels.cast(node.run(b), kind))
 
     def _fit(self, left: Node, right: Node) -> tuple[Node, Node]:
         """Give a string literal the type of what stands beside it."""
@@ -371,19 +373,19 @@ def _shown(tree: exp.Expression) -> str:
 
 
 _KERNELS: dict[str, Callable[..., Any]] = {
-    "And": pc.and_kleene,
-    "Or": pc.or_kleene,
-    "EQ": pc.equal,
-    "NEQ": pc.not_equal,
-    "GT": pc.greater,
-    "GTE": pc.greater_equal,
-    "LT": pc.less,
-    "LTE": pc.less_equal,
-    "Add": pc.add_checked,
-    "Sub": pc.subtract_checked,
-    "Mul": pc.multiply_checked,
-    "Div": pc.divide,
-    "DPipe": lambda left, right: pc.binary_join_element_wise(left, right, ""),
+    "And": kernels.and_kleene,
+    "Or": kernels.or_kleene,
+    "EQ": kernels.equal,
+    "NEQ": kernels.not_equal,
+    "GT": kernels.greater,
+    "GTE": kernels.greater_equal,
+    "LT": kernels.less,
+    "LTE": kernels.less_equal,
+    "Add": kernels.add_checked,
+    "Sub": kernels.subtract_checked,
+    "Mul": kernels.multiply_checked,
+    "Div": kernels.divide,
+    "DPipe": lambda left, right: kernels.binary_join_element_wise(left, right, ""),
 }
 _METHODS: dict[str, Callable[[_Compiler, Any], Node]] = {
     "Column": _Compiler.on_column,

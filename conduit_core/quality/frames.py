@@ -143,11 +143,11 @@ def _series(column: pa.Array[Any], wanted: object) -> pd.Series[Any]:
     if isinstance(wanted, pd.ArrowDtype):
         return pd.Series(_arrow_backed(column))
     if type(wanted).__name__ in _MASKED:
-        return pd.Series(_arrow_backed(column)).astype(wanted)  # type: ignore[call-overload]
+        return pd.Series(_arrow_backed(column)).astype(wanted)
     if pa.types.is_integer(column.type) and column.null_count:
         # An integer with a NULL would become a float, and lose what is above 2^53.
         name = str(column.type).replace("int", "Int").replace("uInt", "UInt")
-        return pd.Series(_arrow_backed(column)).astype(name)  # type: ignore[call-overload]
+        return pd.Series(_arrow_backed(column)).astype(name)
     return column.to_pandas()
 
 

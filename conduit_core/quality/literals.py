@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import time
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, InvalidOperation
 from typing import Literal, TypeAlias
 
@@ -44,6 +45,8 @@ def moment(value: Written, kind: pa.DataType) -> Value:
     if isinstance(value, str) and pa.types.is_timestamp(kind) and len(text) == len("2024-01-01"):
         text += "T00:00:00" + ("Z" if kind.tz else "")
     try:
+        if pa.types.is_time(kind):  # Arrow has no cast from text for it
+            return pa.scalar(time.fromisoformat(text), pa.time64("us")).cast(kind)
         return pa.scalar(text, pa.string()).cast(kind)
     except (pa.ArrowException, ValueError) as error:
         raise UnfitError(f"{value!r} can't be read as {kind}") from error

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from datetime import date, datetime
+from typing import cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from conduit_core.quality.arrays import Column, is_text, plain
+from conduit_core.quality.arrays import Column, is_text, kernels, plain
 
 
 class Profile(BaseModel):
@@ -62,15 +62,15 @@ def profile(column: Column) -> Profile:
     kind = column.type
     newest = None
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-        newest_value = pc.max(column)
+        newest_value = kernels.max(column)
         if pa.types.is_timestamp(kind):  # Python's own clock has no nanoseconds
             newest_value = newest_value.cast(pa.timestamp("us", kind.tz), safe=False)
         top = newest_value.as_py()
         if isinstance(top, datetime | date):
             newest = top.isoformat()
     numbers = _finite(_numbers(column))
-    mean = pc.mean(numbers).as_py() or 0.0
-    variance = pc.variance(numbers).as_py() or 0.0
+    mean = kernels.mean(numbers).as_py() or 0.0
+    variance = kernels.variance(numbers).as_py() or 0.0
     return Profile(
         rows=len(column),
         nulls=column.null_count,
@@ -89,13 +89,13 @@ def total(profiles: Iterable[Profile]) -> Profile:
 def _numbers(column: Column) -> Column:
     kind = column.type
     if is_text(kind):
-        column = pc.utf8_length(column)
+        column = kernels.utf8_length(column)
     elif pa.types.is_boolean(kind):
-        column = pc.cast(column, pa.uint8())
+        column = kernels.cast(column, pa.uint8())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         column = column.view(pa.int32() if kind.bit_width == 32 else pa.int64())
-    return pc.cast(column, pa.float64(), safe=False)
+    return cast("Column", kernels.cast(column, pa.float64(), safe=False))
 
 
 def _finite(numbers: Column) -> Column:
-    return pc.filter(numbers, pc.is_finite(numbers))
+    return numbers.filter(kernels.is_finite(numbers))

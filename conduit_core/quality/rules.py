@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from conduit_core.errors import ConduitError, ConfigError, SchemaError
 from conduit_core.quality.arrays import is_number, is_text, is_time, plain_type
-from conduit_core.quality.checks import Check, compile_check
+from conduit_core.quality.checks import Check, ColumnSpec, compile_check
 from conduit_core.quality.custom import compile_custom
 from conduit_core.quality.expressions import Condition
 from conduit_core.quality.finding import Finding
@@ -28,7 +28,6 @@ from conduit_core.spec.rules import (
     LoadSpec,
     Pandera,
     RowCount,
-    RowSpec,
     RuleSpec,
     Unique,
     rule_names,
@@ -101,6 +100,11 @@ class Ruleset:
     loads: tuple[LoadRule, ...] = ()
     profiled: tuple[str, ...] = field(default=())
     """Columns whose distribution a rule of the load looks at."""
+
+    @property
+    def of_rows(self) -> tuple[RowRule | UniqueRule, ...]:
+        """The rules that judge rows, in the order they do."""
+        return (*self.rows, *self.uniques)
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.uniques or self.loads)
@@ -180,7 +184,10 @@ def _where(rule: RuleSpec, schema: pa.Schema, name: str) -> Condition | None:
 
 
 def _row_rule(
-    name: str, rule: RowSpec, schema: pa.Schema, folder: Path | None
+    name: str,
+    rule: ColumnSpec | Custom | Expression | Pandera,
+    schema: pa.Schema,
+    folder: Path | None,
 ) -> tuple[RowRule, list[UniqueRule]]:
     where = _where(rule, schema, name)
     more: list[UniqueRule] = []
@@ -197,8 +204,6 @@ def _row_rule(
     elif isinstance(rule, Expression):
         condition = Condition(rule.sql, schema, f"rule {name!r}:")
         look = _looks([(None, f"breaks {rule.sql}", condition.flags)])
-    elif isinstance(rule, Unique):
-        raise AssertionError
     else:
         checks: list[tuple[str | None, str, Check]] = []
         for column in rule.columns:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from conduit_core.quality.arrays import is_text, pick, plain_type
+from conduit_core.quality.arrays import flip, is_text, kernels, pick, plain_type
 from conduit_core.quality.checks import Check
 
 NAME = "storable"
@@ -51,8 +51,8 @@ def _no_nul(name: str) -> Check:
     def check(batch: pa.RecordBatch) -> pa.BooleanArray:
         column = pick(batch, name)
         if not _has_nul(column):
-            return pc.true_unless_null(column)
-        return pc.invert(pc.match_substring(column, "\0"))
+            return cast("pa.BooleanArray", kernels.true_unless_null(column))
+        return flip(kernels.match_substring(column, "\0"))
 
     return check
 
@@ -72,6 +72,7 @@ def _has_nul(column: pa.Array[pa.Scalar[pa.DataType]]) -> bool:
 
 def _fits(name: str, most: int) -> Check:
     def check(batch: pa.RecordBatch) -> pa.BooleanArray:
-        return pc.less_equal(pc.utf8_length(pick(batch, name)), most)
+        length = kernels.utf8_length(pick(batch, name))
+        return cast("pa.BooleanArray", kernels.less_equal(length, most))
 
     return check

@@ -6,13 +6,12 @@ import hashlib
 import hmac
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from conduit_core.errors import ConfigError, SchemaError
-from conduit_core.quality.arrays import Column, is_binary, is_text, plain, plain_type
+from conduit_core.quality.arrays import Column, is_binary, is_text, kernels, plain, plain_type
 from conduit_core.quality.literals import UnfitError
 from conduit_core.quality.typenames import arrow_type
 from conduit_core.spec.transforms import (
@@ -162,7 +161,7 @@ class _Out:
 
 def _try_cast(source: pa.DataType, target: pa.DataType) -> None:
     try:
-        pc.cast(pa.array([], plain_type(source)), target)
+        kernels.cast(pa.array([], plain_type(source)), target)
     except pa.ArrowException as error:
         raise UnfitError(f"{source} can't be cast to {target}") from error
 
@@ -171,10 +170,10 @@ def _cast(column: Column, *, target: pa.DataType, name: str) -> Column:
     column = plain(column)
     try:
         if is_text(column.type) and not is_text(target):
-            column = pc.utf8_trim_whitespace(column)
+            column = kernels.utf8_trim_whitespace(column)
         if pa.types.is_integer(column.type) and pa.types.is_decimal(target):
-            column = pc.cast(column, pa.decimal256(20 + max(target.scale, 0), target.scale))
-        return pc.cast(column, target)
+            column = kernels.cast(column, pa.decimal256(20 + max(target.scale, 0), target.scale))
+        return cast("Column", kernels.cast(column, target))
     except (pa.ArrowException, ValueError) as error:
         raise SchemaError(
             f"`transform: cast` of column {name!r} to {target}: {error}", command="conduit check"
@@ -194,8 +193,8 @@ class _Hasher:
     def __call__(self, column: Column) -> Column:
         column = plain(column)
         if not (is_text(column.type) or is_binary(column.type)):
-            column = pc.cast(column, pa.string())
-        encoded = pc.dictionary_encode(column)
+            column = kernels.cast(column, pa.string())
+        encoded = kernels.dictionary_encode(column)
         digests = [self._digest(value) for value in encoded.dictionary.to_pylist()]
         return pa.array(digests, pa.string()).take(encoded.indices)
 
@@ -206,17 +205,22 @@ class _Hasher:
 
 
 def _masked(column: Column, *, options: MaskOptions) -> Column:
-    column = pc.cast(plain(column), pa.string())
+    column = kernels.cast(plain(column), pa.string())
     first, last = options.keep_first, options.keep_last
-    length = pc.utf8_length(column)
-    shows = pc.greater(length, first + last)
+    length = kernels.utf8_length(column)
+    shows = kernels.greater(length, first + last)
     if options.keep_length:
-        hidden = pc.if_else(shows, pc.subtract(length, first + last), length)
-        middle = pc.binary_repeat(pa.scalar(options.with_), hidden)
+        hidden = kernels.if_else(shows, kernels.subtract(length, first + last), length)
+        middle = kernels.binary_repeat(pa.scalar(options.with_), hidden)
     else:
         middle = pa.repeat(pa.scalar(options.with_ * _HIDDEN), len(column))
-    head = pc.utf8_slice_codeunits(column, 0, first)
-    tail = pc.utf8_slice_codeunits(column, -last) if last else pa.repeat(pa.scalar(""), len(column))
-    whole = pc.binary_join_element_wise(head, middle, tail, "")
-    masked = pc.if_else(shows, whole, middle)
-    return pc.if_else(column.is_valid(), masked, pa.scalar(None, pa.string()))
+    head = kernels.utf8_slice_codeunits(column, 0, first)
+    tail = (
+        kernels.utf8_slice_codeunits(column, -last)
+        if last
+        else pa.repeat(pa.scalar(""), len(column))
+    )
+    whole = kernels.binary_join_element_wise(head, middle, tail, "")
+    masked = kernels.if_else(shows, whole, middle)
+    there = kernels.if_else(column.is_valid(), masked, pa.scalar(None, pa.string()))
+    return cast("Column", there)

@@ -14,13 +14,12 @@ NULLs never match: a row with a NULL in the key passes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from conduit_core.quality.arrays import Column, both, constant, scatter
+from conduit_core.quality.arrays import Column, both, constant, kernels, scatter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,27 +59,27 @@ def first_rows(keys: Sequence[Column]) -> pa.BooleanArray:
     """
     valid = _complete(keys)
     if valid is not None:
-        part = first_rows([pc.filter(key, valid) for key in keys])
+        part = first_rows([kernels.filter(key, valid) for key in keys])
         return scatter(part, valid, fill=True)
     size = len(keys[0])
     codes, count = _codes(keys[0])
     for key in keys[1:]:
         more, width = _codes(key)
         # Both are below the batch's rows, so the product fits an int64 up to 3 billion rows.
-        joined = pc.add(pc.multiply(codes, pa.scalar(width, pa.int64())), more)
+        joined = kernels.add(kernels.multiply(codes, pa.scalar(width, pa.int64())), more)
         codes, count = _codes(joined)
     if count == size:
         return constant(size, value=True)
     # Codes are given in the order of first appearance: a first row has a code above all before.
-    highest = pc.cumulative_max(codes)
+    highest = kernels.cumulative_max(codes)
     before = pa.concat_arrays([pa.array([-1], pa.int64()), highest[:-1]])
-    return cast("pa.BooleanArray", pc.greater(codes, before))
+    return cast("pa.BooleanArray", kernels.greater(codes, before))
 
 
 def _codes(key: Column) -> tuple[Column, int]:
     if pa.types.is_floating(key.type):
-        key = pc.add(pc.cast(key, pa.float64()), 0.0)  # -0.0 is 0.0
-    encoded = cast("pa.DictionaryArray", pc.dictionary_encode(key))
+        key = kernels.add(kernels.cast(key, pa.float64()), 0.0)  # -0.0 is 0.0
+    encoded = cast("pa.DictionaryArray[Any, Any]", kernels.dictionary_encode(key))
     return encoded.indices.cast(pa.int64()), len(encoded.dictionary)
 
 
@@ -131,7 +130,7 @@ class Seen:
         """
         valid = _complete(keys)
         if valid is not None:
-            part = self.first_rows([pc.filter(key, valid) for key in keys])
+            part = self.first_rows([kernels.filter(key, valid) for key in keys])
             return scatter(part, valid, fill=True)
         if self.is_full or not len(keys[0]):
             return first_rows(keys)
@@ -146,7 +145,7 @@ class Seen:
         self._used += added
         if added == len(words):
             return constant(added, value=True)
-        return cast("pa.BooleanArray", pa.array(new))
+        return pa.array(new)
 
     def add(self, keys: Sequence[Column]) -> None:
         """Remember keys, whatever is said of them: those that a target has already."""

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from conduit_core.quality.arrays import both, either, flip, known, pick, scatter
+from conduit_core.quality.arrays import (
+    Column,
+    both,
+    either,
+    filtered,
+    flip,
+    kernels,
+    known,
+    pick,
+    scatter,
+)
 from conduit_core.quality.finding import Finding
 from conduit_core.quality.profile import Profile, profile
 from conduit_core.quality.rules import RowRule, Ruleset, UniqueRule
@@ -130,7 +139,7 @@ class Judge:
         self._seen = [_memory(unique_bytes // len(ruleset.uniques)) for _ in ruleset.uniques]
         self._counts = {
             rule.name: RuleCount(rule=rule.name, kind=rule.kind, action=rule.action)
-            for rule in (*ruleset.rows, *ruleset.uniques)
+            for rule in ruleset.of_rows
         }
         self._profiles: dict[str, Profile] = {}
         self._read = self._passed = 0
@@ -146,9 +155,9 @@ class Judge:
         for rule in self._rules.rows:
             out = _join(out, self._by_row(rule, batch, breaks), rule.action)
         left = out
-        for rule, seen in zip(self._rules.uniques, self._seen, strict=True):
-            found = self._by_key(rule, seen, batch, None if out is None else flip(out), breaks)
-            left = _join(left, found, rule.action)
+        for unique, seen in zip(self._rules.uniques, self._seen, strict=True):
+            found = self._by_key(unique, seen, batch, None if out is None else flip(out), breaks)
+            left = _join(left, found, unique.action)
         verdict = _split(batch, left, breaks)
         self._read += batch.num_rows
         self._passed += verdict.passed.num_rows
@@ -179,7 +188,7 @@ class Judge:
         where, part = None, batch
         if rule.where is not None:
             where = known(rule.where.flags(batch), null=False)
-            part = batch.filter(where)
+            part = filtered(batch, where)
         if part.num_rows == 0:
             return None
         return self._note(rule.name, rule.look(part), part.num_rows, batch, where, breaks)
@@ -197,7 +206,7 @@ class Judge:
             condition = known(rule.where.flags(batch), null=False)
             where = condition if left is None else both(left, condition)
         part = batch.select(list(rule.columns))
-        part = part if where is None else part.filter(where)
+        part = part if where is None else filtered(part, where)
         if part.num_rows == 0:
             return None
         keys = [pick(part, name) for name in rule.columns]
@@ -241,8 +250,8 @@ class Judge:
     ) -> list[str]:
         if column is None or column in self._redact or most <= 0:
             return []
-        at = pc.indices_nonzero(rows)[:most]
-        values = batch.column(column).take(at).to_pylist()
+        at = kernels.indices_nonzero(rows)[:most]
+        values = cast("pa.Array[Any]", pick(batch, column).take(at)).to_pylist()
         return ["NULL" if value is None else str(value)[:_SAMPLE_CHARS] for value in values]
 
 
@@ -264,7 +273,7 @@ def _join(
 def _split(batch: pa.RecordBatch, out: pa.BooleanArray | None, breaks: Sequence[_Break]) -> Verdict:
     if out is None:
         return Verdict(batch, batch.slice(0, 0), pa.array([], REASONS))
-    return Verdict(batch.filter(flip(out)), batch.filter(out), _reasons(out, breaks))
+    return Verdict(filtered(batch, flip(out)), filtered(batch, out), _reasons(out, breaks))
 
 
 def _reasons(out: pa.BooleanArray, breaks: Sequence[_Break]) -> pa.Array[pa.Scalar[pa.DataType]]:
@@ -272,16 +281,17 @@ def _reasons(out: pa.BooleanArray, breaks: Sequence[_Break]) -> pa.Array[pa.Scal
     told = pa.array(
         [{"rule": b.rule, "column": b.column, "reason": b.reason} for b in breaks], REASON
     )
-    each = [pc.filter(b.rows, out) for b in breaks]
-    counts = pa.repeat(pa.scalar(0, pa.int32()), out.true_count)
-    rows, which = [], []
+    each = [kernels.filter(b.rows, out) for b in breaks]
+    counts: Column = pa.repeat(pa.scalar(0, pa.int32()), out.true_count)
+    rows: list[Column] = []
+    which: list[Column] = []
     for number, flags in enumerate(each):
-        at = pc.indices_nonzero(flags)
+        at = kernels.indices_nonzero(flags)
         rows.append(at)
         which.append(pa.repeat(pa.scalar(number, pa.int32()), len(at)))
-        counts = pc.add(counts, pc.cast(flags, pa.int32()))
-    order = pc.array_sort_indices(pa.concat_arrays(rows))  # stable: the rules' order stays
-    items = told.take(pa.concat_arrays(which).take(order))
-    ends = pc.cumulative_sum(counts)
+        counts = kernels.add(counts, kernels.cast(flags, pa.int32()))
+    order = kernels.array_sort_indices(pa.concat_arrays(rows))  # stable: the rules' order stays
+    items = told.take(cast("pa.Int32Array", pa.concat_arrays(which).take(order)))
+    ends = kernels.cumulative_sum(counts)
     offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends])
     return pa.ListArray.from_arrays(offsets, items)

@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
     ]
 )
 BATCH = pa.RecordBatch.from_pylist([{"id": 1}, {"id": 2}], schema=SCHEMA)
-MODULE = '''
+MODULE = """
 import pyarrow as pa
 import pandera.pandas as pandera
 
@@ -45,11 +45,12 @@ def wrong(batch):
 def nothing(batch):
     return None
 
-whole = pandera.DataFrameSchema({"id": pandera.Column("int32", pandera.Check(lambda s: s.mean() > 10))})
+above = pandera.Check(lambda s: s.mean() > 10)
+whole = pandera.DataFrameSchema({"id": pandera.Column("int32", above)})
 broken = pandera.DataFrameSchema({"id": pandera.Column("int32", pandera.Check(lambda s: 1 / 0))})
 missing = pandera.DataFrameSchema({"gone": pandera.Column(int)})
 other = pandera.DataFrameSchema({"name": pandera.Column(int)})
-'''
+"""
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -105,6 +106,10 @@ def _passes(rule: Any, column: str, value: Any, row: Row) -> bool:
     return bool((rule.min or 0) <= len(value) <= rule.max)
 
 
+def _named(value: Any) -> Any:
+    return "nan" if isinstance(value, float) and math.isnan(value) else value
+
+
 class Oracle:
     """The rules, one row after the other."""
 
@@ -133,7 +138,7 @@ class Oracle:
             if not _where(rule.where, row):
                 continue
             self.checked[name] += 1
-            key = tuple("nan" if row[c] != row[c] else row[c] for c in rule.columns)
+            key = tuple(_named(row[c]) for c in rule.columns)
             if None in key:
                 continue
             if key in self.seen[name]:
@@ -148,8 +153,7 @@ class Oracle:
 
 
 def _key(row: Row) -> tuple[Any, ...]:
-    values = (row[name] for name in SCHEMA.names)
-    return tuple("nan" if value != value else value for value in values)
+    return tuple(_named(row[name]) for name in SCHEMA.names)
 
 
 @settings(max_examples=150, deadline=None)

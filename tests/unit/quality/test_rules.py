@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -207,3 +209,29 @@ def test_pandera_finds_rows_and_reasons(tmp_path: Path) -> None:
         {("pandera.unique(id)", "id")},
     ]
     assert "greater_than_or_equal_to(0)" in str(verdict.reasons)
+
+
+def test_rules_without_conditions_or_models_import_nothing_heavy() -> None:
+    program = (
+        "import sys, pyarrow as pa\n"
+        "from conduit_core.quality import compile_rules, Judge\n"
+        "from conduit_core.spec.rules import NotNull\n"
+        "schema = pa.schema([('a', pa.int64())])\n"
+        "judge = Judge(compile_rules([NotNull(rule='not_null', columns=('a',))], schema))\n"
+        "judge.judge(pa.RecordBatch.from_pylist([{'a': 1}], schema=schema))\n"
+        "print([name for name in ('numpy', 'pandas', 'pandera', 'sqlglot') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_without_numpy_keys_of_a_load_are_the_destinations_duty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    batch = pa.RecordBatch.from_pylist([{"id": 1}, {"id": 1}])
+    judge = _judge(batch, {"rule": "unique", "column": "id"})
+    assert judge.judge(batch).rejected.num_rows == 1
+    assert len(judge.tally().duties) == 1

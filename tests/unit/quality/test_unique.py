@@ -1,7 +1,8 @@
-"""Keys of a load: exact inside a batch, across batches in bounded memory, else the destination's."""
+"""Keys of a load: exact in a batch, across batches in bounded memory, else the destination's."""
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -34,10 +35,14 @@ KINDS: list[tuple[pa.DataType, list[Any]]] = [
 ]
 
 
+def _named(part: Any) -> Any:
+    return "nan" if isinstance(part, float) and math.isnan(part) else part
+
+
 def _oracle(seen: set[Any], keys: list[tuple[Any, ...]]) -> list[bool]:
     out = []
     for key in keys:
-        named = tuple("nan" if part != part else part for part in key)
+        named = tuple(_named(part) for part in key)
         out.append(None in key or named not in seen)
         if None not in key:
             seen.add(named)
@@ -52,9 +57,7 @@ def test_as_a_set_says(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 3))):
         size = data.draw(st.integers(0, 12))
         raw = [
-            data.draw(
-                st.lists(st.sampled_from([None, *values]), min_size=size, max_size=size)
-            )
+            data.draw(st.lists(st.sampled_from([None, *values]), min_size=size, max_size=size))
             for _, values in kinds
         ]
         keys: list[Column] = [
@@ -90,7 +93,9 @@ def _judge(*, is_whole_load: bool = True, unique_bytes: int = 1 << 20, **keys: o
 
 
 def _batch(*ids: int | None) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([{"id": i, "at": n} for n, i in enumerate(ids)], schema=SCHEMA)
+    return pa.RecordBatch.from_pylist(
+        [{"id": i, "at": n} for n, i in enumerate(ids)], schema=SCHEMA
+    )
 
 
 def test_the_first_row_of_a_load_stays() -> None:
@@ -111,7 +116,12 @@ def test_the_first_row_of_a_load_stays() -> None:
 def test_what_it_cannot_know_is_the_destinations_duty(made: Judge, scope: str) -> None:
     assert made.judge(_batch(1, 1)).rejected.num_rows == 1
     (duty,) = made.tally().duties
-    assert (duty.rule, duty.columns, duty.action, duty.scope) == ("unique(id)", ("id",), "dlq", scope)
+    assert (duty.rule, duty.columns, duty.action, duty.scope) == (
+        "unique(id)",
+        ("id",),
+        "dlq",
+        scope,
+    )
     parts = [Tally.model_validate_json(made.tally().model_dump_json())] * 2
     assert add_up(parts).duties == (duty,)
 
