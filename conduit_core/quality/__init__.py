@@ -17,7 +17,7 @@ from conduit_core.quality.audit import (
     judge_load,
     raise_for,
 )
-from conduit_core.quality.imports import code_digest, import_object
+from conduit_core.quality.identity import decisive
 from conduit_core.quality.rules import Ruleset, compile_rules
 from conduit_core.quality.storable import Capacity
 from conduit_core.quality.transforms import Transform
@@ -37,10 +37,9 @@ __all__ = [
     "Transform",
     "Verdict",
     "add_up",
-    "code_digest",
     "compile_rules",
+    "decisive",
     "facts_of",
-    "import_object",
     "judge_counts",
     "judge_load",
     "raise_for",

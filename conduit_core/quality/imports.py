@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import inspect
 import sys
 from pathlib import Path
 
@@ -45,16 +44,16 @@ def import_object(path: str, what: str, folder: Path | None = None) -> object:
     return found
 
 
-def code_digest(found: object) -> str:
-    """Return a digest of the source of the module that holds an object; for the fingerprint.
+def code_digest(path: str) -> str:
+    """Return a digest of the source of the module that an import path names; for the fingerprint.
 
     The whole module, since a function calls its neighbours; modules that it imports are not in it.
+    Import it first. A module without a file (in a zip, or compiled) has the digest of its name.
     """
-    module = inspect.getmodule(found)
-    text = ""
-    if module is not None:
-        try:
-            text = inspect.getsource(module)
-        except (OSError, TypeError):
-            text = repr(getattr(getattr(found, "__code__", None), "co_code", ""))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    name = path.partition(":")[0]
+    file = getattr(sys.modules.get(name), "__file__", None)
+    try:
+        source = Path(file).read_bytes() if file else name.encode()
+    except OSError:
+        source = name.encode()
+    return hashlib.sha256(source).hexdigest()[:16]

@@ -223,9 +223,9 @@ def _looks(checks: Sequence[tuple[str | None, str, Check]]) -> Look:
 def _unique(name: str, rule: Unique, schema: pa.Schema) -> UniqueRule:
     for column in rule.columns:
         kind = plain_type(schema.field(column).type)
-        if pa.types.is_nested(kind):
+        if pa.types.is_nested(kind) or pa.types.is_interval(kind) or pa.types.is_null(kind):
             raise ConfigError(
-                f"`rule: unique` of column {column!r} ({kind}): nested values aren't compared",
+                f"`rule: unique` of column {column!r}: values of type {kind} aren't compared",
                 command="conduit check",
             )
     where = _where(rule, schema, name)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     Words: TypeAlias = NDArray[np.uint64]
 
-DEFAULT_BYTES = 256 * 1024 * 1024
-"""Bound of a load's table: 16 million keys."""
+DEFAULT_BYTES = 128 * 1024 * 1024
+"""Bound of a load's table: 8 million keys."""
 _SLOTS = 1 << 12
 
 

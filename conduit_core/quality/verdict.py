@@ -15,6 +15,7 @@ from conduit_core.quality.arrays import (
     either,
     filtered,
     flip,
+    is_time,
     kernels,
     known,
     pick,
@@ -251,8 +252,11 @@ class Judge:
         if column is None or column in self._redact or most <= 0:
             return []
         at = kernels.indices_nonzero(rows)[:most]
-        values = cast("pa.Array[Any]", pick(batch, column).take(at)).to_pylist()
-        return ["NULL" if value is None else str(value)[:_SAMPLE_CHARS] for value in values]
+        values = pick(batch, column).take(at)
+        if is_time(values.type):  # Python's own clock has no nanoseconds
+            values = values.cast(pa.string())
+        items = cast("pa.Array[Any]", values).to_pylist()
+        return ["NULL" if item is None else str(item)[:_SAMPLE_CHARS] for item in items]
 
 
 def _memory(limit_bytes: int) -> Seen | None:
