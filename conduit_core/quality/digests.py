@@ -30,10 +30,15 @@ def digest(keys: Sequence[Column]) -> Words:
     One key of 64 bits or fewer has a digest of its own, but for two of them that share one: 0
     stands for empty in the table.
     """
-    words = _words(keys[0])
-    out = _mixed(words)
+    out = of_words(words(keys[0]))
     for key in keys[1:]:
-        out = _mixed((out * _A + _SEED) ^ _words(key))
+        out = of_words((out * _A + _SEED) ^ words(key))
+    return out
+
+
+def of_words(found: Words) -> Words:
+    """Return the digest of each word, never 0."""
+    out = _mixed(found)
     out[out == 0] = _SEED
     return out
 
@@ -49,7 +54,8 @@ def _mixed(words: Words) -> Words:
     return out
 
 
-def _words(key: Column) -> Words:
+def words(key: Column) -> Words:
+    """Return a word for each value of a column: one to one where the type has 64 bits or fewer."""
     kind = key.type
     if pa.types.is_floating(kind):
         key = kernels.add(kernels.cast(key, pa.float64()), 0.0)
@@ -105,13 +111,13 @@ def _bytes(key: Column) -> Words:
         return out
     padded = np.zeros(high - low + 8, np.uint8)
     padded[: high - low] = np.frombuffer(memoryview(data), np.uint8)[low:high]
-    words = np.lib.stride_tricks.as_strided(padded.view(np.uint8), (high - low + 1, 8), (1, 1))
+    eights = np.lib.stride_tricks.as_strided(padded.view(np.uint8), (high - low + 1, 8), (1, 1))
     starts = offsets[:-1] - low
     rows = np.flatnonzero(size > 0)
     at = 0
     while len(rows):
         left = size[rows] - at
-        here = words[starts[rows] + at].view(np.uint64).ravel()
+        here = eights[starts[rows] + at].view(np.uint64).ravel()
         cut = left < 8
         if cut.any():
             mask = (np.uint64(1) << (left[cut].astype(np.uint64) * np.uint64(8))) - np.uint64(1)
@@ -122,23 +128,23 @@ def _bytes(key: Column) -> Words:
     return out
 
 
-def add_to(table: Words, words: Words) -> NDArray[np.bool_]:
+def add_to(table: Words, digests: Words) -> NDArray[np.bool_]:
     """Add digests to an open-addressing table; return which were not in it, the first of equals.
 
     The table's length is a power of two, and it has room for twice as many.
     """
-    new = np.zeros(len(words), np.bool_)
-    for start in range(0, len(words), _CHUNK):
-        part = words[start : start + _CHUNK]
+    new = np.zeros(len(digests), np.bool_)
+    for start in range(0, len(digests), _CHUNK):
+        part = digests[start : start + _CHUNK]
         new[start : start + _CHUNK] = _add_chunk(table, part)
     return new
 
 
-def _add_chunk(table: Words, words: Words) -> NDArray[np.bool_]:
+def _add_chunk(table: Words, digests: Words) -> NDArray[np.bool_]:
     mask = len(table) - 1
-    new = np.zeros(len(words), np.bool_)
-    rows = np.arange(len(words))
-    slots = words.view(np.int64) & mask
+    new = np.zeros(len(digests), np.bool_)
+    rows = np.arange(len(digests))
+    slots = digests.view(np.int64) & mask
     while len(rows):
         found = table.take(slots)
         empty = np.flatnonzero(found == 0)
@@ -150,9 +156,9 @@ def _add_chunk(table: Words, words: Words) -> NDArray[np.bool_]:
             table[at[::-1]] = tags[::-1]
             won = table.take(at) == tags
             new[mine[won]] = True
-            table[at[won]] = words.take(mine[won])
+            table[at[won]] = digests.take(mine[won])
             found[empty] = table.take(at)
-        going = np.flatnonzero(found != words.take(rows))
+        going = np.flatnonzero(found != digests.take(rows))
         rows = rows[going]
         slots = (slots[going] + 1) & mask
     return new

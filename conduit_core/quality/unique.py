@@ -5,6 +5,7 @@ Inside a batch this is exact. Over a whole load it needs memory of every key, so
 * :class:`Seen` keeps a 64-bit digest of each key in an open-addressing table of at most so many
   bytes (16 to 64 per key). Keys of 64 bits or fewer in one column (integers, dates, times, floats)
   are digested one to one: what it says of them is exact. Other keys may collide, one in 2^64 pairs.
+  Whole numbers that lie close together take a byte each instead (``dense``).
 * What a table can't say is left to the destination, which has the rows: :class:`Duty`. A load in
   splits always leaves it, since two splits may have the same key.
 
@@ -116,12 +117,15 @@ class Seen:
         self._limit = limit_bytes
         self._table: Words = np.zeros(_SLOTS, np.uint64)
         self._used = 0
+        from conduit_core.quality.dense import Dense
+
+        self._dense: Dense | None = Dense(limit_bytes)
         self.is_full = limit_bytes < self._table.nbytes
 
     @property
     def nbytes(self) -> int:
         """Bytes that the table takes."""
-        return int(self._table.nbytes)
+        return int(self._table.nbytes) + (self._dense.nbytes if self._dense else 0)
 
     def first_rows(self, keys: Sequence[Column]) -> pa.BooleanArray:
         """Return which rows have a key not seen before, in this batch or an earlier one; add them.
@@ -134,6 +138,10 @@ class Seen:
             return scatter(part, valid, fill=True)
         if self.is_full or not len(keys[0]):
             return first_rows(keys)
+        if self._dense is not None:
+            found = self._look_dense(keys)
+            if found is not None:
+                return found
         from conduit_core.quality import digests
 
         words = digests.digest(keys)
@@ -146,6 +154,26 @@ class Seen:
         if added == len(words):
             return constant(added, value=True)
         return pa.array(new)
+
+    def _look_dense(self, keys: Sequence[Column]) -> pa.BooleanArray | None:
+        """Say it of whole numbers close together; None from the batch on that isn't of those."""
+        from conduit_core.quality import dense, digests
+
+        if self._dense is None or len(keys) > 1 or not dense.is_dense_kind(keys[0].type):
+            self._dense = None
+            return None
+        new = self._dense.add(digests.words(keys[0]).view("int64"))
+        if new is None:
+            known = digests.of_words(self._dense.numbers().view("uint64"))
+            self._dense = None
+            self._make_room(len(known))
+            if not self.is_full:
+                digests.add_to(self._table, known)
+                self._used = len(known)
+            return None
+        if isinstance(new, bool):
+            return constant(len(keys[0]), value=True)
+        return both(pa.array(new), first_rows(keys))
 
     def add(self, keys: Sequence[Column]) -> None:
         """Remember keys, whatever is said of them: those that a target has already."""

@@ -79,7 +79,7 @@ def test_many_keys_grow_the_table_and_stay_known() -> None:
 def test_past_its_bound_it_says_so_and_takes_no_memory() -> None:
     seen = Seen(limit_bytes=1 << 20)
     for start in range(0, 200_000, 50_000):
-        seen.first_rows([pa.array(range(start, start + 50_000))])
+        seen.first_rows([pa.array(range(start * 99, (start + 50_000) * 99, 99))])
         assert seen.nbytes <= 1 << 20
     assert seen.is_full
     assert seen.nbytes == 0
@@ -135,3 +135,28 @@ def test_a_row_that_another_rule_rejects_takes_no_key() -> None:
         ["range(at)"],
         ["unique(id)"],
     ]
+
+
+def _sets(*batches: list[int | None]) -> None:
+    seen, known = Seen(), set[Any]()
+    for numbers in batches:
+        want = _oracle(known, [(number,) for number in numbers])
+        assert seen.first_rows([pa.array(numbers, pa.int64())]).to_pylist() == want
+
+
+def test_numbers_close_together_then_far_apart() -> None:
+    near: list[int | None] = list(range(1000, 3000))
+    below = [500, 1000, 500, None, 2999, 3000]
+    far: list[int | None] = [-(2**63), 2**63 - 1, 1000, 1001, 4000, 2**63 - 1, 500]
+    _sets(near, below, far, near, [4000, 3000, 3001])
+    _sets([2**63 - 1, 2**63 - 2], [2**63 - 1], [-(2**63), 2**63 - 2])
+    _sets([-5, -4, -5], [-(2**40)], [-4, -(2**40)])
+
+
+def test_a_span_grows_with_its_keys_only() -> None:
+    seen = Seen(limit_bytes=1 << 20)
+    for start in range(0, 600_000, 50_000):
+        assert seen.first_rows([pa.array(range(start, start + 50_000))]).false_count == 0
+        assert seen.nbytes <= 1 << 21
+    assert not seen.is_full
+    assert seen.first_rows([pa.array([5, 599_999, 600_000])]).to_pylist() == [False, False, True]
