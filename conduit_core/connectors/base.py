@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from conduit_core.connectors.letters import LetterSpool
     from conduit_core.connectors.staging import Staging
 
 
@@ -365,13 +366,16 @@ class Tally:
     """What reader and rules counted, and the digests of files to remember with the record.
 
     ``complete`` is False where the destination stopped taking batches before the last one;
-    ``bytes`` is the size of what was read.
+    ``bytes`` is the size of what was read. ``letters`` are the rejected rows, to be read by the
+    destination before it commits; ``report`` is what the audit found, as JSON, kept with the load.
     """
 
     counts: Counts
     files: tuple[str, ...] = ()
     complete: bool = True
     bytes: int = 0
+    letters: LetterSpool | None = None
+    report: str = ""
 
 
 class StagedRows(Protocol):
@@ -507,6 +511,10 @@ class Destination(ABC):
     @abstractmethod
     def scan(self, target: Table, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
         """Read a table of the destination; the reader holds its connection until it is closed."""
+
+    def holders(self, target: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what keeps the types of a target's columns as they are (views ...). Read-only."""
+        return ()
 
     def staging(self) -> Staging | None:
         """Return the destination's own place for staged rows; None: it has none."""

@@ -118,11 +118,14 @@ class WidenColumn(_Data):
     Args:
         column: the column as it will be.
         was: the column as it is.
+        recreate: drop what keeps the column as it is (views, rules), and make it anew afterwards
+            in the same transaction; without it that is an error, which lists them.
     """
 
     kind: Literal["widen_column"] = "widen_column"
     column: Column
     was: Column
+    recreate: bool = False
 
 
 class StartOver(_Data):
@@ -289,6 +292,84 @@ class Guard(_Data):
     command: str | None = None
 
 
+class LetterFilter(_Data):
+    """Which open dead letters of a target; what isn't None must hold.
+
+    Args:
+        load_id: of the load that rejected them last.
+        rule: one that they break.
+        ids: their ids.
+    """
+
+    load_id: str | None = None
+    rule: str | None = None
+    ids: tuple[str, ...] | None = None
+
+
+class AppendDeadLetters(_Data):
+    """Keep the load's rejected rows (``Tally.letters``) as dead letters of the target.
+
+    Rows with one letter id are one letter: a new one has one attempt; one that is there gets
+    another, is open again, and tells of this load. Carried out after the rows are in.
+
+    Args:
+        schema_fingerprint: of the payloads' schema.
+        schema_text: that schema as JSON, kept once in ``_conduit_schemas``.
+        adds_copies: whether a row that comes again is a further copy (each row is read once), or
+            the same row read again.
+    """
+
+    kind: Literal["append_dead_letters"] = "append_dead_letters"
+    schema_fingerprint: str
+    schema_text: str
+    adds_copies: bool = False
+
+
+class ResolveDeadLetters(_Data):
+    """Settle the target's open dead letters that the load covers and didn't reject (again).
+
+    A letter with a row of its ``key`` in the load is ``resolved``; one whose key came only as a
+    rejected row of another id, or as a deleted one, is ``superseded``. So are, beside these,
+
+    * all others, where the load ``covers`` the whole target,
+    * those whose ``order`` columns lie in ``window``, where it replaces a slice,
+    * those of the files (``_conduit_file``) that came again, where it covers ``files``.
+
+    Of a replay (``replays``) it settles the letters that were replayed: where the target had a
+    newer row of the key by ``order`` before the load (without an order: any row), or where the
+    replay's row is not in it, ``superseded``; else, unless it was rejected again, ``resolved``.
+
+    Args:
+        key: the stream's unique key; empty: rows have none.
+        order: the cursor's columns.
+        covers: what the load replaces.
+        window: of ``covers: window``: JSON of a ``Window`` over the ``order`` columns.
+        replays: the letters whose payloads are the load's rows.
+        schema_text: schema of the rows as staged, as JSON: the types of ``key`` and ``order``.
+    """
+
+    kind: Literal["resolve_dead_letters"] = "resolve_dead_letters"
+    key: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+    covers: Literal["rows", "files", "window", "target"] = "rows"
+    window: str | None = None
+    replays: LetterFilter | None = None
+    schema_text: str = "[]"
+
+
+class CheckUnique(_Data):
+    """Look for two rows of the target, as it is after the load, with the same ``columns``.
+
+    NULLs never match. ``stops``: the load ends with a QualityError that shows some; else a note
+    says how many rows there are beside the first of each.
+    """
+
+    kind: Literal["check_unique"] = "check_unique"
+    rule: str
+    columns: tuple[str, ...]
+    stops: bool = True
+
+
 class RecordLoad(_Data):
     """Write the ledger record; version and counts are filled in inside the transaction.
 
@@ -313,6 +394,9 @@ Action = Annotated[
     | KeepNewest
     | MergeStaged
     | CloseVersions
+    | AppendDeadLetters
+    | ResolveDeadLetters
+    | CheckUnique
     | Guard
     | RecordLoad,
     Field(discriminator="kind"),

@@ -32,7 +32,11 @@ class Counts(BaseModel):
 
 
 class LedgerRecord(BaseModel):
-    """One row of ``_conduit_ledger``; ``cursor`` and ``load_window`` are JSON text."""
+    """One row of ``_conduit_ledger``; ``cursor`` and ``load_window`` are JSON text.
+
+    ``schema_changes`` is a JSON list of what the load changed of the target's columns:
+    ``{"column", "change", "was", "now"}``; ``change`` is ``added``, ``widened`` or ``nullable``.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,6 +56,7 @@ class LedgerRecord(BaseModel):
     spec_fingerprint: str
     target_fingerprint: str
     runner: str = "{}"
+    schema_changes: str = "[]"
     started_at: datetime
     published_at: datetime
 

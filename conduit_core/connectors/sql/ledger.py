@@ -19,7 +19,8 @@ _NULLABLE = ("request_key", "cursor")
 COLUMNS: tuple[str, ...] = (
     "target_schema", "target_table", "version", "pipeline", "stream", "load_id", "request",
     "request_key", "mode", "load_window", "cursor", *(f"rows_{c}" for c in _COUNTS),
-    "schema_fingerprint", "spec_fingerprint", "target_fingerprint", "runner", *_TIMES,
+    "schema_fingerprint", "spec_fingerprint", "target_fingerprint", "runner", "schema_changes",
+    *_TIMES,
 )  # fmt: skip
 
 
