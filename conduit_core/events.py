@@ -124,6 +124,33 @@ class AuditStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuleChecked(Event):
+    """What a rule found in a whole load, before it is published; ``failed`` counts rows.
+
+    ``result`` is passed, failed or not_judged; ``text`` may show values of the rows.
+    """
+
+    load_id: str
+    rule: str
+    action: str
+    result: str
+    checked: int
+    failed: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaChanged(Event):
+    """A load changed a column of its target; ``change`` is added, widened or nullable."""
+
+    load_id: str
+    column: str
+    change: str
+    was: str | None
+    now: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SplitStaged(Event):
     """A split's rows and receipt are committed to staging (fault point: after a split's commit).
 

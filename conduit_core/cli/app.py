@@ -82,14 +82,14 @@ def _app() -> typer.Typer:
     for name, function in commands().items():
         group, _, last = name.rpartition(" ")
         if group not in groups:
-            kind = _RunsGroup if group == "runs" else None
+            kind = _ListGroup if group in {"runs", "dlq"} else None
             groups[group] = typer.Typer(cls=kind, **settings)
             app.add_typer(groups[group], name=group, help=_GROUPS[group])
         groups[group].command(last)(_command(function))
     return app
 
 
-class _RunsGroup(TyperGroup):
+class _ListGroup(TyperGroup):
     """``conduit runs [PIPELINE_FILE]`` is ``conduit runs list [PIPELINE_FILE]``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -102,6 +102,7 @@ class _RunsGroup(TyperGroup):
 _GROUPS = {
     "state": "Look at and mend watermarks, in the destination's ledger.",
     "runs": "What was published, from the destination's ledger.",
+    "dlq": "Rows that rules rejected: looked at, replayed, purged.",
     "schema": "What a stream's columns are, and where they land.",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -123,3 +124,17 @@ class _Masked:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._real, name)
+
+
+def runner_text() -> str:
+    """Return who runs, for the ledger: no secrets, and nothing that must be there."""
+    import getpass
+    import os
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = str(os.getuid())
+    facts = {"runner": "cli", "host": socket.gethostname(), "pid": os.getpid(), "user": user}
+    return json.dumps(facts)

@@ -17,7 +17,7 @@ from conduit_core.events import Emit
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.ledger import Counts, LedgerRecord
 from conduit_core.state.window import Window
-from conduit_core.types.dialect import Landing, Table
+from conduit_core.types.dialect import Dialect, Landing, Table
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -359,6 +359,8 @@ class DestinationCapabilities:
     case_sensitive_names: bool = True
     """Whether two columns may differ by case only."""
     default_schema: str = ""
+    takes_nul: bool = True
+    """Whether a text may have a NUL character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,6 +459,7 @@ class Destination(ABC):
 
     system: str
     capabilities: DestinationCapabilities
+    dialect: Dialect
 
     @property
     @abstractmethod
@@ -482,6 +485,10 @@ class Destination(ABC):
     @abstractmethod
     def records(self, target: Table | None) -> list[LedgerRecord]:
         """Return the ledger of one target, or of all, by version. Read-only; none: empty."""
+
+    def kept_schema(self, target: Table, fingerprint: str) -> str | None:
+        """Return a schema's text that a load of the target kept; None: it has none. Read-only."""
+        return None
 
     @abstractmethod
     def render(self, publish: Publish) -> list[str]:

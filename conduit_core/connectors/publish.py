@@ -438,6 +438,11 @@ class Publish(_Data):
         raise ValueError("a publish without RecordLoad")
 
     @property
+    def creates_target(self) -> bool:
+        """Whether the target doesn't exist yet."""
+        return "create_table" in self.action_kinds
+
+    @property
     def action_kinds(self) -> frozenset[str]:
         """The kinds of its actions, to compare with a destination's capabilities."""
         return frozenset(a.kind for a in self.actions)

@@ -24,12 +24,11 @@ from conduit_core.connectors.publish import (
     RecordLoad,
     Requirement,
 )
-from conduit_core.engine.identity import digest, target_fingerprint
+from conduit_core.engine.identity import digest, stream_fingerprint, target_fingerprint
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
 from conduit_core.errors import ConduitError, ConfigError, StateError
 from conduit_core.events import ignore
 from conduit_core.spec import StreamSpec
-from conduit_core.spec.fingerprint import fingerprint as spec_fingerprint
 from conduit_core.state.coverage import coverage
 from conduit_core.state.cursor import Cursor, parse_point
 from conduit_core.state.ledger import LedgerRecord, newest, since_emptied, watermark_record
@@ -358,7 +357,7 @@ def _write(
         load_window=Window("watermark").to_json(),
         cursor=text,
         schema_fingerprint=last.schema_fingerprint if last else "",
-        spec_fingerprint=spec_fingerprint(stream, ends.source.identity),
+        spec_fingerprint=stream_fingerprint(stream, ends.source.identity, ends.base_dir),
         target_fingerprint=fingerprint,
         started_at=now,
         published_at=now,

@@ -1,31 +1,99 @@
-"""The staged columns of a load: where each source column lands, and what doesn't fit. Pure."""
+"""The staged columns of a load: where each column of its rows lands, and what of it changes. Pure.
+
+The target is compared with the rows; ``on_schema_change`` says what becomes of each difference.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from conduit_core.connectors.base import Destination, TargetShape
-from conduit_core.connectors.publish import IS_CURRENT, VALID_FROM, VALID_TO, Column
+from conduit_core.connectors.base import Destination, TargetColumn, TargetShape
+from conduit_core.connectors.publish import (
+    DELETED_AT,
+    IS_CURRENT,
+    VALID_FROM,
+    VALID_TO,
+    AddColumn,
+    Column,
+    WidenColumn,
+)
 from conduit_core.engine.flow import LOAD_ID, LOADED_AT
 from conduit_core.errors import SchemaError
 from conduit_core.spec import StreamSpec
-from conduit_core.types.casts import can_hold
+from conduit_core.spec.schema_changes import SchemaChangeSpec
+from conduit_core.sync.schema_changes import Decision, Target, decide
 from conduit_core.types.dialect import Landing, Table
+from conduit_core.types.diff import Change, Limits, landed, preflight
+from conduit_core.types.schema import max_length, tagged
 
 VERSION_COLUMNS = frozenset({VALID_FROM, VALID_TO, IS_CURRENT})
+_COMMAND = "conduit run --full-refresh"
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """What the destination takes: columns with DDL types, the Arrow schema to hand over, notes."""
+    """What the destination takes of a load's rows.
+
+    Args:
+        columns: columns with DDL types, as they are or will be in the target.
+        schema: the Arrow schema to hand over; a text says how many characters its column takes.
+        notes: for the plan.
+        changes: what happens to the existing target's columns.
+        warnings: changes that are not applied.
+        findings: every difference that was found, for people and files.
+    """
 
     columns: tuple[Column, ...]
     schema: pa.Schema
-    notes: tuple[str, ...]
-    added: tuple[Column, ...] = ()
-    """Those that the existing target is to get."""
+    notes: tuple[str, ...] = ()
+    changes: tuple[AddColumn | WidenColumn, ...] = ()
+    warnings: tuple[str, ...] = ()
+    findings: tuple[Change, ...] = ()
+
+    @property
+    def added(self) -> tuple[Column, ...]:
+        """Columns that the existing target is to get."""
+        return tuple(c.column for c in self.changes if isinstance(c, AddColumn))
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a stream says of its columns.
+
+    Args:
+        policy: ``on_schema_change``.
+        metadata: ``metadata``.
+        key: the unique key.
+        cursor: the cursor.
+        versions: whether the target keeps versions.
+        inferred: whether the source's types come from a sample: then no type that doesn't fit is a
+            reason to rebuild the target.
+        recreate: whether views that keep a column as it is are made anew.
+    """
+
+    policy: SchemaChangeSpec
+    metadata: tuple[str, ...] = ("load",)
+    key: tuple[str, ...] = ()
+    cursor: tuple[str, ...] = ()
+    versions: bool = False
+    inferred: bool = False
+    recreate: bool = False
+
+    @classmethod
+    def of(cls, stream: StreamSpec, *, inferred: bool) -> Wishes:
+        """Return a stream's."""
+        return cls(
+            stream.on_schema_change,
+            stream.metadata,
+            stream.key,
+            stream.cursor,
+            stream.mode == "scd2",
+            inferred,
+            stream.dependents == "recreate",
+        )
 
 
 def metadata_fields(metadata: tuple[str, ...]) -> list[pa.Field[pa.DataType]]:
@@ -39,166 +107,282 @@ def metadata_fields(metadata: tuple[str, ...]) -> list[pa.Field[pa.DataType]]:
 
 
 def stage_columns(
-    source: pa.Schema,
-    metadata: tuple[str, ...],
+    rows: pa.Schema,
+    wishes: Wishes,
     destination: Destination,
     existing: TargetShape | None,
     target: Table,
     *,
-    inferred: bool = False,
-    key: tuple[str, ...] = (),
-    versions: bool = False,
+    before: Callable[[], pa.Schema | None] = lambda: None,
+    expected: pa.Schema | None = None,
 ) -> Staged:
-    """Fit the source's columns and the metadata columns into the target.
+    """Fit the rows' columns and the metadata columns into the target.
 
     Args:
-        source: the source's schema (with ``_conduit_file`` where asked for).
-        metadata: the stream's ``metadata:``.
+        rows: the rows' schema after ``transform`` (with ``_conduit_file`` where asked for).
+        wishes: the stream's.
         destination: gives landings and limits.
         existing: the target to fit into; None for a table that will be made.
         target: its name, for messages.
-        inferred: whether the source's types come from a sample: then no type that doesn't fit is a
-            reason to rebuild the target.
-        key: the columns that tell whether two rows are one: as text, they'd be others.
-        versions: whether the target keeps versions: then it can't be loaded anew for a new column,
-            which is added, and the columns of a version are not the source's to fill.
+        before: finds the rows' schema of the last load, where it is needed.
+        expected: the schema of an ``expected:`` file.
 
     Raises:
-        SchemaError: names clash or are too long, a column is missing in the target, a type doesn't
-            fit, or the target needs a value the source lacks. All findings at once.
+        SchemaError: names clash or are too long, a column can't be fitted, or a change isn't
+            wanted. All findings at once.
     """
-    fields = [*source, *metadata_fields(metadata)]
-    problems = _name_problems(fields, destination)
-    if problems:
-        raise _findings(target, problems, command="conduit plan")
+    wanted = pa.schema([*rows, *metadata_fields(wishes.metadata)])
+    there = _held(existing, wanted, destination, wishes) if existing is not None else None
+    found = preflight(
+        wanted,
+        destination.dialect,
+        _limits(destination),
+        there,
+        _with_metadata(expected, wanted),
+        destination.landing,
+    )
+    if problems := [_named(c) for c in found if c.kind in ("case", "too_long", "too_many")]:
+        raise _refusal(target, problems, "conduit plan")
     if existing is None:
-        return _new(fields, destination)
-    return _fit(
-        fields, existing, destination, target, inferred=inferred, key=key, versions=versions
+        decided = decide(found, wishes.policy, Target(destination.dialect, {}))
+        if decided.problems:
+            raise _refusal(target, list(decided.problems), "conduit schema diff")
+        staged = _new(wanted, destination)
+        return Staged(staged.columns, staged.schema, staged.notes, (), decided.warnings, found)
+    needs_past = any(c.kind in ("removed", "nullability") for c in found)
+    past = before() if needs_past else None
+    decided = decide(
+        found, wishes.policy, _target(existing, destination, wishes, _landed(past, destination))
     )
-
-
-def _new(fields: list[pa.Field[pa.DataType]], destination: Destination) -> Staged:
-    landings = [(f, destination.landing(f)) for f in fields]
-    columns = tuple(
-        Column(name=f.name, ddl=landing.ddl, nullable=f.nullable) for f, landing in landings
-    )
-    schema = pa.schema([_land(f, landing) for f, landing in landings])
-    return Staged(columns, schema, _losses(landings))
-
-
-def _land(field: pa.Field[pa.DataType], landing: Landing) -> pa.Field[pa.DataType]:
-    return field.with_type(landing.arrow)
-
-
-def _losses(landings: list[tuple[pa.Field[pa.DataType], Landing]]) -> tuple[str, ...]:
-    return tuple(f"column {f.name!r}: {landing.loss}" for f, landing in landings if landing.loss)
-
-
-def _fit(
-    fields: list[pa.Field[pa.DataType]],
-    existing: TargetShape,
-    destination: Destination,
-    target: Table,
-    *,
-    inferred: bool,
-    key: tuple[str, ...],
-    versions: bool,
-) -> Staged:
-    by_name = {c.name: c for c in existing.columns}
-    problems: list[str] = []
-    columns: list[Column] = []
-    added: list[Column] = []
-    staged: list[pa.Field[pa.DataType]] = []
-    for field in fields:
-        column = by_name.pop(field.name, None)
-        if column is None and versions and not field.name.startswith("_conduit_"):
-            landing = destination.landing(field)
-            added.append(Column(name=field.name, ddl=landing.ddl))
-            columns.append(added[-1])
-            staged.append(_land(field, landing))
-            continue
-        if column is None:
-            problems.append(f"column {field.name!r} ({field.type}) is not in the target")
-            continue
-        landing = destination.landing(field)
-        if column.arrow != landing.arrow and not can_hold(field.type, column.arrow):
-            hint = "; a value in the files isn't one, and `types:` finds it" if inferred else ""
-            problems.append(
-                f"column {field.name!r}: the source has {field.type}, the target {column.ddl}{hint}"
-            )
-            continue
-        if field.name in key and _becomes_text(landing.arrow, column.arrow):
-            problems.append(
-                f"column {field.name!r} of the unique_key changed its type: the source has"
-                f" {field.type}, the target {column.ddl}, so that keys don't meet"
-            )
-            continue
-        columns.append(Column(name=column.name, ddl=column.ddl, nullable=column.nullable))
-        staged.append(field.with_type(column.arrow))
-    problems.extend(
-        f"column {c.name!r} ({c.ddl}) of the target is NOT NULL without a default and the source"
-        " has no such column"
-        for c in by_name.values()
-        if not c.nullable and not c.has_default and not (versions and c.name in VERSION_COLUMNS)
-    )
-    if problems and inferred:
-        raise _findings(target, problems, "conduit schema infer")
+    problems = [*decided.problems, *_lost_keys(wanted, existing, destination, wishes)]
     if problems:
-        raise _findings(target, problems)
-    notes = tuple(f"column {c.name!r} is new and is added: it makes no version" for c in added)
-    return Staged(tuple(columns), pa.schema(staged), notes, tuple(added))
+        command = "conduit schema infer" if wishes.inferred else _COMMAND
+        raise _refusal(target, problems, command)
+    staged = _fitted(wanted, existing, destination, wishes, decided)
+    return Staged(
+        staged.columns, staged.schema, staged.notes, staged.changes, decided.warnings, found
+    )
 
 
-def _becomes_text(source: pa.DataType, target: pa.DataType) -> bool:
-    return pa.types.is_string(target) and not pa.types.is_string(source)
+def altered(
+    columns: tuple[Column, ...], changes: tuple[AddColumn | WidenColumn, ...]
+) -> tuple[Column, ...]:
+    """Return a table's columns as they are after the changes."""
+    wider = {c.column.name: c.column for c in changes if isinstance(c, WidenColumn)}
+    added = (c.column for c in changes if isinstance(c, AddColumn))
+    return (*(wider.get(c.name, c) for c in columns), *added)
 
 
-def refuse_missing_key(stream: StreamSpec, source: pa.Schema) -> None:
-    """Refuse a key, where the mode goes by one, of columns that the stream hasn't.
+def change_record(change: AddColumn | WidenColumn) -> dict[str, str | None]:
+    """Return a change as the ledger keeps it: column, change, and both types."""
+    column = change.column
+    if isinstance(change, AddColumn):
+        return {"column": column.name, "change": "added", "was": None, "now": column.ddl}
+    kind = "widened" if column.ddl != change.was.ddl else "nullable"
+    return {"column": column.name, "change": kind, "was": change.was.ddl, "now": column.ddl}
+
+
+def refuse_missing_key(stream: StreamSpec, rows: pa.Schema) -> None:
+    """Refuse a key, where the mode goes by one, of columns that the rows haven't.
 
     Raises:
         SchemaError: it names them, and the columns there are.
     """
-    missing = [name for name in stream.key if name not in source.names]
+    missing = [name for name in stream.key if name not in rows.names]
     if missing:
         raise SchemaError(
             f"unique_key names {', '.join(map(repr, missing))}, which the stream doesn't have; it"
-            f" has {', '.join(source.names)}",
+            f" has {', '.join(rows.names)}",
             command="conduit plan",
         )
 
 
-def _name_problems(fields: list[pa.Field[pa.DataType]], destination: Destination) -> list[str]:
-    limits = destination.capabilities
-    problems: list[str] = []
-    seen: dict[str, str] = {}
-    for field in fields:
-        key = field.name if limits.case_sensitive_names else field.name.lower()
-        if key in seen:
-            problems.append(_twice(seen[key], field.name, destination.system))
-        seen[key] = field.name
-        size = len(field.name.encode())
-        if limits.max_identifier_bytes is not None and size > limits.max_identifier_bytes:
-            problems.append(
-                f"column {field.name!r} has {size} bytes; {destination.system} takes"
-                f" {limits.max_identifier_bytes}: rename it in a query"
+# --- both sides -----------------------------------------------------------------------------------
+
+
+def _held(
+    existing: TargetShape, wanted: pa.Schema, destination: Destination, wishes: Wishes
+) -> pa.Schema:
+    """Return what the target's columns hold, but for those that no rows bring."""
+    own = {DELETED_AT} | (VERSION_COLUMNS if wishes.versions else frozenset())
+    return pa.schema(
+        [
+            _field_of(column, destination)
+            for column in existing.columns
+            if column.name in wanted.names or column.name not in own
+        ]
+    )
+
+
+def _field_of(column: TargetColumn, destination: Destination) -> pa.Field[pa.DataType]:
+    try:
+        return destination.dialect.field_of(column.name, column.ddl, nullable=column.nullable)
+    except SchemaError:  # a declaration that says nothing to the dialect; the values' type does
+        return pa.field(column.name, column.arrow, column.nullable)
+
+
+def _limits(destination: Destination) -> Limits:
+    said = destination.capabilities
+    return Limits(
+        destination.system, said.case_sensitive_names, said.max_identifier_bytes, said.max_columns
+    )
+
+
+def _with_metadata(expected: pa.Schema | None, wanted: pa.Schema) -> pa.Schema | None:
+    """Return what is expected of the rows, who also have what Conduit adds to them."""
+    if expected is None:
+        return None
+    own = (f for f in wanted if f.name.startswith("_conduit_") and f.name not in expected.names)
+    return pa.schema([*expected, *own])
+
+
+def _landed(schema: pa.Schema | None, destination: Destination) -> pa.Schema | None:
+    if schema is None:
+        return None
+    try:
+        return landed(schema, destination.dialect, destination.landing)
+    except SchemaError:  # of a release that had a place for its types
+        return None
+
+
+def _target(
+    existing: TargetShape, destination: Destination, wishes: Wishes, before: pa.Schema | None
+) -> Target:
+    return Target(
+        destination.dialect,
+        {c.name: c.ddl for c in existing.columns},
+        frozenset(c.name for c in existing.columns if c.has_default),
+        wishes.key,
+        wishes.cursor,
+        before,
+        destination.landing,
+    )
+
+
+def _lost_keys(
+    wanted: pa.Schema, existing: TargetShape, destination: Destination, wishes: Wishes
+) -> list[str]:
+    """Return key columns that the target keeps as text, so that keys wouldn't meet."""
+    kinds = {c.name: c for c in existing.columns}
+    out = []
+    for name in wishes.key:
+        column = kinds.get(name)
+        if column is None or not pa.types.is_string(column.arrow):
+            continue
+        kind = destination.landing(wanted.field(name)).arrow
+        if not pa.types.is_string(kind):
+            out.append(
+                f"column {name!r} of the unique_key changed its type: the source has"
+                f" {wanted.field(name).type}, the target {column.ddl}, so that keys don't meet"
             )
-    if limits.max_columns is not None and len(fields) > limits.max_columns:
-        problems.append(f"{len(fields)} columns; {destination.system} takes {limits.max_columns}")
-    return problems
+    return out
 
 
-def _twice(one: str, other: str, system: str) -> str:
-    if one != other:
-        return f"columns {one!r} and {other!r} are one name in {system}"
-    if one in (LOAD_ID, LOADED_AT):
-        return f"the source has a column {one!r} already; `metadata: []` keeps it and adds none"
-    return f"column {one!r} occurs twice; rename one in the query"
+# --- fitting --------------------------------------------------------------------------------------
 
 
-def _findings(
-    target: Table, problems: list[str], command: str = "conduit run --full-refresh"
-) -> SchemaError:
+def _new(wanted: pa.Schema, destination: Destination) -> Staged:
+    landings = [(f, destination.landing(f)) for f in wanted]
+    columns = tuple(
+        Column(name=f.name, ddl=landing.ddl, nullable=f.nullable) for f, landing in landings
+    )
+    schema = pa.schema([_land(f, landing.ddl, landing, destination) for f, landing in landings])
+    losses = tuple(f"column {f.name!r}: {at.loss}" for f, at in landings if at.loss)
+    return Staged(columns, schema, losses)
+
+
+def _fitted(
+    wanted: pa.Schema,
+    existing: TargetShape,
+    destination: Destination,
+    wishes: Wishes,
+    decided: Decision,
+) -> Staged:
+    there = {c.name: c for c in existing.columns}
+    changes = {c.column.name: c for c in decided.actions}
+    columns: list[Column] = []
+    fields: list[pa.Field[pa.DataType]] = []
+    for field in wanted:
+        if field.name in decided.left_out:
+            continue
+        change = changes.get(field.name)
+        if change is None:
+            column = there[field.name]
+            columns.append(Column(name=column.name, ddl=column.ddl, nullable=column.nullable))
+            at = Landing(column.ddl, column.arrow)
+        else:
+            columns.append(change.column)
+            held = destination.dialect.field_of(field.name, change.column.ddl)
+            same = isinstance(change, WidenColumn) and change.column.ddl == change.was.ddl
+            kind = there[field.name].arrow if same else destination.landing(held).arrow
+            at = Landing(change.column.ddl, kind)
+        fields.append(_land(field, at.ddl, at, destination))
+    made = (*decided.actions, *_version_times(existing, wishes, changes))
+    made = tuple(_recreating(c) for c in made) if wishes.recreate else made
+    notes = tuple(_told(c, versions=wishes.versions) for c in decided.actions)
+    return Staged(tuple(columns), pa.schema(fields), notes, made)
+
+
+def _land(
+    field: pa.Field[pa.DataType], ddl: str, landing: Landing, destination: Destination
+) -> pa.Field[pa.DataType]:
+    landing_field = field.with_type(landing.arrow)
+    if not pa.types.is_string(landing.arrow):
+        return landing_field
+    try:
+        most = max_length(destination.dialect.field_of(field.name, ddl))
+    except SchemaError:
+        most = None
+    return landing_field if most is None else tagged(landing_field, max_length=most)
+
+
+def _version_times(
+    existing: TargetShape, wishes: Wishes, changes: dict[str, AddColumn | WidenColumn]
+) -> list[WidenColumn]:
+    """Return the widening of the times of versions, which are of the cursor's type."""
+    change = changes.get(wishes.cursor[0]) if wishes.versions and wishes.cursor else None
+    if not isinstance(change, WidenColumn) or change.column.ddl == change.was.ddl:
+        return []
+    out = []
+    for name in (VALID_FROM, VALID_TO):
+        for c in (c for c in existing.columns if c.name == name):
+            was = Column(name=name, ddl=c.ddl, nullable=c.nullable)
+            wider = was.model_copy(update={"ddl": change.column.ddl})
+            out.append(WidenColumn(column=wider, was=was))
+    return out
+
+
+def _recreating(change: AddColumn | WidenColumn) -> AddColumn | WidenColumn:
+    if isinstance(change, AddColumn):
+        return change
+    return change.model_copy(update={"recreate": True})
+
+
+def _told(change: AddColumn | WidenColumn, *, versions: bool) -> str:
+    column = change.column
+    if isinstance(change, AddColumn):
+        more = ": it makes no version" if versions else ""
+        return f"column {column.name!r} is new and is added as {column.ddl}{more}"
+    if column.ddl != change.was.ddl:
+        return f"column {column.name!r} is widened from {change.was.ddl} to {column.ddl}"
+    return f"column {column.name!r} may be NULL from now on"
+
+
+# --- messages -------------------------------------------------------------------------------------
+
+
+def _named(change: Change) -> str:
+    """Return a finding about a name, of metadata's own with what to do about it."""
+    if change.kind == "case" and change.other == change.column:
+        if change.column in (LOAD_ID, LOADED_AT):
+            return (
+                f"the source has a column {change.column!r} already; `metadata: []` keeps it and"
+                " adds none"
+            )
+        return f"column {change.column!r} occurs twice; rename one in the query"
+    return str(change)
+
+
+def _refusal(target: Table, problems: list[str], command: str) -> SchemaError:
     text = f" {problems[0]}" if len(problems) == 1 else "\n  ".join(["", *problems])
     return SchemaError(f"{target} doesn't fit the source:{text}", command=command)

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +23,9 @@ from conduit_core.events import AuditStarted, BatchRead, BatchWritten, Emit
 from conduit_core.state.ledger import Counts
 from conduit_core.types.casts import cast_column
 
+if TYPE_CHECKING:
+    from conduit_core.connectors.letters import LetterSpool
+
 LOAD_ID = "_conduit_load_id"
 LOADED_AT = "_conduit_loaded_at"
 FILE = "_conduit_file"
@@ -32,7 +35,31 @@ _LOOK_SECONDS = 0.2
 
 Batch: TypeAlias = "pa.RecordBatch | RawBatch"
 Flag: TypeAlias = "Callable[[pa.RecordBatch], pa.BooleanArray]"
+Transformed: TypeAlias = "Callable[[pa.RecordBatch], pa.RecordBatch]"
 OpenRaw: TypeAlias = Callable[[tuple[Column, ...], Mapping[str, str]], RawReading]
+
+
+class Screening(Protocol):
+    """What holds staged batches to rules; see :class:`conduit_core.engine.screen.Screen`."""
+
+    letters: LetterSpool | None
+
+    @property
+    def rejected(self) -> int:
+        """How many rows were taken out so far."""
+        ...
+
+    def take(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the rows that go on."""
+        ...
+
+    def finish(self) -> str:
+        """Say that the last batch was taken; return what is to be kept, as JSON."""
+        ...
+
+    def close(self) -> None:
+        """Forget what was kept."""
+        ...
 
 
 class CancelledError(ConduitError):
@@ -131,6 +158,8 @@ class Flow:
         is_whole_load: whether the load ends with this flow, or it is one split of it.
         read_raw: opens the source for undecoded rows, where the publish has a wire.
         flag: says which rows of a batch, as read, are deleted at the source.
+        transform: changes a batch as read, before it is cast.
+        screen: holds the cast rows to the stream's rules.
     """
 
     def __init__(
@@ -149,6 +178,8 @@ class Flow:
         is_whole_load: bool = True,
         read_raw: OpenRaw | None = None,
         flag: Flag | None = None,
+        transform: Transformed | None = None,
+        screen: Screening | None = None,
     ) -> None:
         self.schema = schema
         self._open = read
@@ -164,12 +195,16 @@ class Flow:
         self._remember_files = remember_files
         self._check = check
         self._flag = flag
+        self._transform = transform
+        self._screen = screen
         self._is_whole_load = is_whole_load
         self._error: ConduitError | None = None
         self._thread: threading.Thread | None = None
         self._exhausted = False
         self.rows_read = 0
         self.bytes_read = 0
+        self.report = ""
+        """What the screen found of all rows, once they are read."""
         self.seconds = {"read": 0.0, "cast": 0.0, "write": 0.0}
         self.waited_seconds = 0.0
         """How long the destination waited for rows: time of the source, not of the commit."""
@@ -226,7 +261,12 @@ class Flow:
         files: tuple[str, ...] = ()
         if self._remember_files and isinstance(self._reading, Reading):
             files = tuple(file_digest(f) for f in self._reading.files)
-        return Tally(Counts(read=self.rows_read), files, bytes=self.bytes_read)
+        if self._screen is None:
+            return Tally(Counts(read=self.rows_read), files, bytes=self.bytes_read)
+        self.report = self._screen.finish()
+        counts = Counts(read=self.rows_read, rejected=self._screen.rejected)
+        letters = self._screen.letters
+        return Tally(counts, files, bytes=self.bytes_read, letters=letters, report=self.report)
 
     def close(self) -> None:
         """Stop the thread and close the source. Idempotent."""
@@ -237,6 +277,8 @@ class Flow:
             self._thread.join()
         if self._reading is not None:
             self._reading.close()
+        if self._screen is not None:
+            self._screen.close()
         # A driver may keep the stream of a failed load, and through it this flow, for good.
         self._open, self._open_raw, self._reading = _closed, None, None
 
@@ -267,6 +309,8 @@ class Flow:
             if self._check is not None:
                 self._check(raw)
             batch = self._cast(raw)
+            if self._screen is not None:
+                batch = self._screen.take(batch)
             cast_done = time.perf_counter()
             self._count(raw, read_done - started, cast_done - read_done)
             if not all(self._queue.put(part) for part in self._slices(batch)):
@@ -312,9 +356,10 @@ class Flow:
 
     def _cast(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         columns: list[pa.Array[pa.Scalar[pa.DataType]]] = []
+        rows = batch if self._transform is None else self._transform(batch)
         for field in self.schema:
-            if batch.schema.get_field_index(field.name) >= 0:
-                columns.append(cast_column(batch.column(field.name), field.type, field.name))
+            if rows.schema.get_field_index(field.name) >= 0:
+                columns.append(cast_column(rows.column(field.name), field.type, field.name))
             elif field.name == LOAD_ID:
                 columns.append(pa.repeat(pa.scalar(self._load_id, field.type), batch.num_rows))
             else:

@@ -5,9 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from pathlib import Path
 
 from conduit_core.engine.model import RunRequest
+from conduit_core.spec import StreamSpec
+from conduit_core.spec.fingerprint import fingerprint
 from conduit_core.types.dialect import Table
+
+
+def stream_fingerprint(stream: StreamSpec, source_identity: str, folder: Path) -> str:
+    """Return the fingerprint of what decides a stream's rows, its rules' own code included.
+
+    Raises:
+        ConfigError: a function or model of a rule doesn't import.
+    """
+    if not stream.quality and not stream.transform:
+        return fingerprint(stream, source_identity)
+    from conduit_core.quality import decisive  # most streams have neither
+
+    facts = decisive(stream.quality, stream.transform, folder)
+    return fingerprint(stream, source_identity, facts)
 
 
 def digest(*parts: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -13,10 +13,10 @@ from conduit_core.connectors.splits import Split
 from conduit_core.engine.flow import Flow
 from conduit_core.engine.model import LoadPlan
 from conduit_core.engine.pipeline import Ends, stream_ref
-from conduit_core.engine.rows import new_flow
+from conduit_core.engine.rows import new_flow, screen_rows, transform_rows
 from conduit_core.engine.runtime import Runtime
 from conduit_core.errors import SchemaError
-from conduit_core.events import Emit, Event
+from conduit_core.events import Event
 from conduit_core.spec import StreamSpec
 from conduit_core.state.window import Window
 from conduit_core.types.casts import cast_column
@@ -49,7 +49,7 @@ class SourceKeys:
 
     def __init__(self, plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> None:
         self._plan, self._stream = plan, stream
-        self._source, self._runtime = ends.source, runtime
+        self._ends, self._source, self._runtime = ends, ends.source, runtime
         self._flows: list[Flow] = []
 
     def all(self) -> Flow:
@@ -60,7 +60,9 @@ class SourceKeys:
         def read() -> Reading:
             return _renamed(self._source.read(request), staged.names)
 
-        return self._flow(read, staged)
+        flow = new_flow(read, staged, self._plan, self._stream, self._runtime, _silent)
+        self._flows.append(flow)
+        return flow
 
     def again(self, keys: Sequence[tuple[object, ...]]) -> Flow:
         """Read the rows of some keys as they are now."""
@@ -81,8 +83,19 @@ class SourceKeys:
                 opened = self._source.read(request)
             return _only(opened, wanted)
 
-        staged = schema_from_json(self._plan.staged_schema)
-        return self._flow(read, staged, emit=self._runtime.emit)
+        plan, stream = self._plan, self._stream
+        flow = new_flow(
+            read,
+            schema_from_json(plan.staged_schema),
+            plan,
+            stream,
+            self._runtime,
+            self._runtime.emit,
+            transform=transform_rows(plan, stream),
+            screen=screen_rows(plan, stream, self._ends, self._runtime, "again"),
+        )
+        self._flows.append(flow)
+        return flow
 
     def close(self) -> None:
         """Stop what is still read. Idempotent."""
@@ -92,13 +105,6 @@ class SourceKeys:
     def _request(self, ref: StreamRef, schema: list[dict[str, object]]) -> ReadRequest:
         size = min(BATCH_BYTES, self._runtime.queue_bytes)
         return ReadRequest(ref, schema_from_json(schema), Window("full"), batch_bytes=size)
-
-    def _flow(
-        self, read: Callable[[], Reading], schema: pa.Schema, emit: Emit | None = None
-    ) -> Flow:
-        flow = new_flow(read, schema, self._plan, self._stream, self._runtime, emit or _silent)
-        self._flows.append(flow)
-        return flow
 
 
 def _silent(event: Event) -> None:

@@ -151,8 +151,11 @@ def _attempt(
             empty=plan.empty,
         )
     )
+    name, about = plan.pipeline, plan.stream
+    for note in plan.warnings:
+        runtime.emit(Notice(pipeline=name, stream=about, level="warning", message=note))
     for note in plan.notes:
-        runtime.emit(Notice(pipeline=plan.pipeline, stream=plan.stream, level="info", message=note))
+        runtime.emit(Notice(pipeline=name, stream=about, level="info", message=note))
     try:
         if plan.empty:
             result = result_of(plan, Commit(plan.replayed), started, {})
@@ -191,7 +194,7 @@ def _fused(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> 
     waited = flow.seconds["write"] + flow.waited_seconds
     stages = {**flow.seconds, "commit": max(seconds - waited, 0.0)}
     read = flow.bytes_read
-    return result_of(plan, commit, started, stages, read)
+    return result_of(plan, commit, started, stages, read, flow.report)
 
 
 def _spread_out(

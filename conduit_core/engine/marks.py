@@ -164,7 +164,7 @@ def plan_marks(
     if (
         stream.mode != "scd2"
         and there >= VERSION_COLUMNS
-        and not VERSION_COLUMNS & set(schema.names)
+        and not VERSION_COLUMNS & set(staged.schema.names)
     ):
         raise SchemaError(
             f"{target} keeps versions ({', '.join(sorted(VERSION_COLUMNS))}), and `mode:"
@@ -187,17 +187,16 @@ def plan_marks(
     hidden = {*stream.unique_key, *stream.ignore_columns, *order}
     hidden |= {c.name for c in staged.added}  # a new column makes no version by itself
     track = tuple(name for name in compare if name not in hidden)
-    unknown = [name for name in stream.ignore_columns if name not in schema.names]
+    unknown = [name for name in stream.ignore_columns if name not in staged.schema.names]
     if unknown:
         raise SchemaError(
             f"`ignore_columns` names {unknown[0]!r}, which the stream doesn't have; it has"
-            f" {', '.join(schema.names)}",
+            f" {', '.join(name for name in compare)}",
             command=_COMMAND,
         )
     flagged = _with_flag(stream, staged, destination)
     keys = _key_rows(stream, source, schema, staged, order)
     revives = stream.deletes is None and stream.mode in DELETING_MODES and DELETED_AT in there
-    missing = (*staged.added, *missing)
     return Marks(flagged, new_table, missing, order, compare, track, keys=keys, revives=revives)
 
 
@@ -259,6 +258,9 @@ def _with_flag(stream: StreamSpec, staged: Staged, destination: Destination) -> 
         (*staged.columns, Column(name=DELETED_AT, ddl=landing.ddl)),
         staged.schema.append(pa.field(DELETED_AT, landing.arrow)),
         staged.notes,
+        staged.changes,
+        staged.warnings,
+        staged.findings,
     )
 
 

@@ -56,6 +56,10 @@ class LoadPlan(_Data):
     the record of a load that the request key has published before. ``last_load_id`` and
     ``last_watermark_text`` are where the target stands when the plan is made.
 
+    ``schema_changes`` are the differences found between source, target and what is expected, as
+    ``Change.as_json`` says them; ``warnings`` those that are not applied; ``history`` is what the
+    rules of whole loads compare with: facts of earlier loads as JSON.
+
     ``key_source`` and ``key_staged`` are the schemas of the key rows, as read and as staged, where
     the load looks for deletes by key.
 
@@ -93,6 +97,9 @@ class LoadPlan(_Data):
     publish: Publish
     state_text: str | None
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    schema_changes: list[dict[str, str | None]] = []
+    history: tuple[str, ...] = ()
     empty: bool
     replayed: LedgerRecord | None = None
     staged: bool = False
@@ -119,6 +126,7 @@ class AuditReport(_Data):
         counts: rows by what became of them so far, over all splits.
         bytes: their Arrow size.
         seconds: the time of staging, summed over splits.
+        quality: what the rules found, as JSON; "" where there are none.
     """
 
     version: Literal[1] = 1
@@ -128,6 +136,16 @@ class AuditReport(_Data):
     counts: Counts
     bytes: int
     seconds: float
+    quality: str = ""
+
+
+class ColumnChange(_Data):
+    """A column of the target that a load changed: ``added``, ``widened`` or ``nullable``."""
+
+    column: str
+    change: str
+    was: str | None
+    now: str
 
 
 class LoadResult(_Data):
@@ -152,6 +170,9 @@ class LoadResult(_Data):
     seconds: float
     stages: dict[str, float]
     notes: tuple[str, ...] = ()
+    schema_changes: tuple[ColumnChange, ...] = ()
+    quality: dict[str, object] = {}
+    """What the rules found: :class:`conduit_core.engine.audit.QualityReport` as plain data."""
     state_text: str | None = None
     """The entry of the runner's state store that the plan saw; ``after`` overwrites no other."""
 

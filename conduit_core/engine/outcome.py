@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from conduit_core.connectors.base import Commit
-from conduit_core.engine.model import LoadPlan, LoadResult, Outcome
+from conduit_core.engine.model import ColumnChange, LoadPlan, LoadResult, Outcome
 from conduit_core.engine.pipeline import Ends
-from conduit_core.engine.plan import state_key, watermark_state
+from conduit_core.engine.seen import state_key, watermark_state
 from conduit_core.errors import ConduitError
-from conduit_core.events import Committed, Emit, Notice, StateMirrored
+from conduit_core.events import Committed, Emit, Notice, SchemaChanged, StateMirrored
 from conduit_core.state.cursor import Cursor
-from conduit_core.state.ledger import Counts, newest, watermark_record
+from conduit_core.state.ledger import Counts, LedgerRecord, newest, watermark_record
 from conduit_core.state.store import StateEntry, StateStore, make_entry, seal_of
 from conduit_core.types.dialect import Table
 
@@ -49,6 +50,20 @@ def emit_committed(commit: Commit, emit: Emit, seconds: float) -> None:
             seconds=seconds,
         )
     )
+    for change in changes_of(record):
+        emit(
+            SchemaChanged(
+                pipeline=record.pipeline,
+                stream=record.stream,
+                load_id=record.load_id,
+                **change.model_dump(),
+            )
+        )
+
+
+def changes_of(record: LedgerRecord) -> tuple[ColumnChange, ...]:
+    """Return what a load changed of its target's columns."""
+    return tuple(ColumnChange.model_validate(item) for item in json.loads(record.schema_changes))
 
 
 def mirror(
@@ -104,6 +119,7 @@ def result_of(
     started: float,
     stages: dict[str, float],
     bytes_read: int = 0,
+    report: str = "",
 ) -> LoadResult:
     """Return a load's result.
 
@@ -113,6 +129,7 @@ def result_of(
         started: ``time.perf_counter()`` at its start.
         stages: seconds by stage.
         bytes_read: Arrow bytes read from the source by this run.
+        report: what the stream's rules found, as JSON.
     """
     record = commit.record
     outcome: Outcome = "empty" if record is None else "published"
@@ -136,6 +153,8 @@ def result_of(
         bytes_read=bytes_read,
         seconds=time.perf_counter() - started,
         stages={name: round(value, 6) for name, value in stages.items()},
-        notes=(*plan.notes, *commit.notes),
+        notes=(*plan.warnings, *plan.notes, *commit.notes),
+        schema_changes=changes_of(record) if record and outcome == "published" else (),
+        quality=json.loads(report) if report and outcome == "published" else {},
         state_text=plan.state_text,
     )

@@ -5,45 +5,50 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import Shape, TargetShape
-from conduit_core.connectors.chain import owned_by_another, touches
-from conduit_core.connectors.publish import Column
-from conduit_core.engine.columns import refuse_missing_key, stage_columns
-from conduit_core.engine.identity import asked_for, load_id, request_text, target_fingerprint
+from conduit_core.connectors.chain import touches
+from conduit_core.connectors.publish import AddColumn, Column, WidenColumn
+from conduit_core.engine.columns import altered, change_record
+from conduit_core.engine.identity import asked_for, load_id, request_text, stream_fingerprint
 from conduit_core.engine.marks import Marks, deletes_of, plan_marks
 from conduit_core.engine.model import Guarantee, LoadPlan, RunRequest
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
+from conduit_core.engine.seen import (
+    Seen,
+    is_lost,
+    look,
+    lost_target,
+    refuse_forgotten_files,
+    refuse_itself,
+    refuse_unsupported,
+    replayed_choice,
+    replayed_record,
+    watermark_state,
+)
+from conduit_core.engine.shaping import (
+    Shaped,
+    quality_actions,
+    refuse_cut_keys,
+    refuse_held,
+    rows_schema,
+    schema_text,
+    shape_rows,
+)
 from conduit_core.engine.windows import Choice, choose_window, first_cursor
 from conduit_core.engine.wire import choose_wire
-from conduit_core.errors import ConduitError, ConfigError, StateError, number
+from conduit_core.errors import ConduitError, ConfigError, number
 from conduit_core.spec import StreamSpec
 from conduit_core.spec.deletes import DELETING_MODES
-from conduit_core.spec.fingerprint import fingerprint as spec_fingerprint
-from conduit_core.state.cursor import Cursor
-from conduit_core.state.ledger import LedgerRecord, newest, since_emptied, watermark_record
-from conduit_core.state.reconcile import Reconciled, reconcile
+from conduit_core.state.ledger import LedgerRecord, newest, watermark_record
 from conduit_core.state.store import StateStore
 from conduit_core.state.window import Window
-from conduit_core.sync.strategies import Effective, LoadFacts, build_publish
-from conduit_core.types.dialect import Table
+from conduit_core.sync.strategies import LoadFacts, build_publish
 from conduit_core.types.schema import fingerprint, schema_to_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What planning has read so far."""
-
-    target: Table
-    fingerprint: str
-    existing: TargetShape | None
-    chain: list[LedgerRecord]
-    stored: str | None
-    reconciled: Reconciled
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +60,13 @@ class _Draft:
     ends: Ends
     request: RunRequest
     shape: Shape
-    seen: _Seen
+    shaped: Shaped
+    seen: Seen
     choice: Choice
     marks: Marks
     table: tuple[Column, ...]
     replayed: LedgerRecord | None
     is_staged: bool
-
-
-def state_key(target: Table) -> str:
-    """Return the key of a target in a state store."""
-    return f"{target.schema}.{target.name}"
 
 
 def plan_stream(
@@ -93,24 +94,11 @@ def plan_stream(
             stream, the target's state and a command filled in.
     """
     try:
-        is_staged = stream.splits is not None if staged is None else staged
+        kept = stream.keep_rejected_staging
+        is_staged = (stream.splits is not None or kept) if staged is None else staged
         return _plan(pipeline, stream, ends, request, store, is_staged=is_staged)
     except ConduitError as error:
         raise pipeline.at(error, stream.name, "conduit plan") from error.__cause__
-
-
-def watermark_state(chain: list[LedgerRecord]) -> str:
-    """Return the error line that says what a failed load has left behind."""
-    base = watermark_record(chain)
-    if base is None:
-        return (
-            "nothing published; the target has no watermark yet"
-            if not chain
-            else (f"nothing published; the target stays at version {chain[-1].version}")
-        )
-    if base.cursor is None:
-        return f"nothing published; the target stays at version {chain[-1].version}"
-    return f"nothing published; watermark unchanged at {Cursor.from_json(base.cursor).display()}"
 
 
 def _plan(
@@ -122,55 +110,44 @@ def _plan(
     *,
     is_staged: bool,
 ) -> LoadPlan:
-    _refuse_unsupported(stream, ends)
-    _refuse_itself(stream, ends, pipeline.target(stream, ends.destination))
-    seen = _look(pipeline, stream, ends, store)
+    refuse_unsupported(stream, ends)
+    refuse_itself(stream, ends, pipeline.target(stream, ends.destination))
+    seen = look(pipeline, stream, ends, store)
     try:
         ref = stream_ref(stream)
         shape = ends.source.describe(ref)
-        replayed = None if request.reload else _replayed(request, seen.chain)
+        replayed = None if request.reload else replayed_record(request, seen.chain)
         if replayed is not None:
-            choice = _replayed_choice(replayed)
+            choice = replayed_choice(replayed)
         else:
-            lost = _is_lost(seen)
+            lost = is_lost(seen)
             if lost and not request.full_refresh and stream.mode != "replace":
-                raise _lost_target(seen)
+                raise lost_target(seen)
             watermark = None if lost else seen.reconciled.cursor
             choice = choose_window(stream, request, shape, ends.source, ref, seen.chain, watermark)
-        refuse_missing_key(stream, shape.schema)
-        rebuilt = request.full_refresh and not _keeps_its_table(seen.existing, shape.schema)
+        rows = rows_schema(stream, shape.schema)
+        rebuilt = request.full_refresh and not _keeps_its_table(seen.existing, rows)
         fit_into = None if rebuilt else seen.existing
-        staged = stage_columns(
-            shape.schema,
-            stream.metadata,
-            ends.destination,
-            fit_into,
-            seen.target,
-            inferred=ends.source.capabilities.infers_types,
-            key=stream.key,
-            versions=stream.mode == "scd2",
-        )
-        source, destination = ends.source, ends.destination
+        shaped = shape_rows(stream, shape, ends, seen, fit_into)
+        staged, source, destination = shaped.staged, ends.source, ends.destination
         marks = plan_marks(stream, source, shape.schema, destination, staged, fit_into, seen.target)
-        table = marks.new_table if fit_into is None else (*_columns(fit_into), *marks.missing)
+        table = marks.new_table
+        if fit_into is not None:
+            table = (*altered(_columns(fit_into), staged.changes), *marks.missing)
         draft = _Draft(
-            pipeline, stream, ends, request, shape, seen, choice, marks, table, replayed, is_staged
-        )
+            pipeline, stream, ends, request, shape, shaped, seen, choice, marks, table, replayed,
+            is_staged,
+        )  # fmt: skip
         plan = _freeze(draft)
         return _with_staging(plan, draft) if is_staged and not plan.empty else plan
     except ConduitError as error:
         raise error.at(state=watermark_state(seen.chain)) from error.__cause__
 
 
-def _refuse_itself(stream: StreamSpec, ends: Ends, target: Table) -> None:
-    if stream.source_table is None or ends.source.identity != ends.destination.identity:
-        return
-    schema, name = stream.source_table
-    pair = [Table(schema or ends.destination.capabilities.default_schema, name), target]
-    if not ends.destination.capabilities.case_sensitive_names:
-        pair = [Table(t.schema.lower(), t.name.lower()) for t in pair]
-    if pair[0] == pair[1]:
-        raise ConfigError(f"{target} would be loaded into itself: give the stream another `into`")
+def _changes(draft: _Draft) -> tuple[AddColumn | WidenColumn, ...]:
+    """Return what happens to the existing target's columns."""
+    own = (AddColumn(column=column) for column in draft.marks.missing)
+    return (*draft.shaped.staged.changes, *own)
 
 
 def _keeps_its_table(existing: TargetShape | None, source: pa.Schema) -> bool:
@@ -185,93 +162,6 @@ def _columns(existing: TargetShape) -> tuple[Column, ...]:
     return tuple(Column(name=c.name, ddl=c.ddl, nullable=c.nullable) for c in existing.columns)
 
 
-def _refuse_unsupported(stream: StreamSpec, ends: Ends) -> None:
-    kinds = ends.source.capabilities.kinds
-    kind = next(k for k in ("table", "query", "path") if getattr(stream, k) is not None)
-    if kind not in kinds:
-        raise ConfigError(
-            f"a {ends.source.system} source takes {' or '.join(sorted(kinds))}, not {kind}"
-        )
-    if "file" in stream.metadata and "path" not in kinds:
-        raise ConfigError(f"metadata: [file] is for sources of files, not {ends.source.system}")
-    virtual = [c for c in stream.cursor if c.startswith("_file_")]
-    if virtual and stream.mode in ("replace_window", "scd2"):
-        raise ConfigError(
-            f"`mode: {stream.mode}` needs a cursor that is a column of the rows, not of the files:"
-            " use append with `metadata: [load, file]`, which replaces the rows of a changed file"
-        )
-    unknown = [c for c in virtual if c not in ends.source.capabilities.virtual_cursor]
-    if unknown:
-        raise ConfigError(f"{ends.source.system} has no {unknown[0]}: it is for sources of files")
-
-
-def _look(pipeline: Pipeline, stream: StreamSpec, ends: Ends, store: StateStore | None) -> _Seen:
-    target = pipeline.target(stream, ends.destination)
-    fingerprint_ = target_fingerprint(ends.destination.identity, target)
-    chain = ends.destination.records(target)
-    last = newest(chain)
-    if last is not None and (last.pipeline, last.stream) != (pipeline.name, stream.name):
-        raise owned_by_another(last, str(target)).at(state=watermark_state(chain))
-    stored = store.get(state_key(target)) if store else None
-    try:
-        reconciled = reconcile(
-            chain,
-            stored,
-            target_fingerprint=fingerprint_,
-            columns=stream.cursor,
-            mode=stream.mode,
-        )
-    except ConduitError as error:
-        raise error.at(state=watermark_state(chain)) from error.__cause__
-    if store is None:  # the ledger is the only state: nothing lags behind it
-        reconciled = Reconciled("equal", reconciled.cursor)
-    existing = ends.destination.describe(target)
-    if existing is not None and not existing.is_table:
-        raise ConfigError(f"{target} is a view, not a table: give the stream another `into`")
-    return _Seen(target, fingerprint_, existing, chain, stored, reconciled)
-
-
-def _replayed(request: RunRequest, chain: list[LedgerRecord]) -> LedgerRecord | None:
-    if request.request_key is None:
-        return None
-    text = request_text(request)
-    for record in chain:
-        if record.request_key != request.request_key:
-            continue
-        if record.request != text:
-            raise StateError(
-                f"request key {request.request_key!r} was used for another request"
-                f" ({record.request}): a key is for one request",
-                command="conduit runs",
-            )
-        return record
-    return None
-
-
-def _replayed_choice(record: LedgerRecord) -> Choice:
-    known = (mode for mode in get_args(Effective) if mode == record.mode)
-    effective: Effective = next(known, "replace")
-    cursor = Cursor.from_json(record.cursor) if record.cursor else None
-    return Choice(Window.from_json(record.load_window), effective, cursor, None, 0, empty=True)
-
-
-def _is_lost(seen: _Seen) -> bool:
-    """Say whether the ledger has loads and the table is gone: an increment would look like all."""
-    return (
-        seen.existing is None
-        and seen.reconciled.cursor is not None
-        and any(not r.mode.startswith("state_") for r in seen.chain)
-    )
-
-
-def _lost_target(seen: _Seen) -> StateError:
-    return StateError(
-        f"the ledger is at version {seen.chain[-1].version} but {seen.target} is gone: it was"
-        " dropped by hand, and an increment would not bring its rows back",
-        command="conduit run --full-refresh",
-    )
-
-
 def _freeze(draft: _Draft) -> LoadPlan:
     seen, choice, stream, request = draft.seen, draft.choice, draft.stream, draft.request
     record = _record(draft)
@@ -279,8 +169,10 @@ def _freeze(draft: _Draft) -> LoadPlan:
     appends_files = choice.effective == "append" and by_file
     remembers = by_file and stream.mode == "append" and "file" not in stream.metadata
     if remembers and appends_files and not choice.empty:
-        _refuse_forgotten_files(seen.chain)
+        refuse_forgotten_files(seen.chain)
     existing, last = seen.existing, newest(seen.chain)
+    if choice.effective != "replace" or _kept_in_place(draft):
+        refuse_held(draft.shaped.staged.changes, stream, draft.ends, seen)
     columns = draft.marks.staged.columns
     marks = deletes_of(stream, draft.marks, _covered(draft), record.started_at)
     reads_keys = marks.keys if _reads_keys(draft) else None
@@ -301,7 +193,8 @@ def _freeze(draft: _Draft) -> LoadPlan:
             order=marks.order if stream.key else (),
             compare=marks.compare if stream.key else (),
             starts_over=bool(stream.cursor) and seen.reconciled.cursor is None,
-            added_columns=marks.missing,
+            changes=_changes(draft),
+            quality=quality_actions(stream, draft.shaped, choice, draft.ends, seen),
             allow_deletes=request.allow_deletes,
             versions=stream.mode == "scd2",
             track=marks.track,
@@ -309,9 +202,7 @@ def _freeze(draft: _Draft) -> LoadPlan:
             deletes=marks.deletes,
             max_ratio=stream.deletes.max_ratio if stream.deletes else None,
             record=record,
-            schema_text=json.dumps(
-                schema_to_json(draft.shape.schema), ensure_ascii=False, separators=(",", ":")
-            ),
+            schema_text=schema_text(draft.shaped.rows),
         )
     )
     _refuse_actions(publish.action_kinds, stream, draft.ends)
@@ -346,6 +237,9 @@ def _freeze(draft: _Draft) -> LoadPlan:
         publish=publish,
         state_text=seen.stored,
         notes=_notes(draft),
+        warnings=draft.shaped.staged.warnings,
+        schema_changes=[change.as_json() for change in draft.shaped.staged.findings],
+        history=draft.shaped.history,
         empty=choice.empty,
         replayed=draft.replayed,
     )
@@ -396,23 +290,12 @@ def _with_staging(fresh: LoadPlan, draft: _Draft) -> LoadPlan:
         return fresh
     ref, window = stream_ref(stream), draft.choice.window
     splits = choose_splits(stream, ends.source, ref, draft.shape, window)
+    refuse_cut_keys(stream, splits)
     notes = fresh.notes
     if window.kind == "full" and not by_unique_key(stream, draft.shape, splits):
         notes = (*notes, "not split by the key: after a failure the whole extract starts again")
     fresh = fresh.model_copy(update={"splits": splits, "notes": notes})
     return fresh.model_copy(update={"plan_id": plan_digest(fresh)})
-
-
-def _refuse_forgotten_files(chain: list[LedgerRecord]) -> None:
-    """Refuse an append of files to loads that didn't note theirs: a changed one would look new."""
-    for record in since_emptied(chain):
-        if record.counts.read and not record.is_given and '"files":' not in record.load_window:
-            raise StateError(
-                f"version {record.version} of the target was loaded in another mode or with other"
-                " `metadata`, which don't remember the files: a changed one couldn't be told from"
-                " a new one. Load everything once more, or set `metadata: [load, file]`",
-                command="conduit run --full-refresh",
-            )
 
 
 def _record(draft: _Draft) -> LedgerRecord:
@@ -421,7 +304,8 @@ def _record(draft: _Draft) -> LedgerRecord:
     now = datetime.now(UTC)
     text = request_text(request)
     base = _base_version(choice.window, seen.chain)
-    spec_print = spec_fingerprint(draft.stream, draft.ends.source.identity)
+    ends = draft.ends
+    spec_print = stream_fingerprint(draft.stream, ends.source.identity, ends.base_dir)
     key = None if request.reload else request.request_key
     of_the_key = "" if draft.stream.cursor or choice.effective != "append" else key or ""
     return LedgerRecord(
@@ -436,10 +320,11 @@ def _record(draft: _Draft) -> LedgerRecord:
         mode=choice.effective,
         load_window=choice.window.to_json(),
         cursor=choice.watermark.to_json() if choice.watermark else None,
-        schema_fingerprint=fingerprint(draft.shape.schema),
+        schema_fingerprint=fingerprint(draft.shaped.rows),
         spec_fingerprint=spec_print,
         target_fingerprint=seen.fingerprint,
         runner=request.runner,
+        schema_changes=json.dumps([change_record(c) for c in _changes(draft)]),
         started_at=now,
         published_at=now,
     )
@@ -482,7 +367,7 @@ def _kept_in_place(draft: _Draft) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*existing.dependants, *defaults)))
 
 
-def _watermark_text(choice: Choice, seen: _Seen) -> str | None:
+def _watermark_text(choice: Choice, seen: Seen) -> str | None:
     if choice.empty and seen.reconciled.cursor is not None:
         return seen.reconciled.cursor.display()
     return choice.watermark.display() if choice.watermark else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from conduit_core.connectors.base import BATCH_BYTES, Reading, ReadRequest, ReadsRaw
 from conduit_core.connectors.splits import Split
 from conduit_core.engine.flags import flag_of
-from conduit_core.engine.flow import Flow, OpenRaw
+from conduit_core.engine.flow import Flow, OpenRaw, Screening, Transformed
 from conduit_core.engine.model import LoadPlan
 from conduit_core.engine.pipeline import Ends, stream_ref
 from conduit_core.engine.runtime import Runtime
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from conduit_core.engine.keys import SourceKeys
+    from conduit_core.engine.screen import Part
 
 
 def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> Flow:
@@ -31,7 +32,7 @@ def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) 
     if plan.refuse_changed_files:
         known = known_files(ends.destination.records(plan.target))
     request = _request(plan, stream, runtime, known_files=known)
-    return _flow(request, plan, stream, ends, runtime, is_whole_load=True)
+    return _flow(request, plan, stream, ends, runtime, part="load")
 
 
 def keys_of(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> SourceKeys | None:
@@ -54,7 +55,7 @@ def open_split(
     """Return the rows of one split, checked against its bounds; the destination isn't asked."""
     part = None if split.kind == "whole" else split
     request = _request(plan, stream, runtime, split=part, snapshot=snapshot)
-    return _flow(request, plan, stream, ends, runtime, is_whole_load=False)
+    return _flow(request, plan, stream, ends, runtime, part="split")
 
 
 def _request(
@@ -85,7 +86,7 @@ def _flow(
     ends: Ends,
     runtime: Runtime,
     *,
-    is_whole_load: bool,
+    part: Part,
 ) -> Flow:
     """Return the rows of a request, as the plan stages them."""
     source, split = ends.source, request.split
@@ -104,8 +105,33 @@ def _flow(
         remember_files=plan.remember_files,
         read_raw=partial(source.read_raw, request) if isinstance(source, ReadsRaw) else None,
         check=check,
-        is_whole_load=is_whole_load,
+        is_whole_load=part == "load",
+        transform=transform_rows(plan, stream),
+        screen=screen_rows(plan, stream, ends, runtime, part),
     )
+
+
+def transform_rows(plan: LoadPlan, stream: StreamSpec) -> Transformed | None:
+    """Return what a stream's transform does to a batch; None where it has none."""
+    if not stream.transform:
+        return None
+    from conduit_core.engine.screen import transform_of  # most loads never get here
+
+    return transform_of(stream, schema_from_json(plan.source_schema))
+
+
+def screen_rows(
+    plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime, part: Part
+) -> Screening | None:
+    """Return what holds the rows to the stream's rules; None where it has none."""
+    if not stream.quality:
+        return None
+    from conduit_core.engine.screen import Screen, rules_of
+
+    rules = rules_of(stream, schema_from_json(plan.staged_schema), ends.destination, ends.base_dir)
+    if rules is None:
+        return None
+    return Screen(plan, stream, rules, part, runtime.emit, ends.destination)
 
 
 def new_flow(
@@ -120,6 +146,8 @@ def new_flow(
     read_raw: OpenRaw | None = None,
     check: Callable[[pa.RecordBatch], None] | None = None,
     is_whole_load: bool = False,
+    transform: Transformed | None = None,
+    screen: Screening | None = None,
 ) -> Flow:
     """Return a flow of a plan's load; see :class:`Flow` for what it is made of."""
     return Flow(
@@ -136,4 +164,6 @@ def new_flow(
         check=check,
         flag=flag_of(stream),
         is_whole_load=is_whole_load,
+        transform=transform,
+        screen=screen,
     )

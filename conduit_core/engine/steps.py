@@ -17,7 +17,7 @@ from conduit_core.connectors.base import Commit, Snapshots
 from conduit_core.connectors.chain import find_load
 from conduit_core.connectors.staging import Attempt, StageReceipt, Staging
 from conduit_core.engine.budget import budgets
-from conduit_core.engine.identity import target_fingerprint
+from conduit_core.engine.identity import stream_fingerprint, target_fingerprint
 from conduit_core.engine.model import AuditReport, LoadPlan, LoadResult
 from conduit_core.engine.opening import open_load
 from conduit_core.engine.outcome import emit_committed, mirror, result_of, state_after_failure
@@ -29,13 +29,13 @@ from conduit_core.errors import (
     ConduitError,
     ConfigError,
     PublishError,
+    QualityError,
     StagingLostError,
     StateError,
     unexpected,
 )
 from conduit_core.events import AuditStarted, Emitter, Listener, Notice, SplitStaged
 from conduit_core.spec import StreamSpec
-from conduit_core.spec.fingerprint import fingerprint as spec_fingerprint
 from conduit_core.state.ledger import Counts, LedgerRecord, known_files
 from conduit_core.state.store import StateStore
 from conduit_core.types.schema import schema_from_json
@@ -89,10 +89,11 @@ def audit(
 
     Raises:
         StagingLostError: a receipt is missing, or not what was written.
+        QualityError: a rule stops the load; its staging is dropped.
     """
-    with _step(pipeline, plan) as (_, ends):
+    with _step(pipeline, plan) as (stream, ends):
         given = None if receipts is None else list(receipts)
-        return audit_load(plan, given, ends, Runtime(Emitter(listeners)))
+        return audit_load(plan, stream, given, ends, Runtime(Emitter(listeners)))
 
 
 def publish(
@@ -215,13 +216,19 @@ def staged_event(plan: LoadPlan, receipt: StageReceipt) -> SplitStaged:
 
 
 def audit_load(
-    plan: LoadPlan, given: list[StageReceipt] | None, ends: Ends, runtime: Runtime
+    plan: LoadPlan,
+    stream: StreamSpec,
+    given: list[StageReceipt] | None,
+    ends: Ends,
+    runtime: Runtime,
 ) -> AuditReport:
-    """Check a load's receipts; see :func:`audit`."""
-    return _report(plan, _receipts(plan, given, ends.staging()), runtime)
+    """Check a load's receipts, and judge its rows; see :func:`audit`."""
+    return _report(plan, stream, _receipts(plan, given, ends.staging()), ends, runtime)
 
 
-def _report(plan: LoadPlan, receipts: list[StageReceipt], runtime: Runtime) -> AuditReport:
+def _report(
+    plan: LoadPlan, stream: StreamSpec, receipts: list[StageReceipt], ends: Ends, runtime: Runtime
+) -> AuditReport:
     counts = _sum(receipts)
     runtime.emit(
         AuditStarted(
@@ -238,7 +245,32 @@ def _report(plan: LoadPlan, receipts: list[StageReceipt], runtime: Runtime) -> A
         counts=counts,
         bytes=sum(r.bytes for r in receipts),
         seconds=round(sum(r.seconds for r in receipts), 6),
+        quality=_judged(plan, stream, receipts, ends, runtime),
     )
+
+
+def _judged(
+    plan: LoadPlan, stream: StreamSpec, receipts: list[StageReceipt], ends: Ends, runtime: Runtime
+) -> str:
+    """Return what the stream's rules say of all splits together.
+
+    What they stop is over: the same rows would be stopped again. Its staging is dropped, or kept
+    to be looked at.
+    """
+    if not stream.quality:
+        return ""
+    from conduit_core.engine.screen import audit_splits  # most loads never get here
+
+    try:
+        return audit_splits(plan, stream, [r.quality for r in receipts], ends, runtime.emit)
+    except QualityError as error:
+        staging = ends.staging()
+        if stream.keep_rejected_staging:
+            looked_at = staging.release(plan.plan_id, plan.target_fingerprint)
+            error.message += f"; the rows are kept until `conduit clean`: {looked_at}"
+        else:
+            drop_published(plan, ends, runtime, is_over=True)
+        raise
 
 
 def publish_load(
@@ -262,8 +294,8 @@ def publish_load(
         raise StateError("the audit report is of another plan", retry="plan")
     receipts = _receipts(plan, given, staging)
     if report is None:
-        report = _report(plan, receipts, runtime)
-    rows = staging.rows(receipts, schema_from_json(plan.staged_schema))
+        report = _report(plan, stream, receipts, ends, runtime)
+    rows = staging.rows(receipts, schema_from_json(plan.staged_schema), report.quality)
     publishing = time.perf_counter()
     keys = keys_of(plan, stream, ends, runtime)
     try:
@@ -281,7 +313,7 @@ def publish_load(
     drop_published(plan, ends, runtime, is_over=True)  # without a record too: there were no rows
     stages = {"stage": report.seconds, "commit": seconds}
     read = report.bytes
-    return result_of(plan, commit, started, stages, read)
+    return result_of(plan, commit, started, stages, read, report.quality)
 
 
 def drop_published(plan: LoadPlan, ends: Ends, runtime: Runtime, *, is_over: bool = False) -> None:
@@ -401,7 +433,7 @@ def plan_stream_of(pipeline: Pipeline, plan: LoadPlan, ends: Ends) -> StreamSpec
     (stream,) = pipeline.select((plan.stream,))
     target = pipeline.target(stream, ends.destination)
     now = (
-        spec_fingerprint(stream, ends.source.identity),
+        stream_fingerprint(stream, ends.source.identity, ends.base_dir),
         target_fingerprint(ends.destination.identity, target),
     )
     if now != (plan.publish.record.spec_fingerprint, plan.target_fingerprint):

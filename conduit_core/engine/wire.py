@@ -17,9 +17,11 @@ def choose_wire(
 ) -> Wire | None:
     """Return the format that source and destination share for these columns, if there is one.
 
-    Whatever looks at values (a cast, a rule) is a reason to return None; today only casts do, and
-    the destination sees them in the types.
+    Whatever looks at values (a cast, a rule, a transform) is a reason to return None; casts the
+    destination sees in the types.
     """
+    if stream.quality or stream.transform:
+        return None
     source, destination = ends.source, ends.destination
     if not isinstance(source, ReadsRaw) or not isinstance(destination, TakesRaw):
         return None

@@ -35,6 +35,23 @@ def _finished(e: ev.StreamFinished) -> str:
     return ", ".join(p for p in parts if p) + mark
 
 
+def _rule_checked(e: ev.RuleChecked) -> str:
+    if e.result == "failed":
+        return f"rule {e.rule} ({e.action}): {e.text}"
+    how = f" on {figures.count(e.checked)} rows" if e.checked else ""
+    return f"rule {e.rule} {e.result.replace('_', ' ')}{how}"
+
+
+def _schema_changed(e: ev.SchemaChanged) -> str:
+    match e.change:
+        case "added":
+            return f"column {e.column} added as {e.now}"
+        case "widened":
+            return f"column {e.column} widened from {e.was} to {e.now}"
+        case _:
+            return f"column {e.column} may be NULL now"
+
+
 def _run_finished(e: ev.RunFinished) -> str:
     told = [
         f"{len(names)} {word}"
@@ -59,6 +76,8 @@ _MESSAGES: dict[type[ev.Event], Callable[..., str]] = {
     ev.BatchRead: lambda e: f"read {figures.count(e.rows)} rows, {figures.size(e.bytes)}",
     ev.BatchWritten: lambda e: f"wrote {figures.count(e.rows)} rows, {figures.size(e.bytes)}",
     ev.AuditStarted: lambda e: f"read all of {figures.count(e.rows_read)} rows",
+    ev.RuleChecked: _rule_checked,
+    ev.SchemaChanged: _schema_changed,
     ev.SplitStaged: lambda e: (
         f"staged {figures.count(e.rows)} rows of split {e.split}, one of {figures.count(e.splits)}"
     ),
@@ -96,4 +115,6 @@ def level(event: ev.Event) -> Level:
         return "warning"
     if isinstance(event, ev.Notice):
         return event.level
+    if isinstance(event, ev.RuleChecked):
+        return "warning" if event.result == "failed" else "debug"
     return "debug" if isinstance(event, _DEBUG) else "info"

@@ -21,13 +21,11 @@ from conduit_core.quality.identity import decisive
 from conduit_core.quality.rules import Ruleset, compile_rules
 from conduit_core.quality.storable import Capacity
 from conduit_core.quality.transforms import Transform
-from conduit_core.quality.unique import Duty
 from conduit_core.quality.verdict import REASONS, Judge, RuleCount, Tally, Verdict, add_up
 
 __all__ = [
     "REASONS",
     "Capacity",
-    "Duty",
     "Judge",
     "LoadFacts",
     "Outcome",

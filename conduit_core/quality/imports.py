@@ -44,6 +44,20 @@ def import_object(path: str, what: str, folder: Path | None = None) -> object:
     return found
 
 
+def need(package: str, what: str) -> None:
+    """Look whether a package that a rule needs is installed.
+
+    Raises:
+        ConfigError: it isn't; with the extra that has it.
+    """
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise ConfigError(
+            f"{what} needs {package}: pip install 'conduit-load[quality]'", command="conduit check"
+        ) from error
+
+
 def code_digest(path: str) -> str:
     """Return a digest of the source of the module that an import path names; for the fingerprint.
 

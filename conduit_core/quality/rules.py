@@ -15,9 +15,9 @@ from conduit_core.quality.checks import Check, ColumnSpec, compile_check
 from conduit_core.quality.custom import compile_custom
 from conduit_core.quality.expressions import Condition
 from conduit_core.quality.finding import Finding
+from conduit_core.quality.imports import need
 from conduit_core.quality.storable import NAME as STORABLE
 from conduit_core.quality.storable import Capacity, storable_checks
-from conduit_core.quality.unique import Duty
 from conduit_core.spec.amounts import Share
 from conduit_core.spec.rules import (
     Action,
@@ -60,16 +60,6 @@ class UniqueRule:
     within: str = "load"
 
     kind = "unique"
-
-    def duty(self) -> Duty:
-        """Return what the destination has to look at where this process can't know."""
-        return Duty(
-            rule=self.name,
-            columns=self.columns,
-            action=self.action,
-            scope="target" if self.within == "target" else "load",
-            where=self.where.sql if self.where else None,
-        )
 
 
 @dataclass(frozen=True)
@@ -221,6 +211,7 @@ def _looks(checks: Sequence[tuple[str | None, str, Check]]) -> Look:
 
 
 def _unique(name: str, rule: Unique, schema: pa.Schema) -> UniqueRule:
+    need("numpy", f"rule {name!r}")
     for column in rule.columns:
         kind = plain_type(schema.field(column).type)
         if pa.types.is_nested(kind) or pa.types.is_interval(kind) or pa.types.is_null(kind):

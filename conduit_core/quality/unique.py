@@ -2,23 +2,22 @@
 
 Inside a batch this is exact. Over a whole load it needs memory of every key, so it has a bound:
 
-* :class:`Seen` keeps a 64-bit digest of each key in an open-addressing table of at most so many
-  bytes (16 to 64 per key). Keys of 64 bits or fewer in one column (integers, dates, times, floats)
-  are digested one to one: what it says of them is exact. Other keys may collide, one in 2^64 pairs.
-  Whole numbers that lie close together take a byte each instead (``dense``).
-* What a table can't say is left to the destination, which has the rows: :class:`Duty`. A load in
-  splits always leaves it, since two splits may have the same key.
+* :class:`Seen` keeps a 64-bit digest of each key in an open-addressing table, which past so many
+  bytes (16 to 64 per key) lies in a file. Keys of 64 bits or fewer in one column (integers, dates,
+  times, floats) are digested one to one: what it says of them is exact. Other keys may collide, one
+  in 2^64 pairs. Whole numbers that lie close together take a byte each instead (``dense``).
+* A load in splits needs no more where it is cut by one of the key's columns; else it is refused.
 
 NULLs never match: a row with a NULL in the key passes.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
 
 from conduit_core.quality.arrays import Column, both, constant, kernels, scatter
 
@@ -31,25 +30,8 @@ if TYPE_CHECKING:
 DEFAULT_BYTES = 128 * 1024 * 1024
 """Bound of a load's table: 8 million keys."""
 _SLOTS = 1 << 12
-
-
-class Duty(BaseModel):
-    """What the destination has to look at, inside the publish transaction, before the commit.
-
-    Among the staged rows for which ``where`` holds, keep the first of each key (in staging order:
-    split, then row) and treat the others by ``action``: count them (fail, warn), or move them to
-    the dead letters (dlq). Rows with a NULL in the key are left alone.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    rule: str
-    columns: tuple[str, ...]
-    action: Literal["fail", "dlq", "warn"]
-    scope: Literal["load", "target"]
-    """target: a key that the target has already is no first one either."""
-    where: str | None = None
-    """A condition of `conduit_core.quality.expressions`, which is SQL."""
+_CHUNK = 1 << 20
+"""Slots that move to a larger table at once."""
 
 
 def first_rows(keys: Sequence[Column]) -> pa.BooleanArray:
@@ -105,10 +87,11 @@ def _is_word(kind: pa.DataType) -> bool:
 
 
 class Seen:
-    """The keys of a load so far, as digests in a table that doubles up to a bound.
+    """The keys of a load so far, as digests in a table that doubles.
 
     Args:
-        limit_bytes: the most that the table takes; past it, :attr:`is_full` and nothing is known.
+        limit_bytes: the most memory that the table takes; past it, it lies in a file without a
+            name, whose pages the system may drop from memory.
     """
 
     def __init__(self, limit_bytes: int = DEFAULT_BYTES) -> None:
@@ -120,23 +103,34 @@ class Seen:
         from conduit_core.quality.dense import Dense
 
         self._dense: Dense | None = Dense(limit_bytes)
-        self.is_full = limit_bytes < self._table.nbytes
+        self._file: IO[bytes] | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes that the table takes."""
         return int(self._table.nbytes) + (self._dense.nbytes if self._dense else 0)
 
-    def first_rows(self, keys: Sequence[Column]) -> pa.BooleanArray:
-        """Return which rows have a key not seen before, in this batch or an earlier one; add them.
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the table lies in a file."""
+        return self._file is not None
 
-        Once the table is full, it says only what the batch itself says.
-        """
+    def close(self) -> None:
+        """Forget everything. Idempotent."""
+        import numpy as np
+
+        self._table = np.zeros(_SLOTS, np.uint64)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def first_rows(self, keys: Sequence[Column]) -> pa.BooleanArray:
+        """Return which rows have a key not seen before, in this batch or an earlier one."""
         valid = _complete(keys)
         if valid is not None:
             part = self.first_rows([kernels.filter(key, valid) for key in keys])
             return scatter(part, valid, fill=True)
-        if self.is_full or not len(keys[0]):
+        if not len(keys[0]):
             return first_rows(keys)
         if self._dense is not None:
             found = self._look_dense(keys)
@@ -146,8 +140,6 @@ class Seen:
 
         words = digests.digest(keys)
         self._make_room(len(words))
-        if self.is_full:
-            return first_rows(keys)
         new = digests.add_to(self._table, words)
         added = int(new.sum())
         self._used += added
@@ -167,9 +159,8 @@ class Seen:
             known = digests.of_words(self._dense.numbers().view("uint64"))
             self._dense = None
             self._make_room(len(known))
-            if not self.is_full:
-                digests.add_to(self._table, known)
-                self._used = len(known)
+            digests.add_to(self._table, known)
+            self._used = len(known)
             return None
         if isinstance(new, bool):
             return constant(len(keys[0]), value=True)
@@ -180,7 +171,6 @@ class Seen:
         self.first_rows(keys)
 
     def _make_room(self, rows: int) -> None:
-        import numpy as np
 
         from conduit_core.quality import digests
 
@@ -190,10 +180,18 @@ class Seen:
         size = 1 << (needed - 1).bit_length()
         if size * 2 * 8 <= self._limit:
             size *= 2  # fewer times to fill a new table; it is from an eighth to a half full
-        if size * 8 > self._limit:
-            self._table = np.zeros(0, np.uint64)
-            self.is_full = True
-            return
-        old = self._table[self._table != 0]
-        self._table = np.zeros(size, np.uint64)
-        digests.add_to(self._table, old)
+        old, former = self._table, self._file
+        self._table, self._file = self._new_table(size)
+        for start in range(0, len(old), _CHUNK):
+            part = old[start : start + _CHUNK]
+            digests.add_to(self._table, part[part != 0])
+        if former is not None:
+            former.close()
+
+    def _new_table(self, size: int) -> tuple[Words, IO[bytes] | None]:
+        import numpy as np
+
+        if size * 8 <= self._limit:
+            return np.zeros(size, np.uint64), None
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the table
+        return np.memmap(file, np.uint64, mode="w+", shape=(size,)), file

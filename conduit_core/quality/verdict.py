@@ -24,7 +24,7 @@ from conduit_core.quality.arrays import (
 from conduit_core.quality.finding import Finding
 from conduit_core.quality.profile import Profile, profile
 from conduit_core.quality.rules import RowRule, Ruleset, UniqueRule
-from conduit_core.quality.unique import DEFAULT_BYTES, Duty, Seen, first_rows
+from conduit_core.quality.unique import DEFAULT_BYTES, Seen
 from conduit_core.spec.rules import Action
 
 REASON = pa.struct([("rule", pa.string()), ("column", pa.string()), ("reason", pa.string())])
@@ -69,8 +69,6 @@ class Tally(BaseModel):
     rejected: int = 0
     rules: tuple[RuleCount, ...] = ()
     profiles: Mapping[str, Profile] = {}
-    duties: tuple[Duty, ...] = ()
-    """What the destination still has to look at."""
 
     def __add__(self, other: Tally) -> Tally:
         rules = {count.rule: count for count in self.rules}
@@ -85,7 +83,6 @@ class Tally(BaseModel):
             rejected=self.rejected + other.rejected,
             rules=tuple(rules.values()),
             profiles=profiles,
-            duties=tuple(dict.fromkeys((*self.duties, *other.duties))),
         )
 
 
@@ -119,25 +116,28 @@ class _Break(NamedTuple):
 class Judge:
     """Holds the batches of one load, or of one split of it, to its rules, in their order.
 
+    Batches may have columns that the rules don't know; they pass along with their rows.
+
     Args:
         ruleset: the compiled rules.
-        is_whole_load: whether no other judge sees rows of the same load.
-        unique_bytes: bound of the table of keys, for all ``unique`` rules together.
+        unique_bytes: how much of the table of keys is held in memory, for all ``unique`` rules
+            together; the rest of it lies in a file.
         redact: columns whose values no sample may show.
+        spared: a column of the batches; rows where it has a value are not judged, and pass.
     """
 
     def __init__(
         self,
         ruleset: Ruleset,
         *,
-        is_whole_load: bool = True,
         unique_bytes: int = DEFAULT_BYTES,
         redact: frozenset[str] = frozenset(),
+        spared: str | None = None,
     ) -> None:
         self._rules = ruleset
-        self._is_whole_load = is_whole_load
         self._redact = redact
-        self._seen = [_memory(unique_bytes // len(ruleset.uniques)) for _ in ruleset.uniques]
+        self._spared = spared
+        self._seen = [Seen(unique_bytes // len(ruleset.uniques)) for _ in ruleset.uniques]
         self._counts = {
             rule.name: RuleCount(rule=rule.name, kind=rule.kind, action=rule.action)
             for rule in ruleset.of_rows
@@ -153,11 +153,14 @@ class Judge:
         """
         breaks: list[_Break] = []
         out: pa.BooleanArray | None = None  # the rows that an action: dlq takes out
+        looked_at = self._columns(batch)
+        judged = self._judged(batch)
         for rule in self._rules.rows:
-            out = _join(out, self._by_row(rule, batch, breaks), rule.action)
+            out = _join(out, self._by_row(rule, looked_at, judged, breaks), rule.action)
         left = out
         for unique, seen in zip(self._rules.uniques, self._seen, strict=True):
-            found = self._by_key(unique, seen, batch, None if out is None else flip(out), breaks)
+            where = _and(None if out is None else flip(out), judged)
+            found = self._by_key(unique, seen, looked_at, where, breaks)
             left = _join(left, found, unique.action)
         verdict = _split(batch, left, breaks)
         self._read += batch.num_rows
@@ -167,28 +170,58 @@ class Judge:
             self._profiles[name] = known_so_far + profile(verdict.passed.column(name))
         return verdict
 
+    @property
+    def rejected(self) -> int:
+        """How many rows were taken out so far."""
+        return self._read - self._passed
+
+    def remember(self, rule: str, keys: pa.RecordBatch) -> None:
+        """Tell a ``unique`` rule of keys that the target has: no row with one is a first row.
+
+        Args:
+            rule: its name.
+            keys: its columns.
+        """
+        for unique, seen in zip(self._rules.uniques, self._seen, strict=True):
+            if unique.name == rule:
+                seen.add([pick(keys, name) for name in unique.columns])
+
+    def close(self) -> None:
+        """Forget the keys. Idempotent."""
+        for seen in self._seen:
+            seen.close()
+
+    def _columns(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        names = self._rules.schema.names
+        return batch if batch.schema.names == names else batch.select(names)
+
+    def _judged(self, batch: pa.RecordBatch) -> pa.BooleanArray | None:
+        if self._spared is None or batch.schema.get_field_index(self._spared) < 0:
+            return None
+        column = batch.column(self._spared)
+        return None if column.null_count == len(column) else column.is_null()
+
     def tally(self) -> Tally:
         """Return what became of the rows so far."""
-        duties = [
-            rule.duty()
-            for rule, seen in zip(self._rules.uniques, self._seen, strict=True)
-            if not self._is_whole_load or rule.within == "target" or seen is None or seen.is_full
-        ]
         return Tally(
             read=self._read,
             passed=self._passed,
             rejected=self._read - self._passed,
             rules=tuple(self._counts.values()),
             profiles=self._profiles,
-            duties=tuple(duties),
         )
 
     def _by_row(
-        self, rule: RowRule, batch: pa.RecordBatch, breaks: list[_Break]
+        self,
+        rule: RowRule,
+        batch: pa.RecordBatch,
+        judged: pa.BooleanArray | None,
+        breaks: list[_Break],
     ) -> pa.BooleanArray | None:
-        where, part = None, batch
+        where, part = judged, batch
         if rule.where is not None:
-            where = known(rule.where.flags(batch), null=False)
+            where = _and(known(rule.where.flags(batch), null=False), judged)
+        if where is not None:
             part = filtered(batch, where)
         if part.num_rows == 0:
             return None
@@ -197,7 +230,7 @@ class Judge:
     def _by_key(
         self,
         rule: UniqueRule,
-        seen: Seen | None,
+        seen: Seen,
         batch: pa.RecordBatch,
         left: pa.BooleanArray | None,
         breaks: list[_Break],
@@ -211,7 +244,7 @@ class Judge:
         if part.num_rows == 0:
             return None
         keys = [pick(part, name) for name in rule.columns]
-        firsts = first_rows(keys) if seen is None else seen.first_rows(keys)
+        firsts = seen.first_rows(keys)
         column = rule.columns[0] if len(rule.columns) == 1 else None
         reason = f"isn't the first row with its {', '.join(rule.columns)}"
         found = [Finding(column, reason, firsts)]
@@ -259,11 +292,10 @@ class Judge:
         return ["NULL" if item is None else str(item)[:_SAMPLE_CHARS] for item in items]
 
 
-def _memory(limit_bytes: int) -> Seen | None:
-    try:
-        return Seen(limit_bytes)
-    except ImportError:  # without numpy, the destination looks at the whole load
-        return None
+def _and(one: pa.BooleanArray | None, other: pa.BooleanArray | None) -> pa.BooleanArray | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return both(one, other)
 
 
 def _join(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
@@ -28,12 +29,15 @@ _MARGINS = ("settle", "lookback")
 _DELETES = {"detect", "apply", "column", "values", "table", "cursor", "unique_key"}
 
 
-def fingerprint(stream: StreamSpec, source_identity: str) -> str:
+def fingerprint(
+    stream: StreamSpec, source_identity: str, decisive: Mapping[str, object] | None = None
+) -> str:
     """Return 32 hex digits that are equal as long as the same rows would be loaded.
 
     Args:
         stream: the stream.
         source_identity: what makes the source itself (host, database, path), without secrets.
+        decisive: what of its rules and transform decides the rows, as plain JSON.
     """
     facts = {key: getattr(stream, key) for key in _DECISIVE}
     facts |= {key: str(now) for key in _MARGINS if (now := getattr(stream, key)) is not None}
@@ -41,6 +45,7 @@ def fingerprint(stream: StreamSpec, source_identity: str) -> str:
         facts["deletes"] = stream.deletes.model_dump(mode="json", include=_DELETES)
     if stream.ignore_columns:
         facts["ignore_columns"] = stream.ignore_columns
+    facts |= decisive or {}
     facts |= {"source": source_identity, "release": _release()}
     text = json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

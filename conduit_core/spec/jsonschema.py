@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from conduit_core.spec import reserved
 from conduit_core.spec.endpoints import URL_FORMS
 from conduit_core.spec.model import PipelineSpec
+from conduit_core.spec.schema_changes import WORDS
 from conduit_core.spec.splits import MAX_SPLITS
 
 Node = dict[str, Any]
@@ -28,6 +28,8 @@ def json_schema() -> Node:
         _open_scalars(model["properties"])
     for name in ("StreamDefaults", "StreamSpec"):
         _stream_keys(definitions[name])
+    for model in definitions.values():
+        _rule_keys(model["properties"])
     stream: Node = definitions["StreamSpec"]
     stream["oneOf"] = [{"required": [key]} for key in ("table", "query", "path")]
     keys: Node = schema["properties"]
@@ -78,8 +80,10 @@ def _drop_default(node: Node) -> None:
 
 def _stream_keys(model: Node) -> None:
     properties: Node = model["properties"]
-    for key in reserved.STREAM_KEYS:
-        properties.pop(key, None)
+    properties["on_schema_change"] = {
+        "description": properties["on_schema_change"]["description"],
+        "anyOf": [{"enum": list(WORDS)}, {"$ref": "#/$defs/SchemaChangeSpec"}],
+    }
     splits: Node = properties["splits"]
     number = {"type": "integer", "minimum": 1, "maximum": MAX_SPLITS}
     splits["anyOf"] = [number, {"$ref": "#/$defs/SplitsSpec"}]
@@ -89,6 +93,19 @@ def _stream_keys(model: Node) -> None:
     initial: Node = properties["initial"]
     initial.pop("anyOf", None)
     initial["type"] = ["string", "number"]
+
+
+def _rule_keys(properties: Node) -> None:
+    """Let a rule say ``column``, and a step name its columns without a mapping."""
+    if "rule" in properties and "columns" in properties:
+        properties["column"] = {"type": "string", "minLength": 1, "description": "One column."}
+        properties["rule"]["description"] = "Which rule it is."
+    for step in ("hash", "mask"):
+        if "$ref" in properties.get(step, {}):
+            name = {"type": "string", "minLength": 1}
+            names = {"type": "array", "items": name, "minItems": 1}
+            told = f"The columns to {step}, and how."
+            properties[step] = {"description": told, "anyOf": [name, names, properties[step]]}
 
 
 def _connection(model: Node, *, destination: bool) -> Node:

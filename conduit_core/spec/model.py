@@ -18,12 +18,16 @@ from pydantic import (
     model_validator,
 )
 
+from conduit_core.spec.amounts import Amount
 from conduit_core.spec.deletes import DELETING_MODES, Deletes
 from conduit_core.spec.durations import PATTERN, format_duration, parse_duration
 from conduit_core.spec.endpoints import MODEL_CONFIG, ConnectionSpec, Duration
 from conduit_core.spec.names import FILE_TYPES, file_stem, looks_like_path, quote_name, split_table
 from conduit_core.spec.problems import Loc, refusal
+from conduit_core.spec.rules import Rule, rule_names
+from conduit_core.spec.schema_changes import OnSchemaChange, SchemaChangeSpec
 from conduit_core.spec.splits import SplitsSpec, spread
+from conduit_core.spec.transforms import Step
 
 Mode = Literal["append", "replace", "insert_only", "upsert", "replace_window", "scd2"]
 Metadata = Literal["load", "file"]
@@ -41,6 +45,11 @@ def _many(value: object) -> object:
     if value is None:
         return ()
     return (value,) if isinstance(value, str) else value
+
+
+def _steps(value: object) -> object:
+    """Read one step, or one rule, without a list around it."""
+    return (value,) if isinstance(value, Mapping) else _many(value)
 
 
 def _some(value: object) -> object:
@@ -156,10 +165,34 @@ class StreamDefaults(BaseModel):
     splits: Annotated[SplitsSpec | None, BeforeValidator(spread)] = Field(
         default=None, description="Into how many parts a load is cut, read side by side: 8."
     )
+    on_schema_change: OnSchemaChange = Field(
+        default_factory=SchemaChangeSpec,
+        description="What becomes of the target when the source's columns change: auto, warn, "
+        "fail or ignore, one word or one for each of added, removed, type_changed.",
+    )
+    dependents: Literal["fail", "recreate"] = Field(
+        default="fail",
+        description="Views that keep a column from being widened. fail: they are listed. recreate: "
+        "they are dropped and made anew in the same transaction.",
+    )
+    max_rejected: Amount | None = Field(
+        default=None,
+        description="How many rows, or which share (1%), may become dead letters; more fail the "
+        "load.",
+    )
+    redact: Annotated[tuple[Column, ...], BeforeValidator(_many)] = Field(
+        default=(),
+        description="Columns whose values no dead letter, sample or report may hold.",
+    )
+    keep_rejected_staging: bool = Field(
+        default=False,
+        description="Whether the rows of a load that its rules stop stay where they are staged, "
+        "with a query to look at them.",
+    )
 
     @model_validator(mode="after")
     def _check_lists(self) -> Self:
-        for key in ("unique_key", "cursor", "metadata", "ignore_columns"):
+        for key in ("unique_key", "cursor", "metadata", "ignore_columns", "redact"):
             try:
                 _distinct(getattr(self, key))
             except ValueError as error:
@@ -189,6 +222,16 @@ class StreamSpec(StreamDefaults):
     )
     columns: Annotated[tuple[Column, ...] | None, BeforeValidator(_some)] = Field(
         default=None, description="The columns to load. Default: all."
+    )
+    transform: Annotated[tuple[Step, ...], BeforeValidator(_steps)] = Field(
+        default=(),
+        description="What is done to the rows before the rules: rename, cast, drop, hash, mask.",
+    )
+    quality: Annotated[tuple[Rule, ...], BeforeValidator(_steps)] = Field(
+        default=(), description="The rules that the rows are held to."
+    )
+    expected: str | None = Field(
+        default=None, min_length=1, description="A schema file that source and target must match."
     )
 
     @model_validator(mode="before")
@@ -228,6 +271,7 @@ class StreamSpec(StreamDefaults):
         problems.extend(self._mode_problems())
         problems.extend(self._deletes_problems())
         problems.extend(self._cursor_problems())
+        problems.extend(self._quality_problems())
         if self.columns is not None:
             problems.extend((("columns",), f"`columns` {p}") for p in self._left_out(self.columns))
         if problems:
@@ -274,6 +318,24 @@ class StreamSpec(StreamDefaults):
         if deletes.unique_key and len(deletes.unique_key) != len(self.unique_key):
             text = f"has {len(deletes.unique_key)} columns, the stream's {len(self.unique_key)}"
             yield (*at, "unique_key"), f"`unique_key` of the tracking table {text}"
+
+    def _quality_problems(self) -> Iterator[tuple[Loc, str]]:
+        try:
+            rule_names(self.quality)
+        except ValueError as error:
+            yield ("quality",), f"`quality`: {error}"
+        touched = {name for step in self.transform for name in step.touches}
+        if lost := sorted(touched & set(self.cursor)):
+            text = "is read and compared at the source: change it in a `query:` instead"
+            yield ("transform",), f"`transform` names {lost[0]}, the cursor, which {text}"
+        renamed = {name for step in self.transform for name in step.takes_away}
+        if lost := sorted(renamed & set(self.unique_key)):
+            text = "would take its name away: rename it in a `query:`"
+            yield ("transform",), f"`transform` of {lost[0]}, of the unique_key, {text}"
+        by_key = self.deletes is not None and self.deletes.detect != "flag"
+        if by_key and (lost := sorted(touched & set(self.unique_key))):
+            text = "and `deletes` compares keys as the source has them"
+            yield ("transform",), f"`transform` changes {lost[0]}, of the unique_key, {text}"
 
     def _cursor_problems(self) -> list[tuple[Loc, str]]:
         found: list[tuple[Loc, str]] = []

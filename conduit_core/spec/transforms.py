@@ -66,10 +66,25 @@ class MaskOptions(BaseModel):
     )
 
 
-class RenameStep(BaseModel):
-    """Columns get other names."""
+class StepBase(BaseModel):
+    """What the rest of a stream asks of every step."""
 
     model_config = MODEL_CONFIG
+
+    @property
+    def touches(self) -> tuple[str, ...]:
+        """The columns it changes in any way."""
+        return ()
+
+    @property
+    def takes_away(self) -> tuple[str, ...]:
+        """The names that are gone afterwards."""
+        return ()
+
+
+class RenameStep(StepBase):
+    """Columns get other names."""
+
     rename: dict[Column, Column] = Field(min_length=1, description="old name: new name.")
 
     @_model_validator(mode="after")
@@ -79,36 +94,67 @@ class RenameStep(BaseModel):
             raise refusal([(("rename",), "`rename` gives two columns the same name")])
         return self
 
+    @property
+    def touches(self) -> tuple[str, ...]:
+        """The columns it changes in any way."""
+        return tuple(self.rename)
 
-class CastStep(BaseModel):
+    @property
+    def takes_away(self) -> tuple[str, ...]:
+        """The names that are gone afterwards."""
+        return tuple(self.rename)
+
+
+class CastStep(StepBase):
     """Columns get other types; a value that doesn't fit is an error."""
 
-    model_config = MODEL_CONFIG
     cast: dict[Column, str] = Field(
         min_length=1,
         description="column: type. int64, float64, decimal(12, 2), text, bool, date, timestamp.",
     )
 
+    @property
+    def touches(self) -> tuple[str, ...]:
+        """The columns it changes in any way."""
+        return tuple(self.cast)
 
-class DropStep(BaseModel):
+
+class DropStep(StepBase):
     """Columns are left out."""
 
-    model_config = MODEL_CONFIG
     drop: Columns = Field(description="The columns left out.")
 
+    @property
+    def touches(self) -> tuple[str, ...]:
+        """The columns it changes in any way."""
+        return self.drop
 
-class HashStep(BaseModel):
+    @property
+    def takes_away(self) -> tuple[str, ...]:
+        """The names that are gone afterwards."""
+        return self.drop
+
+
+class HashStep(StepBase):
     """Values become digests, as hexadecimal text; NULL stays."""
 
-    model_config = MODEL_CONFIG
     hash: Annotated[HashOptions, BeforeValidator(_columns_of)]
 
+    @property
+    def touches(self) -> tuple[str, ...]:
+        """The columns it changes in any way."""
+        return self.hash.columns
 
-class MaskStep(BaseModel):
+
+class MaskStep(StepBase):
     """Characters are hidden; NULL stays."""
 
-    model_config = MODEL_CONFIG
     mask: Annotated[MaskOptions, BeforeValidator(_columns_of)]
+
+    @property
+    def touches(self) -> tuple[str, ...]:
+        """The columns it changes in any way."""
+        return self.mask.columns
 
 
 def _kind(value: object) -> str | None:

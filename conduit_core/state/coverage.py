@@ -47,7 +47,7 @@ def coverage(chain: list[LedgerRecord]) -> Coverage:
     and behind the last is no gap: it may not have been asked for yet. Windows over another column,
     or of another type, than the newest record's don't count either.
     """
-    live = [r for r in since_emptied(chain) if not r.mode.startswith("state_")]
+    live = [r for r in since_emptied(chain) if not r.is_aside]
     if not any(r.is_given for r in live):
         return Coverage()
     windows = [Window.from_json(r.load_window) for r in live]

@@ -75,6 +75,14 @@ class LedgerRecord(BaseModel):
         return self.mode in ("replace", "state_reset") or '"replace_after":true' in self.request
 
     @property
+    def is_aside(self) -> bool:
+        """Whether it was written beside loads of the source: state mended, dead letters replayed.
+
+        It carries its base's watermark on, and covers nothing by itself.
+        """
+        return self.mode.startswith("state_") or self.mode == "replay"
+
+    @property
     def is_given(self) -> bool:
         """Whether the record covers a given window: it leaves the watermark as it was."""
         return '"kind":"given"' in self.load_window

@@ -9,7 +9,9 @@ from conduit_core.connectors.publish import (
     BALANCE,
     Action,
     AddColumn,
+    AppendDeadLetters,
     AppendStaged,
+    CheckUnique,
     CloseVersions,
     Column,
     CreateTable,
@@ -26,8 +28,10 @@ from conduit_core.connectors.publish import (
     RecordLoad,
     ReplaceWithStaged,
     Requirement,
+    ResolveDeadLetters,
     StartOver,
     TargetIs,
+    WidenColumn,
 )
 from conduit_core.spec.model import MERGING_MODES
 from conduit_core.state.ledger import LedgerRecord
@@ -47,7 +51,8 @@ class LoadFacts:
         newest_version: the newest version when the plan was made, given windows' records included.
         columns: the staged columns, as they are or would be in the target.
         table_columns: all columns of the table that a swap or a first load makes.
-        added_columns: columns the target is to get.
+        changes: what happens to the existing target's columns; ``table_columns`` has them already.
+        quality: what is done about dead letters and unique columns, after the rows.
         existing: names of the target's columns, None where it doesn't exist.
         has_dependants: whether a swap would break something.
         replaces_files: whether rows of files that come again are deleted first.
@@ -84,7 +89,8 @@ class LoadFacts:
     record: LedgerRecord
     schema_text: str
     asked: str = ""
-    added_columns: tuple[Column, ...] = ()
+    changes: tuple[AddColumn | WidenColumn, ...] = ()
+    quality: tuple[ResolveDeadLetters | AppendDeadLetters | CheckUnique, ...] = ()
     allow_deletes: bool = False
     versions: bool = False
     track: tuple[str, ...] = ()
@@ -107,6 +113,7 @@ def build_publish(facts: LoadFacts) -> Publish:
         ),
         actions=(
             *_rows(facts),
+            *facts.quality,
             BALANCE,
             RecordLoad(record=record, schema_text=facts.schema_text),
         ),
@@ -136,7 +143,15 @@ def _rows(facts: LoadFacts) -> tuple[Action, ...]:
         if merges:
             return (create, _merge(facts))
         return (create, *_newest(facts), AppendStaged())
-    added = tuple(AddColumn(column=column) for column in facts.added_columns)
+    how: Literal["swap", "in_place"] = "in_place" if facts.has_dependants else "swap"
+    changed = () if facts.effective == "replace" and how == "swap" else facts.changes
+    return (*changed, *_into(facts, how, merges=merges))
+
+
+def _into(
+    facts: LoadFacts, how: Literal["swap", "in_place"], *, merges: bool
+) -> tuple[Action, ...]:
+    """Return what brings the rows into a target that exists."""
     match facts.effective:
         case "append" if facts.replaces_files:
             return (DeleteMatching(columns=("_conduit_file",)), AppendStaged())
@@ -147,13 +162,12 @@ def _rows(facts: LoadFacts) -> tuple[Action, ...]:
         case "replace_window":
             return (*_newest(facts), *_slice(facts), AppendStaged(), *_slice_guard(facts))
         case "upsert" | "insert_only" | "scd2":
-            return (*added, _merge(facts), *_delete_guards(facts))
+            return (_merge(facts), *_delete_guards(facts))
         case "replace":
-            how: Literal["swap", "in_place"] = "in_place" if facts.has_dependants else "swap"
             guard = _unless(facts, "read > 0 or target_has_rows == 0", "the full extract is empty")
             if merges:
                 over = StartOver(how=how, columns=facts.table_columns)
-                return (*added, over, _merge(facts), *guard, *_history_guard(facts))
+                return (over, _merge(facts), *guard, *_history_guard(facts))
             content = ReplaceWithStaged(how=how, columns=facts.table_columns)
             return (*_newest(facts), content, *guard)
 

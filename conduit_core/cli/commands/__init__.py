@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from conduit_core.cli.commands import files, history, loading, looking, making, state
+from conduit_core.cli.commands import dlq, files, history, loading, looking, making, state
 from conduit_core.cli.screen import Answer
 
 
@@ -23,6 +23,10 @@ def commands() -> dict[str, Callable[..., Answer]]:
         "state adopt": state.adopt,
         "runs list": history.list_,
         "runs show": history.show,
+        "dlq list": dlq.list_,
+        "dlq show": dlq.show,
+        "dlq replay": dlq.replay,
+        "dlq purge": dlq.purge,
         "files": files.files,
         "schema infer": looking.schema_infer,
         "clean": history.clean,

@@ -13,6 +13,7 @@ from conduit_core.cli.session import Session
 from conduit_core.observe import figures
 
 if TYPE_CHECKING:
+    from conduit_core.engine.audit import RuleReport
     from conduit_core.state.ledger import LedgerRecord
 
 _COLUMNS = (
@@ -25,6 +26,15 @@ _COLUMNS = (
     ("became", "left"),
     ("took", "right"),
     ("load id", "left"),
+)
+_RULES = (
+    ("rule", "left"),
+    ("action", "left"),
+    ("result", "left"),
+    ("checked", "right"),
+    ("failed", "right"),
+    ("rate", "right"),
+    ("found", "left"),
 )
 
 
@@ -57,8 +67,9 @@ def show(
     *,
     load: Annotated[str, typer.Option("--load", help="The load's id, or its beginning.")],
 ) -> Answer:
-    """Show one published load: counts, window, watermark, who ran it."""
+    """Show one published load: counts, window, watermark, who ran it, what its rules found."""
     from conduit_core.engine import admin
+    from conduit_core.engine.audit import kept_report
     from conduit_core.errors import ConfigError
 
     pipeline = session.pipeline(file)
@@ -70,12 +81,30 @@ def show(
             command="conduit runs",
         )
     record = found[0]
+    report = kept_report(pipeline, record)
 
     def write(screen: Screen) -> None:
         for name, text in _facts(record):
             screen.line(f"{name:<12} {text}")
+        if report is not None:
+            screen.line()
+            screen.table(_RULES, [_rule(rule) for rule in report.rules])
 
-    return Answer({"run": record.model_dump(mode="json")}, write)
+    quality = report.model_dump(mode="json") if report is not None else None
+    return Answer({"run": record.model_dump(mode="json"), "quality": quality}, write)
+
+
+def _rule(rule: RuleReport) -> tuple[str, ...]:
+    counted = rule.checked > 0
+    return (
+        rule.rule,
+        rule.action,
+        rule.result.replace("_", " "),
+        figures.count(rule.checked) if counted else "",
+        figures.count(rule.failed) if counted else "",
+        f"{rule.rate:.2%}" if counted else "",
+        ", ".join(rule.sample) if counted else rule.text,
+    )
 
 
 def _row(record: LedgerRecord) -> tuple[str, ...]:
@@ -112,9 +141,17 @@ def _facts(record: LedgerRecord) -> list[tuple[str, str]]:
         ("request", record.request),
         ("request key", record.request_key or "none"),
         ("runner", ", ".join(f"{key} {value}" for key, value in runner.items()) or "unknown"),
+        *(("column", _change(change)) for change in json.loads(record.schema_changes)),
         ("started", record.started_at.isoformat()),
         ("published", record.published_at.isoformat()),
     ]
+
+
+def _change(change: dict[str, str | None]) -> str:
+    was = f"from {change['was']} " if change["change"] == "widened" else ""
+    return f"{change['column']} {change['change']} {was}to {change['now']}".replace(
+        "added to", "added as"
+    )
 
 
 def clean(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ import typer
 
 from conduit_core.cli import options
 from conduit_core.cli.screen import Answer, Screen
-from conduit_core.cli.session import Session
+from conduit_core.cli.session import Session, runner_text
 from conduit_core.observe import figures
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def run(
         request_key=request_key,
         allow_empty=allow_empty,
         allow_deletes=allow_deletes,
-        runner=_runner(),
+        runner=runner_text(),
     )
     if dry_run:
         return _planned(pipeline, stream, request, sql=False)
@@ -137,20 +136,6 @@ def _end_with_the_run() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="conduit-run-ended", daemon=True).start()
-
-
-def _runner() -> str:
-    """Return who runs, for the ledger: no secrets, and nothing that must be there."""
-    import getpass
-    import os
-    import socket
-
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        user = str(os.getuid())
-    facts = {"runner": "cli", "host": socket.gethostname(), "pid": os.getpid(), "user": user}
-    return json.dumps(facts)
 
 
 def _silence_retries(event: Event) -> None:
@@ -223,6 +208,7 @@ def _show_plan(screen: Screen, plan: LoadPlan) -> None:
         facts.append(("watermark", plan.watermark_text + ("" if plan.empty else " afterwards")))
     if not plan.empty:
         facts += _ddl(plan)
+    facts += [("warning", note) for note in plan.warnings]
     facts += [("note", note) for note in plan.notes]
     for name, text in facts:
         screen.line(f"  {name:<10} {text}")

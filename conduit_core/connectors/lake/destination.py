@@ -20,6 +20,7 @@ from conduit_core.connectors.base import (
     TargetShape,
 )
 from conduit_core.connectors.lake.cleaning import clean
+from conduit_core.connectors.lake.dialect import LakeDialect
 from conduit_core.connectors.lake.fileset import FileSet, PublishedFile
 from conduit_core.connectors.lake.layout import ROOT, target_paths
 from conduit_core.connectors.lake.log import Logs
@@ -79,6 +80,7 @@ class LakeDestination(Destination):
     ) -> None:
         self.system = system
         self.capabilities = DestinationCapabilities(ACTIONS, default_schema=schema)
+        self.dialect = LakeDialect(system, form)
         self._url = url.rstrip("/")
         self._place = Place(system, store, Logs(store), form, options)
         self._staging = LakeStaging(self._place)
@@ -138,6 +140,12 @@ class LakeDestination(Destination):
             return [m.record for m in logs.chain(target)]
         chains = logs.all().values()
         return sorted((m.record for c in chains for m in c), key=lambda r: r.version)
+
+    def kept_schema(self, target: Table, fingerprint: str) -> str | None:
+        """Return a load's schema as its manifest keeps it."""
+        chain = self._place.logs.chain(target)
+        found = (m.schema_text for m in chain if m.record.schema_fingerprint == fingerprint)
+        return next(found, None)
 
     def render(self, publish: Publish) -> list[str]:
         """Return what :meth:`commit` would do to the files, a line for each step."""

@@ -62,6 +62,7 @@ class PostgresDestination(SqlDestination):
         max_identifier_bytes=MAX_IDENTIFIER_BYTES,
         max_columns=MAX_COLUMNS,
         default_schema="public",
+        takes_nul=False,
     )
     dialect = PostgresDialect()
     merging = PostgresMerging()

@@ -143,6 +143,21 @@ class SqlDestination(SqlActions, Destination):
         wanted = self._spelled(target)
         return [r for r in found if self._spelled(Table(r.target_schema, r.target_table)) == wanted]
 
+    def kept_schema(self, target: Table, fingerprint: str) -> str | None:
+        """Return a schema's text as the ledger's tables keep it."""
+        session = self.read_session()
+        try:
+            if not self.has_ledger(session):
+                return None
+            found = session.rows(self.ledger.select_schema(), (fingerprint,))
+            return str(found[0][0]) if found else None
+        except ConduitError:
+            raise
+        except Exception as error:
+            raise self.explain(error, None) from error
+        finally:
+            session.close()
+
     def _spelled(self, target: Table) -> Table:
         """Return the target as every spelling of it: by ASCII letters, where case doesn't count."""
         if self.capabilities.case_sensitive_names:

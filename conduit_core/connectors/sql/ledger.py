@@ -104,6 +104,14 @@ class LedgerSql:
             f" ({self.dialect.columns(COLUMNS)}) VALUES ({marks})"
         )
 
+    def select_schema(self) -> str:
+        """Return the query for a schema's text by its fingerprint, bound."""
+        q = self.dialect.quote
+        return (
+            f"SELECT {q('schema_text')} FROM {self.dialect.table(self.table(SCHEMAS))}"
+            f" WHERE {q('schema_fingerprint')} = {self.dialect.param(1)}"
+        )
+
     def insert_schema(self) -> str:
         """Return the insert of a schema's text that leaves one already there alone (3 values)."""
         q = self.dialect.quote

@@ -195,7 +195,7 @@ def test_tallies_add_up(parts: list[list[Row]], specs: list[RuleSpec]) -> None:
     for part in parts:
         batch = pa.RecordBatch.from_pylist(part, schema=SCHEMA)
         whole.judge(batch)
-        split = Judge(ruleset, is_whole_load=False)
+        split = Judge(ruleset)
         split.judge(batch)
         pieces.append(Tally.model_validate_json(split.tally().model_dump_json()))
     if pieces:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter
 
+from conduit_core.errors import ConfigError
 from conduit_core.quality import Capacity, Judge, compile_rules
 from conduit_core.spec.rules import Rule, RuleSpec
 from conduit_core.types.schema import tagged
@@ -227,11 +228,8 @@ def test_rules_without_conditions_or_models_import_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_without_numpy_keys_of_a_load_are_the_destinations_duty(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_without_numpy_a_unique_rule_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numpy", None)
     batch = pa.RecordBatch.from_pylist([{"id": 1}, {"id": 1}])
-    judge = _judge(batch, {"rule": "unique", "column": "id"})
-    assert judge.judge(batch).rejected.num_rows == 1
-    assert len(judge.tally().duties) == 1
+    with pytest.raises(ConfigError, match=r"needs numpy: pip install 'conduit-load\[quality\]'"):
+        _judge(batch, {"rule": "unique", "column": "id"})

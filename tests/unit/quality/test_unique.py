@@ -7,12 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from conduit_core.quality import Judge, Tally, add_up, compile_rules
+from conduit_core.quality import Judge, compile_rules
 from conduit_core.quality.arrays import Column
 from conduit_core.quality.unique import Seen, first_rows
 from conduit_core.spec.rules import Rule, RuleSpec
@@ -76,20 +75,23 @@ def test_many_keys_grow_the_table_and_stay_known() -> None:
     assert again.to_pylist() == [False] * 10 + [True] * 10
 
 
-def test_past_its_bound_it_says_so_and_takes_no_memory() -> None:
-    seen = Seen(limit_bytes=1 << 20)
+def test_past_its_bound_the_table_lies_in_a_file() -> None:
+    seen = Seen(limit_bytes=1 << 18)
+    known: set[int] = set()
     for start in range(0, 200_000, 50_000):
-        seen.first_rows([pa.array(range(start * 99, (start + 50_000) * 99, 99))])
-        assert seen.nbytes <= 1 << 20
-    assert seen.is_full
-    assert seen.nbytes == 0
-    assert seen.first_rows([pa.array([1, 1])]).to_pylist() == [True, False]
+        numbers = list(range(start * 99, (start + 50_000) * 99, 99))
+        assert seen.first_rows([pa.array(numbers)]).false_count == 0
+        known.update(numbers)
+    assert seen.is_on_disk
+    again = seen.first_rows([pa.array([0, 99, 98, 98, 199_999 * 99, 200_000 * 99])])
+    assert again.to_pylist() == [False, False, True, False, False, True]
+    seen.close()
+    assert not seen.is_on_disk
 
 
-def _judge(*, is_whole_load: bool = True, unique_bytes: int = 1 << 20, **keys: object) -> Judge:
+def _judge(*, unique_bytes: int = 1 << 20, **keys: object) -> Judge:
     spec = RULE.validate_python({"rule": "unique", "column": "id", "action": "dlq", **keys})
-    ruleset = compile_rules([spec], SCHEMA)
-    return Judge(ruleset, is_whole_load=is_whole_load, unique_bytes=unique_bytes)
+    return Judge(compile_rules([spec], SCHEMA), unique_bytes=unique_bytes)
 
 
 def _batch(*ids: int | None) -> pa.RecordBatch:
@@ -102,28 +104,27 @@ def test_the_first_row_of_a_load_stays() -> None:
     judge = _judge()
     assert judge.judge(_batch(1, 2, 1, None, None)).rejected.column("at").to_pylist() == [2]
     assert judge.judge(_batch(3, 2, 1)).rejected.column("at").to_pylist() == [1, 2]
-    assert judge.tally().duties == ()
 
 
-@pytest.mark.parametrize(
-    ("made", "scope"),
-    [
-        (_judge(is_whole_load=False), "load"),
-        (_judge(unique_bytes=1), "load"),
-        (_judge(within="target"), "target"),
-    ],
-)
-def test_what_it_cannot_know_is_the_destinations_duty(made: Judge, scope: str) -> None:
-    assert made.judge(_batch(1, 1)).rejected.num_rows == 1
-    (duty,) = made.tally().duties
-    assert (duty.rule, duty.columns, duty.action, duty.scope) == (
-        "unique(id)",
-        ("id",),
-        "dlq",
-        scope,
+def test_keys_that_the_target_has_are_no_first_ones() -> None:
+    judge = _judge()
+    judge.remember(
+        "unique(id)", pa.RecordBatch.from_pydict({"id": pa.array([3, None], pa.int64())})
     )
-    parts = [Tally.model_validate_json(made.tally().model_dump_json())] * 2
-    assert add_up(parts).duties == (duty,)
+    assert judge.judge(_batch(1, 3, None)).rejected.column("id").to_pylist() == [3]
+
+
+def test_rows_that_are_spared_pass_and_are_no_first_rows() -> None:
+    specs = [
+        RULE.validate_python({"rule": "unique", "column": "id", "action": "dlq"}),
+        RULE.validate_python({"rule": "range", "column": "at", "min": 1, "action": "dlq"}),
+    ]
+    judge = Judge(compile_rules(specs, SCHEMA), spared="gone")
+    batch = _batch(7, 7, 7).append_column("gone", pa.array([True, None, None]))
+    verdict = judge.judge(batch)
+    assert verdict.passed.column("at").to_pylist() == [0, 1]
+    assert verdict.rejected.column("at").to_pylist() == [2]
+    assert {c.rule: c.checked for c in judge.tally().rules} == {"range(at)": 2, "unique(id)": 2}
 
 
 def test_a_row_that_another_rule_rejects_takes_no_key() -> None:
@@ -158,5 +159,5 @@ def test_a_span_grows_with_its_keys_only() -> None:
     for start in range(0, 600_000, 50_000):
         assert seen.first_rows([pa.array(range(start, start + 50_000))]).false_count == 0
         assert seen.nbytes <= 1 << 21
-    assert not seen.is_full
+    assert not seen.is_on_disk
     assert seen.first_rows([pa.array([5, 599_999, 600_000])]).to_pylist() == [False, False, True]

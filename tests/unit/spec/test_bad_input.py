@@ -126,19 +126,7 @@ def test_a_problem_of_the_defaults_is_told_once(refused: Refused) -> None:
     assert refused(HEAD + "streams: [{table: 5}]\n") == f"pipeline.yml:4: {told}"
 
 
-@pytest.mark.parametrize("key", sorted(reserved.STREAM_KEYS))
-@pytest.mark.parametrize("where", ["stream", "defaults"])
-def test_a_stream_key_of_a_later_release_is_refused(refused: Refused, key: str, where: str) -> None:
-    body = {
-        "stream": f"streams:\n  - table: a\n    {key}: 1\n",
-        "defaults": f"streams: [a]\ndefaults:\n  {key}: 1\n",
-    }[where]
-    told = f"`{key}` comes with a later release and does nothing yet: remove it"
-    message = refused(HEAD + body)
-    assert message == f"pipeline.yml:6: {'streams[0]' if where == 'stream' else where}: {told}"
-
-
-def test_other_keys_of_a_later_release_are_refused(refused: Refused) -> None:
+def test_keys_of_a_later_release_are_refused(refused: Refused) -> None:
     for key in reserved.PIPELINE_KEYS:
         assert f"`{key}` comes with a later" in refused(f"{HEAD}streams: [a]\n{key}: {{}}\n")
 

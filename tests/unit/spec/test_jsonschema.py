@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped,unused-ignore]
 
-from conduit_core.spec import json_schema, reserved, template
+from conduit_core.spec import json_schema, template
 from conduit_core.spec.document import parse_yaml
 from conduit_core.spec.model import PipelineSpec, StreamSpec
 from tests.unit.spec.conftest import HEAD
@@ -85,6 +85,4 @@ def test_every_key_is_described() -> None:
 
 def test_the_keys_are_the_models() -> None:
     assert set(SCHEMA["properties"]) == set(PipelineSpec.model_fields)
-    assert set(SCHEMA["$defs"]["StreamSpec"]["properties"]) == (
-        set(StreamSpec.model_fields) - reserved.STREAM_KEYS
-    )
+    assert set(SCHEMA["$defs"]["StreamSpec"]["properties"]) == set(StreamSpec.model_fields)

@@ -1,0 +1,130 @@
+"""Dead letters from outside a load: listed, replayed, purged. Each opens the pipeline itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from conduit_core.connectors.letters import DeadLetter, KeepsLetters, Status
+from conduit_core.connectors.publish import LetterFilter
+from conduit_core.engine.budget import budgets
+from conduit_core.engine.model import LoadResult
+from conduit_core.engine.pipeline import Ends, Pipeline
+from conduit_core.engine.replay import replay_stream
+from conduit_core.engine.runtime import Runtime
+from conduit_core.errors import ConfigError
+from conduit_core.events import Emitter, Listener
+from conduit_core.state.store import StateStore
+from conduit_core.types.dialect import Table
+
+ALL: tuple[Status, ...] = ("open", "resolved", "superseded", "purged")
+KEPT: tuple[Status, ...] = ("open", "resolved", "superseded")
+
+
+def letters(
+    pipeline: Pipeline,
+    streams: tuple[str, ...] | None = None,
+    which: LetterFilter | None = None,
+    *,
+    statuses: tuple[Status, ...] = ("open",),
+    limit: int | None = None,
+) -> list[DeadLetter]:
+    """Return the dead letters of streams (all by default), the newest first. Read-only.
+
+    Raises:
+        ConfigError: the destination keeps none.
+    """
+    with _kept(pipeline, streams) as (keeper, targets):
+        found = [
+            letter
+            for target in targets
+            for letter in keeper.letters(target, which, statuses=statuses, limit=limit)
+        ]
+    found.sort(key=lambda letter: letter.last_seen_at, reverse=True)
+    return found[:limit]
+
+
+def replay(
+    pipeline: Pipeline,
+    streams: tuple[str, ...] | None = None,
+    which: LetterFilter | None = None,
+    *,
+    store: StateStore | None = None,
+    listeners: tuple[Listener, ...] = (),
+    runner: str = "{}",
+) -> list[LoadResult]:
+    """Hold open dead letters to today's rules, and load those that pass, once.
+
+    Each stream's letters are a load of their own. What breaks a rule again stays open; where the
+    target has a newer row, the letter is superseded.
+
+    Args:
+        pipeline: whose letters.
+        streams: names of streams; None for all.
+        which: which letters.
+        store: the runner's state store.
+        listeners: called with every event.
+        runner: who asks, as JSON.
+
+    Raises:
+        ConduitError: the first stream's that can't be replayed; those before it are.
+    """
+    queue_bytes, _ = budgets(1)
+    runtime = Runtime(Emitter(listeners), store, queue_bytes)
+    with pipeline.open() as ends:
+        _keeper(ends)
+        return [
+            replay_stream(pipeline, stream, ends, which or LetterFilter(), runtime, runner)
+            for stream in pipeline.select(streams)
+        ]
+
+
+def purge(
+    pipeline: Pipeline,
+    streams: tuple[str, ...] | None = None,
+    which: LetterFilter | None = None,
+    *,
+    statuses: tuple[Status, ...] = KEPT,
+    older_than: timedelta | None = None,
+    dry_run: bool = False,
+) -> int:
+    """Forget the payloads of dead letters, which become ``purged``; return how many.
+
+    Args:
+        pipeline: whose letters.
+        streams: names of streams; None for all.
+        which: which letters.
+        statuses: of which status.
+        older_than: how long ago they must have been rejected last.
+        dry_run: only count.
+    """
+    border = datetime.now(UTC) - older_than if older_than is not None else None
+    with _kept(pipeline, streams) as (keeper, targets):
+        if not dry_run:
+            return sum(
+                keeper.purge_letters(target, which, statuses=statuses, seen_before=border)
+                for target in targets
+            )
+        found = (keeper.letters(target, which, statuses=statuses) for target in targets)
+        return sum(1 for each in found for x in each if border is None or x.last_seen_at < border)
+
+
+@contextmanager
+def _kept(
+    pipeline: Pipeline, streams: tuple[str, ...] | None
+) -> Iterator[tuple[KeepsLetters, list[Table]]]:
+    with pipeline.open() as ends:
+        keeper = _keeper(ends)
+        keeper.check_letters()
+        target: Callable[..., Table] = pipeline.target
+        yield keeper, [target(s, ends.destination) for s in pipeline.select(streams)]
+
+
+def _keeper(ends: Ends) -> KeepsLetters:
+    if not isinstance(ends.destination, KeepsLetters):
+        raise ConfigError(
+            f"a {ends.destination.system} destination keeps no dead letters: databases do",
+            command="conduit connectors",
+        )
+    return ends.destination

@@ -1,0 +1,243 @@
+"""A load's rows held to the stream's transform and rules, batch by batch, and what came of it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from conduit_core.connectors.base import Destination
+from conduit_core.connectors.letters import LetterSpool
+from conduit_core.connectors.publish import DELETED_AT
+from conduit_core.engine.audit import audit_load, load_tally
+from conduit_core.engine.model import LoadPlan
+from conduit_core.engine.pipeline import Ends
+from conduit_core.engine.shaping import payload_fields
+from conduit_core.errors import ConfigError
+from conduit_core.events import Emit
+from conduit_core.quality import (
+    Capacity,
+    Judge,
+    Ruleset,
+    Transform,
+    compile_rules,
+    judge_counts,
+    raise_for,
+)
+from conduit_core.spec import StreamSpec
+from conduit_core.types.schema import max_length, schema_from_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Part = Literal["load", "split", "again", "replay"]
+"""What a flow is: all rows of a load, one split's, rows that are read again by their keys, or dead
+letters that are replayed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A stream's rules as a plan compiles them.
+
+    Args:
+        ruleset: the rules, those of what the destination takes among them.
+        takes_out: whether a rule may make dead letters.
+    """
+
+    ruleset: Ruleset
+    takes_out: bool
+
+
+def judged_schema(staged: pa.Schema) -> pa.Schema:
+    """Return the columns that rules look at: the rows' own."""
+    import pyarrow as pa
+
+    return pa.schema([f for f in staged if not f.name.startswith("_conduit_")])
+
+
+def rules_of(
+    stream: StreamSpec, staged: pa.Schema, destination: Destination, folder: Path
+) -> Rules | None:
+    """Compile a stream's rules; None where it has none, so that nothing has to look at its rows.
+
+    Raises:
+        ConduitError: a rule is wrong; see :func:`conduit_core.quality.compile_rules`.
+    """
+    if not stream.quality:
+        if stream.max_rejected is not None:
+            raise ConfigError(
+                "`max_rejected` counts dead letters, and the stream has no rule that makes any:"
+                " give it `quality:` with `action: dlq`",
+                command="conduit check",
+            )
+        return None
+    takes_out = any(rule.action == "dlq" for rule in stream.quality)
+    schema = judged_schema(staged)
+    capacities = {
+        f.name: Capacity(max_length(f), takes_nul=destination.capabilities.takes_nul)
+        for f in schema
+    }
+    ruleset = compile_rules(
+        stream.quality,
+        schema,
+        folder=folder,
+        capacities=capacities,
+        storable_action="dlq" if takes_out else "fail",
+    )
+    return Rules(ruleset, takes_out)
+
+
+class Screen:
+    """Holds one flow's rows to the rules of its plan.
+
+    Args:
+        plan: the load.
+        stream: its stream.
+        rules: the stream's rules.
+        part: what the flow is.
+        emit: told of each rule at the end of a whole load.
+        destination: asked for the target's keys, where a rule takes out rows that have one.
+    """
+
+    def __init__(
+        self,
+        plan: LoadPlan,
+        stream: StreamSpec,
+        rules: Rules,
+        part: Part,
+        emit: Emit,
+        destination: Destination,
+    ) -> None:
+        self._plan, self._stream, self._rules = plan, stream, rules
+        self._part, self._emit = part, emit
+        redact = frozenset(stream.redact)
+        self._judge = Judge(rules.ruleset, redact=redact, spared=DELETED_AT)
+        self._remember_target(destination)
+        self._lock = threading.Lock()
+        self.letters: LetterSpool | None = None
+        if rules.takes_out:
+            staged = schema_from_json(plan.staged_schema)
+            self.letters = LetterSpool(
+                plan.target, payload_fields(staged), stream.unique_key, frozenset(stream.redact)
+            )
+
+    def _remember_target(self, destination: Destination) -> None:
+        """Read the target's keys for rules that take out rows with one of them.
+
+        The plan's requirements keep other loads from changing them until this one is published. A
+        replay that adds rows looks at the target for every such rule: their twins are there.
+        """
+        adds = "append_staged" in self._plan.publish.action_kinds
+        if not adds or self._plan.mode == "replace" or self._plan.publish.creates_target:
+            return
+        for rule in self._rules.ruleset.uniques:
+            if rule.action == "dlq" and (rule.within == "target" or self._part == "replay"):
+                with destination.scan(self._plan.target, rule.columns) as reader:
+                    for batch in reader:
+                        self._judge.remember(rule.name, batch)
+
+    @property
+    def rejected(self) -> int:
+        """How many rows became dead letters so far."""
+        return self._judge.rejected
+
+    def take(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the rows of a staged batch that go on; keep the others as dead letters.
+
+        Raises:
+            QualityError: a ceiling of rows is passed, which no later row can mend; or a function
+                or model of the user's broke.
+        """
+        verdict = self._judge.judge(batch)
+        if verdict.rejected.num_rows:
+            with self._lock:
+                if self.letters is not None:
+                    self.letters.add(verdict.rejected, verdict.reasons)
+            if self._part != "replay":
+                self._look_at_ceilings()
+        return verdict.passed
+
+    def _look_at_ceilings(self) -> None:
+        so_far = judge_counts(
+            self._rules.ruleset,
+            self._judge.tally(),
+            max_rejected=self._stream.max_rejected,
+            is_final=False,
+        )
+        # Rules that fail the load anyway are told with all their counts, at the end.
+        raise_for([o for o in so_far if o.rule == "max_rejected" or self._is_ceiling(o.rule)])
+
+    def _is_ceiling(self, name: str) -> bool:
+        return any(r.name == name and r.action == "dlq" for r in self._rules.ruleset.of_rows)
+
+    def finish(self) -> str:
+        """Return what is to be kept of the flow's rows, as JSON: a load's report, a split's tally.
+
+        Raises:
+            QualityError: a rule stops the load.
+        """
+        tally = self._judge.tally()
+        if self._part == "split":
+            return tally.model_dump_json()
+        if self._part == "again":
+            raise_for(judge_counts(self._rules.ruleset, tally))
+            return ""
+        is_new = self._part == "load"
+        rules = self._rules.ruleset
+        return audit_load(self._plan, self._stream, rules, tally, self._emit, is_new=is_new)
+
+    def close(self) -> None:
+        """Forget what was rejected. Idempotent."""
+        with self._lock:
+            self._judge.close()
+            if self.letters is not None:
+                self.letters.close()
+
+
+def screen_replay(plan: LoadPlan, stream: StreamSpec, ends: Ends, emit: Emit) -> Screen | None:
+    """Return what holds replayed letters to the stream's rules of rows, without any ceiling.
+
+    What breaks a rule again stays a dead letter, also where the stream's rules make none any more.
+
+    Raises:
+        ConduitError: a rule is wrong.
+    """
+    stream = stream.model_copy(update={"max_rejected": None})
+    staged = schema_from_json(plan.staged_schema)
+    rules = rules_of(stream, staged, ends.destination, ends.base_dir)
+    if rules is None:
+        return None
+    ruleset = replace(
+        rules.ruleset,
+        rows=tuple(replace(rule, max_rejected=None) for rule in rules.ruleset.rows),
+        uniques=tuple(replace(rule, max_rejected=None) for rule in rules.ruleset.uniques),
+        loads=(),
+        profiled=(),
+    )
+    rules = Rules(ruleset, rules.takes_out)
+    return Screen(plan, stream, rules, "replay", emit, ends.destination)
+
+
+def audit_splits(
+    plan: LoadPlan, stream: StreamSpec, tallies: list[str], ends: Ends, emit: Emit
+) -> str:
+    """Judge a load by what its splits counted; return its report as JSON.
+
+    Raises:
+        QualityError: a rule stops the load.
+    """
+    staged = schema_from_json(plan.staged_schema)
+    rules = rules_of(stream, staged, ends.destination, ends.base_dir)
+    if rules is None:
+        return ""
+    return audit_load(plan, stream, rules.ruleset, load_tally(tallies), emit)
+
+
+def transform_of(stream: StreamSpec, source: pa.Schema) -> Transform | None:
+    """Compile a stream's transform; None where it has none.
+
+    Raises:
+        ConduitError: a step doesn't fit the source's columns.
+    """
+    return Transform(stream.transform, source) if stream.transform else None
