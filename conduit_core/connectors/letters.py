@@ -6,7 +6,8 @@ import hashlib
 import json
 import mmap
 import tempfile
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
@@ -171,7 +172,7 @@ class ArrowSpool:
     """
 
     def __init__(self, schema: pa.Schema) -> None:
-        self._schema = schema
+        self.schema = schema
         self._file: IO[bytes] | None = None
         self._writer: pa.RecordBatchStreamWriter | None = None
         self.rows = 0
@@ -180,8 +181,9 @@ class ArrowSpool:
         """Add a batch; not after the first :meth:`reader`."""
         if self._file is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - until close
+            weakref.finalize(self, self._file.close)
             options = pa.ipc.IpcWriteOptions(compression="lz4")
-            self._writer = pa.ipc.new_stream(self._file, self._schema, options=options)
+            self._writer = pa.ipc.new_stream(self._file, self.schema, options=options)
         if self._writer is None:
             raise ValueError("the batches were taken already")
         self._writer.write_batch(batch)
@@ -190,7 +192,7 @@ class ArrowSpool:
     def reader(self) -> pa.RecordBatchReader:
         """Return the batches; may be taken again."""
         if self._file is None:
-            return pa.RecordBatchReader.from_batches(self._schema, [])
+            return pa.RecordBatchReader.from_batches(self.schema, [])
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -300,7 +302,3 @@ class LetterSpool:
         self._spool.close()
 
 
-def chained(letters: Iterable[Letters]) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of several, one after the other."""
-    for one in letters:
-        yield from one.reader()
