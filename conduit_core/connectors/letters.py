@@ -300,5 +300,3 @@ class LetterSpool:
     def close(self) -> None:
         """Remove the file. Idempotent."""
         self._spool.close()
-
-

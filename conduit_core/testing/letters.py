@@ -51,7 +51,12 @@ from conduit_core.testing.fixtures import DestinationFixtures, scan
 from conduit_core.types.dialect import Table
 from conduit_core.types.schema import fingerprint, schema_to_json
 
-_KINDS = pa.schema([("id", pa.int64()), ("at", pa.int64()), ("v", pa.string())])
+_FIELDS: list[tuple[str, pa.DataType]] = [
+    ("id", pa.int64()),
+    ("at", pa.int64()),
+    ("v", pa.string()),
+]
+_KINDS = pa.schema(_FIELDS)
 _REASONS = pa.list_(
     pa.struct([("rule", pa.string()), ("column", pa.string()), ("reason", pa.string())])
 )
@@ -162,9 +167,7 @@ class Desk:
     ) -> Commit:
         """Publish rows, and keep those that were rejected."""
         arriving = landed(self.destination, table_of(rows, schema))
-        plan = self.plan(
-            arriving.schema, *actions, resolve=resolve, adds_copies=adds_copies
-        )
+        plan = self.plan(arriving.schema, *actions, resolve=resolve, adds_copies=adds_copies)
         assert self.destination.render(plan)
         letters = self.spool(rejected) if isinstance(rejected, Sequence) else rejected
         staged = RuledRows(arriving, letters, report, fail_at)
@@ -201,8 +204,8 @@ _REPLAY = _by_key(replays=LetterFilter())
 
 
 def _window(low: int, high: int) -> str:
-    ends = [Cursor(("at",), (pa.scalar(n, pa.int64()),)) for n in (low, high)]
-    return Window("given", *ends).to_json()
+    low_end, high_end = (Cursor(("at",), (pa.scalar(n, pa.int64()),)) for n in (low, high))
+    return Window("given", low_end, high_end).to_json()
 
 
 class LetterContract(DestinationFixtures):
@@ -243,7 +246,7 @@ class LetterContract(DestinationFixtures):
         desk.keeper.check_letters()
 
     @pytest.mark.parametrize("adds", [False, True])
-    def test_equal_rows_without_a_key_are_one_letter(self, desk: Desk, adds: bool) -> None:
+    def test_equal_rows_without_a_key_are_one_letter(self, desk: Desk, *, adds: bool) -> None:
         bad = [(2, 20, "x"), (2, 20, "x")]
         for _ in range(2):
             spool = desk.spool(bad, key=())
@@ -381,10 +384,12 @@ class LetterContract(DestinationFixtures):
         assert desk.statuses() == {"open": 2}
 
     @pytest.mark.parametrize("soft", [False, True])
-    def test_a_delete_supersedes(self, desk: Desk, soft: bool) -> None:
+    def test_a_delete_supersedes(self, desk: Desk, *, soft: bool) -> None:
         desk.append([(1, 10, "a")], rejected=[(2, 20, "x"), (3, 30, "x")])
         if soft:
-            kind = columns_of(desk.destination, pa.schema([(DELETED_AT, pa.timestamp("us", "UTC"))]))
+            kind = columns_of(
+                desk.destination, pa.schema([(DELETED_AT, pa.timestamp("us", "UTC"))])
+            )
             sql = desk.destination
             assert isinstance(sql, SqlDestination)
             _run(sql, sql.add_column(desk.target, kind[0]))
@@ -397,7 +402,7 @@ class LetterContract(DestinationFixtures):
         assert desk.statuses() == {"superseded": 1, "resolved": 1}
 
     def test_a_payload_that_no_longer_fits_stays_open(self, desk: Desk) -> None:
-        kinds = pa.schema([("id", pa.string()), ("at", pa.int64()), ("v", pa.string())])
+        kinds = _KINDS.set(0, pa.field("id", pa.string()))
         bad = desk.spool([("two", 20, "x"), ("3", 30, "x")], schema=kinds)
         desk.append([(1, 10, "a")], rejected=bad)
         desk.load([(3, 31, "c")], _UPSERT, resolve=_by_key())
@@ -503,7 +508,10 @@ class LetterContract(DestinationFixtures):
         desk.append([(1, 10, "a")])
         assert isinstance(destination, SqlDestination)
         for name in (LETTERS, AUDITS):
-            _run(destination, f"DROP TABLE {destination.dialect.table(destination.ledger.table(name))}")
+            _run(
+                destination,
+                f"DROP TABLE {destination.dialect.table(destination.ledger.table(name))}",
+            )
         assert desk.keeper.letters(None) == []
         assert desk.keeper.open_letters(desk.target) == 0
         desk.append([(2, 10, "a")], rejected=[(3, 30, "x")], resolve=_by_key(), report="{}")
@@ -516,7 +524,7 @@ class LetterContract(DestinationFixtures):
         loose = CheckUnique(rule="one_v", columns=("v",), stops=False)
         done = desk.append(rows, resolve=None)
         desk.append([(5, 50, "c")])
-        with pytest.raises(QualityError, match="one_v.*'?a"):
+        with pytest.raises(QualityError, match=r"one_v.*\(a\)"):
             desk.load([(6, 60, "z")], AppendStaged(), CheckUnique(rule="one_v", columns=("v",)))
         with pytest.raises(QualityError, match="20, a"):
             desk.load([(6, 20, "a")], AppendStaged(), CheckUnique(rule="two", columns=("at", "v")))
@@ -584,7 +592,7 @@ class LetterContract(DestinationFixtures):
         assert [one.report for one in desk.keeper.audits(desk.target)] == ["whole"]
         staging.drop(load.plan_id, "suite")
         assert staging.sweep(timedelta(0), (), dry_run=True) == []
-        assert not [p for p in tmp_path.rglob("*.arrows")]
+        assert not list(tmp_path.rglob("*.arrows"))
 
 
 def _run(destination: SqlDestination, *statements: str) -> None:
@@ -597,5 +605,3 @@ def _run(destination: SqlDestination, *statements: str) -> None:
     finally:
         session.rollback()
         session.close()
-
-

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,13 +31,14 @@ from conduit_core.types.texts import (
 )
 
 _T = pa.types
+_A = cast("Any", pa)  # its stubs know fewer forms of these constructors than it takes
+_K = cast("Any", pc)
 _TEXT = pa.large_string()
 _NULL = pa.scalar("null", _TEXT)
 _EMPTY = pa.scalar("", _TEXT)
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _DAY_MS = 86_400_000
-Json: TypeAlias = "None | bool | int | str | list[Json] | dict[str, Json]"
 
 
 # --- to JSON --------------------------------------------------------------------------------------
@@ -66,11 +67,11 @@ def json_values(column: Column, name: str) -> Texts:
     """
     kind = column.type
     if _T.is_dictionary(kind):
-        return json_values(cast("pa.DictionaryArray[Any]", column).dictionary_decode(), name)
+        return json_values(cast("Any", column).dictionary_decode(), name)
     if _T.is_null(kind):
         return pa.repeat(_NULL, len(column))
     texts = _nested(column, name) if _T.is_nested(kind) else _flat(column, name)
-    return cast("Texts", pc.fill_null(texts, _NULL))
+    return cast("Texts", _K.fill_null(texts, _NULL))
 
 
 def _flat(column: Column, name: str) -> Texts:
@@ -79,7 +80,7 @@ def _flat(column: Column, name: str) -> Texts:
         return column.cast(_TEXT)
     if _T.is_floating(kind):
         texts = json_texts(column.cast(pa.float32()) if _T.is_float16(kind) else column, name)
-        return cast("Texts", pc.if_else(pc.equal(texts, "-0"), pa.scalar("-0.0", _TEXT), texts))
+        return cast("Texts", _K.if_else(_K.equal(texts, "-0"), pa.scalar("-0.0", _TEXT), texts))
     if is_text(kind):
         return quoted(escaped(column.cast(_TEXT)))
     if _T.is_duration(kind):
@@ -87,7 +88,7 @@ def _flat(column: Column, name: str) -> Texts:
     if _T.is_timestamp(kind) or _T.is_date(kind):
         return _moments(column, name)
     if _T.is_interval(kind):
-        items = cast("pa.Array[Any]", column).to_pylist()
+        items = column.to_pylist()
         return pa.array([None if i is None else json.dumps(list(i)) for i in items], _TEXT)
     if _T.is_decimal(kind) or _T.is_time(kind) or is_bytes(kind):
         return quoted(plain_texts(column, name))
@@ -111,15 +112,15 @@ def _moments(column: Column, name: str) -> Texts:
         factor = 1 if _T.is_date32(kind) else 1000
         low, high = _FIRST_SECOND * factor // each, (_LAST_SECOND + 1) * factor // each
     low, high = max(low, -(2**63)), min(high, 2**63 - 1)
-    plain = cast("Column", pc.and_(pc.greater_equal(ticks, low), pc.less(ticks, high)))
+    plain = cast("Column", _K.and_(_K.greater_equal(ticks, low), _K.less(ticks, high)))
     if _T.is_date64(kind):  # its texts are of whole days
-        whole = pc.equal(pc.multiply(pc.divide(ticks, _DAY_MS), _DAY_MS), ticks)
-        plain = cast("Column", pc.and_(plain, whole))
-    if pc.all(plain).as_py() is not False:
+        whole = _K.equal(_K.multiply(_K.divide(ticks, _DAY_MS), _DAY_MS), ticks)
+        plain = cast("Column", _K.and_(plain, whole))
+    if _K.all(plain).as_py() is not False:
         return quoted(plain_texts(column, name))
-    known = pc.if_else(plain, column, pa.scalar(None, kind))
+    known = _K.if_else(plain, column, pa.scalar(None, kind))
     texts = quoted(plain_texts(cast("Column", known), name))
-    return cast("Texts", pc.coalesce(texts, ticks.cast(_TEXT)))
+    return cast("Texts", _K.coalesce(texts, ticks.cast(_TEXT)))
 
 
 def _nested(column: Column, name: str) -> Texts:
@@ -127,6 +128,7 @@ def _nested(column: Column, name: str) -> Texts:
     if _T.is_struct(kind):
         parts = [json_values(p, name) for p in cast("pa.StructArray", column).flatten()]
         names = _members(kind)
+        texts: Texts
         if not parts:
             texts = pa.repeat(pa.scalar("{}", _TEXT), len(column))
         elif len(set(names)) == len(names):
@@ -139,19 +141,19 @@ def _nested(column: Column, name: str) -> Texts:
         lists = cast("pa.ListArray[Any]", column)
         items = json_values(lists.flatten(), name)
         rows = pa.LargeListArray.from_arrays(_offsets(lists), cast("pa.LargeStringArray", items))
-        texts = _bracketed(cast("Texts", pc.binary_join(rows, pa.scalar(",", _TEXT))))
+        texts = _bracketed(cast("Texts", _K.binary_join(rows, pa.scalar(",", _TEXT))))
     else:
         raise SchemaError(f"column {name!r}: no dead letter can hold the type {kind}")
-    return cast("Texts", pc.if_else(pc.is_valid(column), texts, pa.scalar(None, _TEXT)))
+    return cast("Texts", _K.if_else(_K.is_valid(column), texts, pa.scalar(None, _TEXT)))
 
 
 def _offsets(lists: Column) -> pa.Int64Array:
     kind = lists.type
     if _T.is_fixed_size_list(kind):
-        lengths = pc.if_else(pc.is_valid(lists), kind.list_size, 0)
+        lengths = _K.if_else(_K.is_valid(lists), kind.list_size, 0)
     else:
-        lengths = pc.fill_null(pc.list_value_length(lists), 0)
-    ends = pc.cumulative_sum(lengths.cast(pa.int64()))
+        lengths = _K.fill_null(_K.list_value_length(lists), 0)
+    ends = _K.cumulative_sum(lengths.cast(pa.int64()))
     return cast("pa.Int64Array", pa.concat_arrays([pa.array([0], pa.int64()), ends]))
 
 
@@ -163,7 +165,9 @@ def _as_list(kind: pa.DataType) -> pa.DataType:
     """Return the list of pairs that a map is."""
     pair = cast("pa.MapType[Any, Any, Any]", kind)
     key = pa.field("key", pair.key_type, nullable=False)
-    return pa.list_(pa.field("entries", pa.struct([key, ("value", pair.item_type)]), nullable=False))
+    return pa.list_(
+        pa.field("entries", pa.struct([key, ("value", pair.item_type)]), nullable=False)
+    )
 
 
 def _members(kind: pa.DataType) -> list[str]:
@@ -196,7 +200,7 @@ def from_payloads(payloads: Iterable[str], schema: pa.Schema) -> pa.RecordBatch:
                 command="conduit dlq list",
             ) from error
     if not arrays:
-        return pa.RecordBatch.from_struct_array(pa.array([{}] * len(rows), pa.struct([])))
+        return pa.RecordBatch.from_struct_array(_A.array([{}] * len(rows), pa.struct([])))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -215,7 +219,7 @@ def _typed_flat(values: Sequence[Any], kind: pa.DataType) -> Column:
     if _T.is_boolean(kind) or _T.is_duration(kind):
         return pa.array([_exactly(v, bool if _T.is_boolean(kind) else int) for v in values], kind)
     if _T.is_interval(kind):
-        return pa.array([None if v is None else pa.MonthDayNano(v) for v in values], kind)
+        return pa.array([None if v is None else _A.MonthDayNano(v) for v in values], kind)
     if _T.is_timestamp(kind) or _T.is_date(kind):
         ticks = [v if isinstance(v, int) else None for v in values]
         made = _parsed([v if isinstance(v, str) else None for v in values], kind)
@@ -223,7 +227,7 @@ def _typed_flat(values: Sequence[Any], kind: pa.DataType) -> Column:
             return made
         number = pa.int32() if _T.is_date32(kind) else pa.int64()
         odd = pa.array(ticks, number)
-        whole = pc.coalesce(made.view(number), odd)
+        whole = _K.coalesce(made.view(number), odd)
         return cast("Column", whole.view(kind))
     return _parsed([None if v is None else _text_of(v) for v in values], kind)
 
@@ -234,7 +238,7 @@ def _parsed(texts: list[str | None], kind: pa.DataType) -> Column:
     return from_texts(pa.array(texts, _TEXT), kind)
 
 
-def _no_finer(text: str | None, kind: pa.DataType) -> str | None:
+def _no_finer(text: str | None, kind: pa.TimestampType[Any, Any]) -> str | None:
     """Leave out a fraction's noughts below the type's unit, and add those that it lacks."""
     if text is None:
         return None
@@ -274,21 +278,19 @@ def _typed_nested(values: Sequence[Any], kind: pa.DataType) -> Column:
         pairs = [None if v is None else [(p["key"], p["value"]) for p in v] for v in values]
         keys = _typed([k for row in pairs for k, _ in row or ()], kind.key_type)
         items = _typed([i for row in pairs for _, i in row or ()], kind.item_type)
-        return pa.MapArray.from_arrays(_starts(pairs), keys, items, type=kind)
+        return cast("Column", _A.MapArray.from_arrays(_starts(pairs), keys, items, type=kind))
     if _T.is_fixed_size_list(kind):
         blank = [None] * kind.list_size
         if any(v is not None and len(v) != kind.list_size for v in values):
             raise ValueError(f"not {kind.list_size} items")
         flat = _typed([i for v in values for i in (blank if v is None else v)], kind.value_type)
-        return pa.FixedSizeListArray.from_arrays(flat, type=kind, mask=mask)
+        return cast("Column", _A.FixedSizeListArray.from_arrays(flat, type=kind, mask=mask))
     if not _is_list(kind):
         raise ValueError("no payload holds this type")
-    flat = _typed([i for v in values for i in v or ()], kind.value_type)
-    make: Callable[..., Column] = (
-        pa.LargeListArray.from_arrays if _T.is_large_list(kind) else pa.ListArray.from_arrays
-    )
+    flat = _typed([i for v in values for i in v or ()], cast("Any", kind).value_type)
+    make = _A.LargeListArray if _T.is_large_list(kind) else _A.ListArray
     number = pa.int64() if _T.is_large_list(kind) else pa.int32()
-    return make(_starts(values).cast(number), flat, type=kind)
+    return cast("Column", make.from_arrays(_starts(values).cast(number), flat, type=kind))
 
 
 def _starts(values: Sequence[Sequence[Any] | None]) -> Column:

@@ -1,4 +1,4 @@
-"""Columns as texts and back, vectorised and exact: what CSV and JSON lines are written with.
+"""Columns as texts and back, vectorised and exact: what CSV, JSON and payloads are written with.
 
 Numbers and booleans are spelled plainly, moments in ISO 8601 (``2024-02-29T12:00:00.000000Z``),
 bytes in hexadecimal. Pure: knows no files.
@@ -126,10 +126,12 @@ def _native(kind: pa.DataType) -> pa.DataType | None:
 
 
 def is_text(kind: pa.DataType) -> bool:
+    """Say whether the type is one of texts."""
     return _T.is_string(kind) or _T.is_large_string(kind) or _T.is_string_view(kind)
 
 
 def is_bytes(kind: pa.DataType) -> bool:
+    """Say whether the type is one of bytes."""
     return any(
         test(kind)
         for test in (
@@ -222,11 +224,13 @@ def _check_years(column: Column, number: pa.DataType, low: int, high: int, name:
 
 
 def quoted(texts: Texts) -> Texts:
+    """Put texts in quotes."""
     quote = pa.scalar('"', _TEXT)
     return joined(quote, texts, quote, pa.scalar("", _TEXT))
 
 
 def escaped(texts: Texts) -> Texts:
+    """Escape what a JSON text can't hold."""
     texts = pc.replace_substring(texts, "\\", "\\\\")
     texts = pc.replace_substring(texts, '"', '\\"')
     if pc.any(pc.match_substring_regex(texts, _CONTROLS)).as_py():

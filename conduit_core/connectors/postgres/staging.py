@@ -17,11 +17,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import CleanItem, RawRows, StagedRows, Tally
+from conduit_core.connectors.letters import LETTER_SCHEMA
 from conduit_core.connectors.postgres.errors import explain, primary, sqlstate
 from conduit_core.connectors.postgres.session import ServerSession, lock_key
 from conduit_core.connectors.publish import Wire
 from conduit_core.connectors.sql.ledger import time_of
-from conduit_core.connectors.letters import LETTER_SCHEMA
 from conduit_core.connectors.sql.rows import ingest_rows
 from conduit_core.connectors.sql.staging import (
     OPEN_LOADS,

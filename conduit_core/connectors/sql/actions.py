@@ -126,10 +126,9 @@ class SqlActions(ABC):
                     yield from self._sample(publish, action, known[:1], existing)
                     yield from self._replace(action, publish, session, columns, temp)
                 case AppendStaged():
-                    if temp is None and self._has_open_letters(settling, session):
-                        temp = _waiting(publish)
-                        yield from (Sql(self.create_temp(temp, columns)), Ingest(temp, columns))
-                    yield from self._append(publish, temp, columns, made)
+                    held = temp is None and self._has_open_letters(settling, session)
+                    steps = self._append(publish, temp, columns, made)
+                    yield from self._held(publish, columns, made) if held else steps
                 case MergeStaged():
                     merge = self._merge(action, publish, session, columns, made, existing)
                     yield from _after_rows(merge, waiting, last)
@@ -146,6 +145,15 @@ class SqlActions(ABC):
                     yield Sql(delete, where.values, count="removed")
                 case Guard():
                     yield action
+
+    def _held(
+        self, publish: Publish, columns: tuple[Column, ...], made: tuple[Column, ...]
+    ) -> Iterator[Step]:
+        """Yield what appends rows that wait first, so that open letters can be held to them."""
+        temp = _waiting(publish)
+        yield Sql(self.create_temp(temp, columns))
+        yield Ingest(temp, columns)
+        yield from self._append(publish, temp, columns, made)
 
     def _has_open_letters(self, settling: Settling, session: SqlSession) -> bool:
         """Say whether there are open letters that have to be held to the rows."""

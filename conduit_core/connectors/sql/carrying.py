@@ -92,19 +92,12 @@ class Carrying:
             case Tell(text=text, read=read, total=total):
                 for name, found in read(self._session.rows(text)).items():
                     self._add(found, name, total)
-            case Ingest():
-                self.files = self._ingest(step).files
-            case IngestKeys(table=table, columns=columns):
-                taken, _ = ingest_rows(self._session, table, columns, self._known_keys.all())
-                self._add(taken, "keys")
+            case Ingest() | IngestKeys():
+                self._take_rows(step)
             case ReadAgain():
                 self._read_again(step)
-            case ReadLetters():
-                if self.counts["open_letters"]:
-                    take_open_letters(self._session, step)
-            case IngestLetters():
-                if self.counts["letters"]:
-                    self._ingest_letters(step)
+            case ReadLetters() | IngestLetters():
+                self._take_letters(step)
             case _:
                 self._look(step)
 
@@ -149,6 +142,14 @@ class Carrying:
 
     # --- rows ------------------------------------------------------------------------------------
 
+    def _take_rows(self, step: Ingest | IngestKeys) -> None:
+        if isinstance(step, Ingest):
+            self.files = self._ingest(step).files
+            return
+        keys = self._known_keys.all()
+        taken, _ = ingest_rows(self._session, step.table, step.columns, keys)
+        self._add(taken, "keys")
+
     def _ingest(self, step: Ingest) -> Tally:
         """Put the staged rows into a table, from wherever they are."""
         rows, columns = self._rows, step.columns
@@ -173,11 +174,19 @@ class Carrying:
         self._add(taken, step.count)
         return tally
 
-    def _ingest_letters(self, step: IngestLetters) -> None:
-        """Put the rejected rows into a table, from wherever they are."""
+    def _take_letters(self, step: ReadLetters | IngestLetters) -> None:
+        """Put open letters, or the rejected rows from wherever they are, into a table."""
+        if isinstance(step, ReadLetters):
+            if self.counts["open_letters"]:
+                take_open_letters(self._session, step)
+            return
+        if not self.counts["letters"]:
+            return
         for letters in self._letters:
             if isinstance(letters, LetterRelations):
-                letters.move(self._session, lambda r: self._insert_from(step.table, r, step.columns))
+                letters.move(
+                    self._session, lambda r: self._insert_from(step.table, r, step.columns)
+                )
             elif letters.rows:
                 self._session.ingest(step.table, step.columns, letters.reader())
         if self.counts["open_letters"]:

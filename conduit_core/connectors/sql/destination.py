@@ -21,6 +21,7 @@ from conduit_core.connectors.base import (
 )
 from conduit_core.connectors.chain import check_requirements, find_load, removable
 from conduit_core.connectors.publish import (
+    AppendDeadLetters,
     Column,
     Guard,
     Publish,
@@ -346,6 +347,10 @@ class SqlDestination(KeptLetters, SqlActions, Destination):
             }
         )
         self.keep_schema(session, (record.schema_fingerprint, action.schema_text, now))
+        for letters in publish.actions:
+            if isinstance(letters, AppendDeadLetters) and counts["letters"]:
+                known = (letters.schema_fingerprint, letters.schema_text, now)
+                self.keep_schema(session, known)
         session.execute(self.ledger.insert(), to_row(record))
         return record
 

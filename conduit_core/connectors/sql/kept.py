@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conduit_core.connectors.letters import ArrowSpool, Audit, DeadLetter
 from conduit_core.connectors.publish import Column, LetterFilter, Publish
@@ -104,13 +105,21 @@ class KeptLetters(SqlActions):
         where = self._where(target, which, ("open",))
         condition = f"{where.sql} AND {self.dialect.quote('redacted')} IS NULL"
         query = self.letters_sql.select(("payload", "copies"), Where(condition))
-        spool = ArrowSpool(pa.schema([("payload", pa.large_string()), ("copies", pa.int64())]))
+        columns: list[tuple[str, pa.DataType]] = [
+            ("payload", pa.large_string()),
+            ("copies", pa.int64()),
+        ]
+        copied = pa.schema(columns)
+        spool = ArrowSpool(copied)
 
         def copy(session: SqlSession) -> None:
             if self.has_tables(session, LETTERS):
                 for rows in _in_parts(session, query, where.values):
-                    payloads, copies = zip(*rows, strict=True)
-                    spool.add(pa.record_batch([list(payloads), list(copies)], spool.schema))
+                    data: dict[str, list[Any]] = {
+                        "payload": [str(text) for text, _ in rows],
+                        "copies": [int(str(n)) for _, n in rows],
+                    }
+                    spool.add(pa.RecordBatch.from_pydict(data, schema=copied))
 
         try:
             self._reading(copy)
@@ -190,16 +199,19 @@ def take_open_letters(session: SqlSession, step: ReadLetters) -> None:
     """Bring open letters into a table; those that don't decode stay where they are."""
     import pyarrow as pa
 
-    own = [pa.field(c.name, k) for c, k in zip(step.columns, (pa.string(), pa.int64()))]
+    kinds = (pa.string(), pa.int64())
+    own = [pa.field(c.name, k) for c, k in zip(step.columns[:2], kinds, strict=True)]
     spool = ArrowSpool(pa.schema([*own, *step.schema]))
     try:
         place = 0
         for rows in _in_parts(session, step.text, step.values):
             letters = [str(letter) for letter, _ in rows]
             kept, decoded = _decodable([str(payload) for _, payload in rows], step.schema)
-            names = pa.array([letters[i] for i in kept], pa.string())
-            places = pa.array([place + i for i in kept], pa.int64())
-            arrays = [names, places, *decoded.columns]
+            arrays: list[pa.Array[pa.Scalar[pa.DataType]]] = [
+                pa.array([letters[i] for i in kept], pa.string()),
+                pa.array([place + i for i in kept], pa.int64()),
+                *decoded.columns,
+            ]
             spool.add(pa.RecordBatch.from_arrays(arrays, schema=spool.schema))
             place += len(rows)
         session.ingest(step.table, step.columns, spool.reader())
@@ -236,15 +248,15 @@ def _in_parts(session: SqlSession, sql: str, values: tuple[Value, ...]) -> Itera
 
 def _repeated(spool: ArrowSpool, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Yield the rows of payloads, each as often as it came."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     try:
         for batch in spool.reader():
-            copies = batch.column("copies")
-            places = pa.array([i for i, n in enumerate(copies.to_pylist()) for _ in range(n)])
-            rows = from_payloads(batch.column("payload").to_pylist(), schema)
-            whole = pc.all(pc.equal(copies, 1)).as_py()
-            yield rows if whole else rows.take(places)
+            rows = from_payloads([str(p) for p in batch.column("payload").to_pylist()], schema)
+            copies = [int(str(n)) for n in batch.column("copies").to_pylist()]
+            if all(n == 1 for n in copies):
+                yield rows
+                continue
+            places = (i for i, n in enumerate(copies) for _ in range(n))
+            while some := list(itertools.islice(places, _AT_ONCE)):
+                yield rows.take(some)
     finally:
         spool.close()

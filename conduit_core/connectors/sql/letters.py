@@ -36,7 +36,8 @@ class LettersSql:
         merging: how parameters are typed.
         types: DDL types.
         schema: where the internal tables lie.
-        folded: how SQL folds a name as the system does; ``{}`` stands for it.
+        folded: how SQL folds a name as the system does; ``{}`` stands for it. Where names are
+            taken as they are, an index finds a target's letters.
     """
 
     dialect: Dialect
@@ -76,6 +77,10 @@ class LettersSql:
             ]
             parts.append(f"PRIMARY KEY ({self.dialect.quote(names[0])})")
             lines.append(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(parts)})")
+        if self.folded == "{}":
+            name = self.dialect.quote(f"{LETTERS}_by_target")
+            by = self.dialect.columns(("target_schema", "target_table", "status"))
+            lines.append(f"CREATE INDEX IF NOT EXISTS {name} ON {self.letters} ({by})")
         return lines
 
     # --- which letters ---------------------------------------------------------------------------
@@ -211,12 +216,14 @@ class LettersSql:
 
         Args:
             settled: the quoted relation.
-            letter, verdict: its quoted columns.
+            letter: its quoted column of ids.
+            verdict: its quoted column of what becomes of them.
         """
         q = self.dialect.quote
         return (
             f"UPDATE {self.letters} AS l SET {q('status')} = o.{verdict}, {self._settled()}"
-            f" FROM {settled} AS o WHERE l.{q('letter_id')} = o.{letter} AND o.{verdict} IS NOT NULL"
+            f" FROM {settled} AS o WHERE l.{q('letter_id')} = o.{letter}"
+            f" AND o.{verdict} IS NOT NULL"
         )
 
     def _settled(self) -> str:
@@ -227,7 +234,8 @@ class LettersSql:
         """Return what forgets payloads; ``where`` counts from 2, the first value is when."""
         q = self.dialect.quote
         settled = q("settled_at")
-        when = self.merging.typed(*self.columns(("settled_at",)), self.dialect.param(1))
+        (column,) = self.columns(("settled_at",))
+        when = self.merging.typed(column, self.dialect.param(1))
         return (
             f"UPDATE {self.letters} SET {q('status')} = 'purged', {q('payload')} = NULL,"
             f" {settled} = coalesce({settled}, {when}) WHERE {where.sql}"

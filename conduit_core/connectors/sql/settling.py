@@ -21,7 +21,7 @@ from conduit_core.connectors.publish import (
     Publish,
     ResolveDeadLetters,
 )
-from conduit_core.connectors.sql.deletes import Where
+from conduit_core.connectors.sql.deletes import Where, key_deletes
 from conduit_core.connectors.sql.letters import LettersSql
 from conduit_core.connectors.sql.session import Row
 from conduit_core.connectors.sql.steps import (
@@ -94,7 +94,8 @@ class Settling:
     def which(self) -> Where:
         """Return which open letters the load may settle."""
         spelled, replays = self.sql.spelled(self.target), self._replays
-        where = self.letters.where(spelled, replays and replays.replays, ("open",))
+        which = replays.replays if replays else None
+        where = self.letters.where(spelled, which, ("open",))
         if replays:  # those whose values weren't kept can't come again
             where = replace(where, sql=f"{where.sql} AND {self._q('redacted')} IS NULL")
         return where
@@ -127,10 +128,28 @@ class Settling:
     def watch(self, steps: Iterator[Step], waiting: Table) -> Iterator[Step]:
         """Yield steps; before the waiting rows are dropped, what holds the letters to them."""
         drop = f"DROP TABLE {self._table(waiting)}"
+        dead = f"DROP TABLE {self._table(self._keys)}"
         for step in steps:
-            if isinstance(step, Sql) and step.text == drop:
+            if isinstance(step, Sql) and step.text in (drop, dead):
                 yield from self._hold_to(waiting)
+            if isinstance(step, Sql) and step.text == dead:
+                yield from self._hold_to_tombstones()
             yield step
+
+    def _hold_to_tombstones(self) -> Iterator[Step]:
+        """Yield what supersedes letters whose key is listed as deleted, no earlier than they are."""
+        deletes = key_deletes(self.publish)
+        if not self.resolve or self._replays or not deletes or deletes.detect != "listed":
+            return
+        late = ""
+        if deletes.time is not None and self.resolve.order and self._has(self.resolve.order[0]):
+            time = next(c for c in deletes.keys if c.name == deletes.time)
+            died = self.sql.merging.ordered(time, f"s.{self._q(time.name)}")
+            first = self.resolve.order[0]
+            was = self._ordered(first, "o.")
+            late = f" AND (o.{self._q(first)} IS NULL OR {died} >= {was})"
+        keys = f"JOIN {self._table(self._keys)} AS s ON {self._same('s')}{late}"
+        yield self._mark("superseded", keys)
 
     def _hold_to(self, waiting: Table) -> Iterator[Step]:
         if self.resolve is None or self._replays:
@@ -188,7 +207,9 @@ class Settling:
     def _settle_covered(self, resolve: ResolveDeadLetters) -> Iterator[Step]:
         """Yield the verdicts of what the load covers beside the keys that it brought."""
         if "replace_with_staged" in self.publish.action_kinds and resolve.key:
-            yield self._mark("resolved", f"JOIN {self._table(self.target)} AS s ON {self._same('s')}")
+            yield self._mark(
+                "resolved", f"JOIN {self._table(self.target)} AS s ON {self._same('s')}"
+            )
         where = Where()
         if resolve.covers == "window" and resolve.window is not None:
             window = Window.from_json(resolve.window)
@@ -231,9 +252,7 @@ class Settling:
         there = [f"{q(name)} IS NOT NULL" for name in action.columns]
         if any(isinstance(a, CloseVersions) for a in self.publish.actions):
             there.append(q(IS_CURRENT))
-        shown = ", ".join(
-            f"CAST(min({self._shown(known.get(n), q(n))}) AS TEXT)" for n in action.columns
-        )
+        shown = ", ".join(f"min(CAST({q(n)} AS TEXT))" for n in action.columns)
         groups = f"FROM {target} WHERE {' AND '.join(there)} GROUP BY {keys} HAVING count(*) > 1"
         if action.stops:
 
@@ -247,9 +266,6 @@ class Settling:
 
         doubles = f"(SELECT count(*) AS n {groups}) AS d"
         return Remark(f"SELECT coalesce(sum(d.n - 1), 0) FROM {doubles}", tell)
-
-    def _shown(self, column: Column | None, name: str) -> str:
-        return f"CAST({name} AS TEXT)"
 
     # --- expressions -----------------------------------------------------------------------------
 
@@ -288,7 +304,7 @@ class Settling:
     def _schema(self) -> pa.Schema:
         import pyarrow as pa
 
-        return pa.schema([f.with_nullable(True) for f in self._fields])
+        return pa.schema([f.with_nullable(nullable=True) for f in self._fields])
 
     @property
     def _columns(self) -> tuple[Column, ...]:
@@ -304,6 +320,10 @@ class Settling:
     @property
     def _open(self) -> Table:
         return Table("", temp_name("open", self.publish.record.load_id))
+
+    @property
+    def _keys(self) -> Table:
+        return Table("", temp_name("keys", self.publish.record.load_id))
 
     @property
     def _rejected(self) -> Table:
@@ -347,7 +367,12 @@ class Settling:
 
 
 def settling_of(
-    sql: SqlActions, letters: LettersSql, publish: Publish, known: tuple[Column, ...], *, there: bool
+    sql: SqlActions,
+    letters: LettersSql,
+    publish: Publish,
+    known: tuple[Column, ...],
+    *,
+    there: bool,
 ) -> Settling:
     """Return the SQL of a publish's letters; ``there``: the target exists before the load."""
     return Settling(sql, letters, publish, known, there, datetime.now(UTC))
