@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from conduit_core.connectors.letters import LetterSpool
+    from conduit_core.connectors.letters import Letters
     from conduit_core.connectors.staging import Staging
 
 
@@ -376,7 +376,7 @@ class Tally:
     files: tuple[str, ...] = ()
     complete: bool = True
     bytes: int = 0
-    letters: LetterSpool | None = None
+    letters: Letters | None = None
     report: str = ""
 
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import mmap
+import tempfile
+import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import IO, TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from conduit_core.types.dialect import Table
+from conduit_core.types.payloads import json_lists, json_values, to_payloads
+from conduit_core.types.texts import Column, Texts, joined
 
 if TYPE_CHECKING:
     from conduit_core.connectors.publish import LetterFilter
@@ -139,10 +148,72 @@ class KeepsLetters(Protocol):
         ...
 
 
+class Letters(Protocol):
+    """Rejected rows as letters, wherever they wait."""
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        ...
+
+    def reader(self) -> pa.RecordBatchReader:
+        """Return them, of ``LETTER_SCHEMA``; may be taken again."""
+        ...
+
+    def close(self) -> None:
+        """Let go of them. Idempotent."""
+        ...
+
+
+class ArrowSpool:
+    """Batches kept on disk until they are taken, in a file without a name.
+
+    So nothing is left of it when the process dies. No file is made for no batches.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self._file: IO[bytes] | None = None
+        self._writer: pa.RecordBatchStreamWriter | None = None
+        self.rows = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Add a batch; not after the first :meth:`reader`."""
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - until close
+            weakref.finalize(self, self._file.close)
+            options = pa.ipc.IpcWriteOptions(compression="lz4")
+            self._writer = pa.ipc.new_stream(self._file, self.schema, options=options)
+        if self._writer is None:
+            raise ValueError("the batches were taken already")
+        self._writer.write_batch(batch)
+        self.rows += batch.num_rows
+
+    def reader(self) -> pa.RecordBatchReader:
+        """Return the batches; may be taken again."""
+        if self._file is None:
+            return pa.RecordBatchReader.from_batches(self.schema, [])
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+            self._file.flush()
+        mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        return pa.ipc.open_stream(pa.py_buffer(mapped))
+
+    def close(self) -> None:
+        """Remove the file. Idempotent."""
+        if self._file is not None:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            self._file.close()
+            self._file = None
+
+
 class LetterSpool:
     """A load's rejected rows as letters, kept on disk until the destination takes them.
 
-    The file has no name, so nothing is left of it when the process dies.
+    A row with a NULL in the key, or whose key isn't kept, has no ``row_key``.
 
     Args:
         target: whose rows they are.
@@ -158,7 +229,14 @@ class LetterSpool:
         key: tuple[str, ...] = (),
         redact: frozenset[str] = frozenset(),
     ) -> None:
-        raise NotImplementedError
+        self._names = schema.names
+        self._key = key if redact.isdisjoint(key) and set(key) <= set(schema.names) else ()
+        self._redact = redact
+        hidden = [name for name in schema.names if name in redact]
+        self._redacted = json.dumps(hidden, ensure_ascii=False) if hidden else None
+        self._spool = ArrowSpool(LETTER_SCHEMA)
+        whose = json.dumps([target.schema, target.name], ensure_ascii=False)
+        self._digest = hashlib.blake2b(whose.encode(), digest_size=16)
 
     def add(self, rejected: pa.RecordBatch, reasons: pa.Array[pa.Scalar[pa.DataType]]) -> None:
         """Add rejected rows (``schema``'s columns, maybe among others) with their reasons.
@@ -166,18 +244,59 @@ class LetterSpool:
         Args:
             rejected: the rows.
             reasons: of each a list of structs ``rule``, ``column``, ``reason``.
+
+        Raises:
+            SchemaError: there is no text for a column's type.
         """
-        raise NotImplementedError
+        if not rejected.num_rows:
+            return
+        columns = [
+            pa.nulls(rejected.num_rows) if name in self._redact else rejected.column(name)
+            for name in self._names
+        ]
+        payloads = to_payloads(self._names, columns)
+        keys = self._keys(rejected)
+        values: list[Column] = [
+            self._ids(keys, payloads),
+            keys,
+            json_values(reasons, "reasons"),
+            payloads,
+            pa.repeat(pa.scalar(self._redacted, pa.string()), rejected.num_rows),
+        ]
+        arrays = [v.cast(pa.string()) for v in values]
+        self._spool.add(pa.RecordBatch.from_arrays(arrays, schema=LETTER_SCHEMA))
+
+    def _keys(self, rejected: pa.RecordBatch) -> Texts:
+        none = pa.scalar(None, pa.large_string())
+        if not self._key:
+            return pa.repeat(none, rejected.num_rows)
+        columns = [rejected.column(name) for name in self._key]
+        keys = json_lists(self._key, columns)
+        whole: Column = pc.is_valid(columns[0])
+        for column in columns[1:]:
+            whole = cast("Column", pc.and_(whole, pc.is_valid(column)))
+        return cast("Texts", pc.if_else(whole, keys, none))
+
+    def _ids(self, keys: Texts, payloads: Texts) -> Column:
+        """Return the digests of target, key and payload: of what is kept, never of more."""
+        empty = pa.scalar("", pa.large_string())
+        told = joined(pc.fill_null(keys, empty), payloads, empty).cast(pa.large_binary())
+        start, found = self._digest, []
+        for text in cast("Iterable[bytes]", told.to_pylist()):
+            digest = start.copy()
+            digest.update(text)
+            found.append(digest.hexdigest())
+        return pa.array(found, pa.string())
 
     @property
     def rows(self) -> int:
         """How many there are."""
-        raise NotImplementedError
+        return self._spool.rows
 
     def reader(self) -> pa.RecordBatchReader:
         """Return them, of ``LETTER_SCHEMA``; may be taken again."""
-        raise NotImplementedError
+        return self._spool.reader()
 
     def close(self) -> None:
         """Remove the file. Idempotent."""
-        raise NotImplementedError
+        self._spool.close()

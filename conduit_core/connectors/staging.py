@@ -65,6 +65,8 @@ class StageReceipt(_Data):
         bytes: their Arrow size.
         counts: what the reader counted (``read``; later rejected and so on).
         files: digests of the source files read, where the load remembers them.
+        letters: the relation or file that holds the rejected rows; empty: there are none.
+        quality: what the rules counted, as JSON.
         worker: host and process id of the attempt.
         seconds: how long the attempt took.
         staged_at: when it was done.
@@ -80,6 +82,8 @@ class StageReceipt(_Data):
     bytes: int
     counts: Counts
     files: tuple[str, ...] = ()
+    letters: str = ""
+    quality: str = ""
     worker: str
     seconds: float
     staged_at: datetime
@@ -145,8 +149,12 @@ class Staging(ABC):
         """
 
     @abstractmethod
-    def rows(self, receipts: Sequence[StageReceipt], schema: pa.Schema) -> StagedRows:
+    def rows(
+        self, receipts: Sequence[StageReceipt], schema: pa.Schema, report: str = ""
+    ) -> StagedRows:
         """Return the staged rows of a load for ``commit``, split by split, counted.
+
+        ``finish`` gives the letters of all splits, and ``report`` as it was given.
 
         ``finish`` (or the reader before it) raises ``StagingLostError`` where rows are not as
         many as the receipt says.

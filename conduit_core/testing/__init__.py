@@ -27,6 +27,7 @@ if "pytest" in sys.modules:
     pytest.register_assert_rewrite(
         "conduit_core.testing.deleting",
         "conduit_core.testing.destination",
+        "conduit_core.testing.letters",
         "conduit_core.testing.merging",
         "conduit_core.testing.publishing",
         "conduit_core.testing.source",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conduit_core.testing.deleting import DeleteContract
+from conduit_core.testing.letters import LetterContract
 from conduit_core.testing.merging import MergeContract
 from conduit_core.testing.publishing import PublishContract
 from conduit_core.testing.values import ValueContract
@@ -10,7 +11,12 @@ from conduit_core.testing.versions import VersionsContract
 
 
 class DestinationSuite(
-    ValueContract, PublishContract, MergeContract, DeleteContract, VersionsContract
+    ValueContract,
+    PublishContract,
+    MergeContract,
+    DeleteContract,
+    VersionsContract,
+    LetterContract,
 ):
     """What every destination must do. Subclass it and supply fixtures.
 

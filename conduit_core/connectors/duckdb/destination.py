@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import string
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from conduit_core.connectors.duckdb.session import DuckDBSession, bound_as
 from conduit_core.connectors.duckdb.types import SYSTEM, DuckDBDialect
 from conduit_core.connectors.publish import Column, Publish
 from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
-from conduit_core.connectors.sql.ledger import LEDGER, LedgerSql, LedgerTypes
+from conduit_core.connectors.sql.ledger import LedgerSql, LedgerTypes
 from conduit_core.connectors.sql.session import Row, SqlSession, Value
 from conduit_core.connectors.sql.steps import Ingest, Step
 from conduit_core.errors import (
@@ -60,6 +61,7 @@ class DuckDBDestination(SqlDestination):
 
     system = SYSTEM
     merging = DuckDBMerging()
+    folded = f"translate({{}}, '{string.ascii_uppercase}', '{string.ascii_lowercase}')"
 
     def __init__(
         self, path: Path, budget: int, schema: str, internal: str, lock_wait: float
@@ -158,10 +160,16 @@ class DuckDBDestination(SqlDestination):
         finally:
             session.close()
 
-    def has_ledger(self, session: SqlSession) -> bool:
-        """Say whether the internal tables exist."""
-        table = self.ledger.table(LEDGER)
-        return bool(self._facts(session, "duckdb_tables()", "table_name", table))
+    def has_tables(self, session: SqlSession, *names: str) -> bool:
+        """Say whether internal tables of these names exist, all of them."""
+        marks = ", ".join("?" for _ in names)
+        found = session.rows(
+            "SELECT schema_name FROM duckdb_tables() WHERE database_name = current_database()"
+            f" AND table_name IN ({marks}) AND lower(schema_name) = lower(?)",
+            (*names, self.ledger.schema),
+        )
+        schema = _fold(self.ledger.schema)
+        return sum(_fold(str(name)) == schema for (name,) in found) == len(names)
 
     def target_columns(self, session: SqlSession, target: Table) -> tuple[Column, ...] | None:
         """Return the target's columns from the catalogue, in order."""

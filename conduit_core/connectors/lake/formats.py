@@ -10,9 +10,9 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from conduit_core.connectors.lake import texts
 from conduit_core.connectors.lake.manifest import DataFile
 from conduit_core.errors import PublishError, SchemaError
+from conduit_core.types import texts
 from conduit_core.types.dialect import Landing
 from conduit_core.types.schema import logical_type
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from conduit_core.connectors.lake.layout import partition_segment
-from conduit_core.connectors.lake.texts import joined, plain_texts
 from conduit_core.errors import ConfigError
+from conduit_core.types.texts import joined, plain_texts
 
 _T = pa.types
 

@@ -109,7 +109,9 @@ class LakeStaging(FolderStaging):
         name = f"{_short(attempt.split)}-{_short(attempt.attempt)}.json"
         return f"{plan_folder(target_fingerprint, plan_id)}/data/{name}"
 
-    def rows(self, receipts: Sequence[StageReceipt], schema: pa.Schema) -> StagedRows:
+    def rows(
+        self, receipts: Sequence[StageReceipt], schema: pa.Schema, report: str = ""
+    ) -> StagedRows:
         """Return the splits' data files, for a commit that names them."""
         return StagedDataFiles(self._place, receipts, schema)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import IOBase
 from typing import TYPE_CHECKING, cast
 
@@ -37,12 +37,18 @@ class StagedFiles:
         store: where the files lie.
         receipts: one per split.
         schema: names and types, as they were staged.
+        report: what the audit found, as JSON.
     """
 
     def __init__(
-        self, store: ObjectStore, receipts: Sequence[StageReceipt], schema: pa.Schema
+        self,
+        store: ObjectStore,
+        receipts: Sequence[StageReceipt],
+        schema: pa.Schema,
+        report: str = "",
     ) -> None:
         self.schema = schema
+        self._report = report
         self._store = store
         self._receipts = tuple(receipts)
         self._waiting: queue.SimpleQueue[pa.RecordBatch | None] = queue.SimpleQueue()
@@ -78,7 +84,13 @@ class StagedFiles:
             tuple(f for r in self._receipts for f in r.files),
             complete=self._exhausted,
             bytes=sum(r.bytes for r in self._receipts),
+            letters=self._letters(),
+            report=self._report,
         )
+
+    def _letters(self) -> StagedLetters | None:
+        rejected = [receipt for receipt in self._receipts if receipt.letters]
+        return StagedLetters(rejected, self._letter_batches) if rejected else None
 
     def _drain(self) -> Iterator[pa.RecordBatch]:
         while (batch := self._waiting.get()) is not None:
@@ -104,12 +116,24 @@ class StagedFiles:
             self._waiting.put(None)
 
     def _batches(self, receipt: StageReceipt) -> Iterator[pa.RecordBatch]:
+        return self._counted(receipt, receipt.places, self.schema, receipt.rows)
+
+    def _letter_batches(self, receipt: StageReceipt) -> Iterator[pa.RecordBatch]:
+        from conduit_core.connectors.letters import LETTER_SCHEMA
+
+        places = (receipt.letters,)
+        return self._counted(receipt, places, LETTER_SCHEMA, receipt.counts.rejected)
+
+    def _counted(
+        self, receipt: StageReceipt, places: Sequence[str], schema: pa.Schema, staged: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of files, which have to be as many as were staged."""
         import pyarrow as pa
 
         rows = 0
-        for place in receipt.places:
+        for place in places:
             try:
-                for batch in self._file(receipt, place):
+                for batch in self._file(receipt, place, schema):
                     rows += batch.num_rows
                     yield batch
             except FileNotFoundError as error:
@@ -117,12 +141,14 @@ class StagedFiles:
             except (pa.ArrowException, OSError, ValueError) as error:
                 why = f"{place} in {self._store.identity} is damaged ({error})"
                 raise lost(receipt.split, why) from error
-        if rows != receipt.rows:
-            where = ", ".join(receipt.places) or "no file"
-            why = f"{where} in {self._store.identity} holds {rows} rows, {receipt.rows} were staged"
+        if rows != staged:
+            where = ", ".join(places) or "no file"
+            why = f"{where} in {self._store.identity} holds {rows} rows, {staged} were staged"
             raise lost(receipt.split, why)
 
-    def _file(self, receipt: StageReceipt, place: str) -> Iterator[pa.RecordBatch]:
+    def _file(
+        self, receipt: StageReceipt, place: str, wanted: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
         from pyarrow import ipc
 
@@ -130,8 +156,42 @@ class StagedFiles:
             self._store.reader(place) as stream,
             ipc.open_stream(cast("IOBase", stream)) as batches,
         ):
-            found, wanted = batches.schema, self.schema
+            found = batches.schema
             if (found.names, found.types) != (wanted.names, wanted.types):
                 raise lost(receipt.split, f"{place} has other columns than the plan says")
             for batch in batches:
                 yield pa.RecordBatch.from_arrays(batch.columns, schema=wanted)
+
+
+class StagedLetters:
+    """Rejected rows in the files of receipts.
+
+    Args:
+        receipts: those that name such a file.
+        batches: reads the file of one.
+    """
+
+    def __init__(
+        self,
+        receipts: Sequence[StageReceipt],
+        batches: Callable[[StageReceipt], Iterator[pa.RecordBatch]],
+    ) -> None:
+        self._receipts = receipts
+        self._batches = batches
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return sum(receipt.counts.rejected for receipt in self._receipts)
+
+    def reader(self) -> pa.RecordBatchReader:
+        """Return them; may be taken again."""
+        import pyarrow as pa
+
+        from conduit_core.connectors.letters import LETTER_SCHEMA
+
+        batches = (batch for receipt in self._receipts for batch in self._batches(receipt))
+        return pa.RecordBatchReader.from_batches(LETTER_SCHEMA, batches)
+
+    def close(self) -> None:
+        """Nothing to let go of: they go with their load."""

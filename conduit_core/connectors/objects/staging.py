@@ -127,7 +127,8 @@ class FolderStaging(Staging):
             raise lost(split, "its receipt can't be read") from error
         folder = f"{plan_folder(target_fingerprint, plan_id)}/data/"
         mine = (receipt.plan_id, receipt.split) == (plan_id, split)
-        if not mine or not all(place.startswith(folder) for place in receipt.places):
+        places = [*receipt.places, receipt.letters or folder]
+        if not mine or not all(place.startswith(folder) for place in places):
             raise lost(split, "its receipt is of another split, or names other files")
         return receipt
 
@@ -179,8 +180,10 @@ class FolderStaging(Staging):
         if won := self.receipt(load.plan_id, load.target_fingerprint, split):
             return won
         places: list[str] = []
+        letters: list[str] = []
         try:
             taken, tally = self._write(attempt, rows, places)
+            self._keep_letters(attempt, tally, letters)
             self._must_be_open(load, split)
             receipt = StageReceipt(
                 load_id=load.load_id,
@@ -192,6 +195,8 @@ class FolderStaging(Staging):
                 bytes=tally.bytes,
                 counts=tally.counts,
                 files=tally.files,
+                letters="".join(letters),
+                quality=tally.report,
                 worker=attempt.worker,
                 seconds=time.monotonic() - started,
                 staged_at=datetime.now(UTC),
@@ -199,13 +204,35 @@ class FolderStaging(Staging):
             won = self._first(receipt, load)
         except BaseException as error:
             with suppress(ConduitError):
-                self._store.delete(places)
+                self._store.delete([*places, *letters])
             if isinstance(error, ConduitError) and self._is_closed(load):
                 raise _gone(load, split) from error
             raise
         if won.attempt != attempt.attempt:
-            self._store.delete(places)
+            self._store.delete([*places, *letters])
         return won
+
+    def _keep_letters(self, attempt: Attempt, tally: Tally, letters: list[str]) -> None:
+        """Write the rejected rows, if there are any; ``letters`` gets the path of the file."""
+        from pyarrow import ipc
+
+        found = tally.letters
+        if found is None:
+            return
+        try:
+            if not found.rows:
+                return
+            path = _letters_path(attempt)
+            reader = found.reader()
+            with (
+                self._store.writer(path) as sink,
+                ipc.new_stream(cast("IOBase", sink), reader.schema, options=options()) as out,
+            ):
+                for batch in reader:
+                    out.write_batch(batch)
+            letters.append(path)
+        finally:
+            found.close()
 
     def _write(self, attempt: Attempt, rows: StagedRows, places: list[str]) -> tuple[int, Tally]:
         """Write the rows; ``places`` fills up with the files that are finished."""
@@ -278,9 +305,11 @@ class FolderStaging(Staging):
             return held is None or held.plan_id != load.plan_id
         return False
 
-    def rows(self, receipts: Sequence[StageReceipt], schema: pa.Schema) -> StagedRows:
+    def rows(
+        self, receipts: Sequence[StageReceipt], schema: pa.Schema, report: str = ""
+    ) -> StagedRows:
         """Return the staged rows, file after file, read ahead by a thread of their own."""
-        return StagedFiles(self._store, receipts, schema)
+        return StagedFiles(self._store, receipts, schema, report)
 
     # --- sweeping ---------------------------------------------------------------------------------
 
@@ -383,5 +412,13 @@ def _receipt_path(target_fingerprint: str, plan_id: str, split: str) -> str:
 
 
 def _data_path(attempt: Attempt, number: int) -> str:
+    return f"{_attempt_path(attempt)}-{number:04}.arrows"
+
+
+def _letters_path(attempt: Attempt) -> str:
+    return f"{_attempt_path(attempt)}-rejected.arrows"
+
+
+def _attempt_path(attempt: Attempt) -> str:
     folder = plan_folder(attempt.load.target_fingerprint, attempt.load.plan_id)
-    return f"{folder}/data/{_part(attempt.split)}-{_part(attempt.attempt)}-{number:04}.arrows"
+    return f"{folder}/data/{_part(attempt.split)}-{_part(attempt.attempt)}"

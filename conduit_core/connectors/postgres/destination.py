@@ -42,7 +42,7 @@ from conduit_core.connectors.postgres.types import (
 )
 from conduit_core.connectors.publish import Column, Publish, Wire
 from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
-from conduit_core.connectors.sql.ledger import LEDGER, SCHEMAS, LedgerSql, LedgerTypes
+from conduit_core.connectors.sql.ledger import LedgerSql, LedgerTypes
 from conduit_core.connectors.sql.session import SqlSession
 from conduit_core.connectors.sql.steps import Sql, Step
 from conduit_core.connectors.staging import Staging
@@ -181,18 +181,15 @@ class PostgresDestination(SqlDestination):
             )
         return explain(error, where=self.identity, relation=relation)
 
-    def has_ledger(self, session: SqlSession) -> bool:
-        """Say whether the internal tables exist."""
-        return self.has_tables(session, LEDGER, SCHEMAS)
-
-    def has_tables(self, session: SqlSession, one: str, two: str) -> bool:
-        """Say whether both tables exist in the internal schema."""
+    def has_tables(self, session: SqlSession, *names: str) -> bool:
+        """Say whether tables of these names exist in the internal schema, all of them."""
+        marks = ", ".join(f"${i}" for i in range(2, len(names) + 2))
         found = session.rows(
             "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE n.nspname = $1 AND c.relname IN ($2, $3)",
-            (self.ledger.schema, one, two),
+            f" WHERE n.nspname = $1 AND c.relname IN ({marks})",
+            (self.ledger.schema, *names),
         )
-        return found[0][0] == 2
+        return found[0][0] == len(names)
 
     def target_columns(self, session: SqlSession, target: Table) -> tuple[Column, ...] | None:
         """Return the target's columns from the catalogue."""

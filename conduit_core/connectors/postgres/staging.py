@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import CleanItem, RawRows, StagedRows, Tally
+from conduit_core.connectors.letters import LETTER_SCHEMA
 from conduit_core.connectors.postgres.errors import explain, primary, sqlstate
 from conduit_core.connectors.postgres.session import ServerSession, lock_key
 from conduit_core.connectors.publish import Wire
@@ -51,8 +52,11 @@ _GARBAGE = """
 SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND starts_with(c.relname, $2) AND c.relkind = 'r' AND c.relpersistence = 'u'
   AND pg_has_role(c.relowner, 'USAGE')
-  AND c.relname NOT IN (SELECT relation FROM {receipts}) ORDER BY 1
+  AND c.relname NOT IN (SELECT relation FROM {receipts})
+  AND c.relname NOT IN (SELECT relation || '{letters}' FROM {receipts}) ORDER BY 1
 """
+_LETTERS = "_rejected"
+"""What the name of a relation of rejected rows has after that of its split's rows."""
 
 
 class PostgresStaging(Staging):
@@ -139,6 +143,7 @@ class PostgresStaging(Staging):
                 return won
             relation = Table(self._schema, _relation_name(load.plan_id, split))
             taken, tally = self._fill(session, relation, attempt, rows, wire)
+            letters = self._keep_letters(session, relation, tally)
             receipt = StageReceipt(
                 load_id=load.load_id,
                 plan_id=load.plan_id,
@@ -149,6 +154,8 @@ class PostgresStaging(Staging):
                 bytes=tally.bytes,
                 counts=tally.counts,
                 files=tally.files,
+                letters=letters,
+                quality=tally.report,
                 worker=attempt.worker,
                 seconds=time.monotonic() - started,
                 staged_at=datetime.now(UTC),
@@ -191,6 +198,24 @@ class PostgresStaging(Staging):
         session.execute(f"ALTER TABLE {name} SET (autovacuum_enabled = off)")
         return taken, tally
 
+    def _keep_letters(self, session: ServerSession, relation: Table, tally: Tally) -> str:
+        """Put a split's rejected rows into a relation of their own; return its name, if any."""
+        letters = tally.letters
+        if letters is None:
+            return ""
+        try:
+            if not letters.rows:
+                return ""
+            table = Table(relation.schema, f"{relation.name}{_LETTERS}")
+            columns = self._destination.letters_sql.columns(tuple(LETTER_SCHEMA.names))
+            session.execute(self._destination.create_table(table, columns, _KIND))
+            session.ingest(table, columns, letters.reader())
+            name = self._sql.dialect.table(table)
+            session.execute(f"ALTER TABLE {name} SET (autovacuum_enabled = off)")
+            return table.name
+        finally:
+            letters.close()
+
     def _is_open(self, session: ServerSession, load: OpenLoad, *, lock: bool = False) -> bool:
         """Say whether the load is still open; with ``lock`` it stays so until the commit."""
         sql = self._sql.select_loads("load_id", "plan_id") + (" FOR KEY SHARE" if lock else "")
@@ -200,11 +225,15 @@ class PostgresStaging(Staging):
         found = session.rows(self._sql.select_receipts("plan_id", "split"), (load.plan_id, split))
         return receipt_of(found[0]) if found else None
 
-    def rows(self, receipts: Sequence[StageReceipt], schema: pa.Schema) -> StagedRows:
+    def rows(
+        self, receipts: Sequence[StageReceipt], schema: pa.Schema, report: str = ""
+    ) -> StagedRows:
         """Return the staged relations, for the publish to move inside the server."""
         for receipt in receipts:
             if len(receipt.places) != 1 or not receipt.places[0].startswith(RELATION):
                 raise lost(receipt.split, "its receipt names no staged relation")
+            if receipt.letters not in ("", f"{receipt.places[0]}{_LETTERS}"):
+                raise lost(receipt.split, "its receipt names another split's rejected rows")
         relations = [Table(self._schema, receipt.places[0]) for receipt in receipts]
         plans = sorted({receipt.plan_id for receipt in receipts})
         return StagedRelations(
@@ -214,6 +243,7 @@ class PostgresStaging(Staging):
             tuple(self._hold(plan_id) for plan_id in plans),
             lambda error: sqlstate(error) == "42P01",
             self._sql.dialect.table,
+            report,
         )
 
     def _hold(self, plan_id: str) -> tuple[str, tuple[int]]:
@@ -235,7 +265,7 @@ class PostgresStaging(Staging):
             return []
         found = session.rows(self._sql.select_receipts("plan_id"), (plan_id,))
         session.execute(self._sql.delete_receipts(), (plan_id,))
-        return [str(relation) for _, relation, _, _ in found]
+        return [f"{relation}{more}" for _, relation, _, _ in found for more in ("", _LETTERS)]
 
     def _drop_relations(self, names: Sequence[str]) -> None:
         """Drop relations, few in a transaction: the server has room for so many locks only."""
@@ -295,7 +325,7 @@ class PostgresStaging(Staging):
 
     def _garbage(self) -> list[str]:
         with self._transaction(read_only=True) as session:
-            sql = _GARBAGE.format(receipts=self._sql.receipts)
+            sql = _GARBAGE.format(receipts=self._sql.receipts, letters=_LETTERS)
             return [str(name) for (name,) in session.rows(sql, (self._schema, RELATION))]
 
     # --- the tables -------------------------------------------------------------------------------

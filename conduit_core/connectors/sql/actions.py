@@ -26,10 +26,13 @@ from conduit_core.connectors.publish import (
     Wire,
 )
 from conduit_core.connectors.sql.deletes import KeySql, Where, guarded, key_deletes, key_sample
+from conduit_core.connectors.sql.ledger import LedgerSql
+from conduit_core.connectors.sql.letters import LETTERS, LettersSql
 from conduit_core.connectors.sql.merge import Merge
 from conduit_core.connectors.sql.merging import POSITION, Merging
 from conduit_core.connectors.sql.predicate import longest_bound, window_predicate
 from conduit_core.connectors.sql.session import SqlSession
+from conduit_core.connectors.sql.settling import Settling, settling_of
 from conduit_core.connectors.sql.steps import (
     Count,
     Ingest,
@@ -53,7 +56,10 @@ class SqlActions(ABC):
     """The statements of a publish's actions in one system's spelling."""
 
     dialect: Dialect
+    ledger: LedgerSql
     merging = Merging()
+    folded = "{}"
+    """How SQL folds a name as the system does."""
     keep_identities = ""
     """The clause by which an INSERT keeps the rows' own values of identity columns."""
 
@@ -67,10 +73,39 @@ class SqlActions(ABC):
         the old table are carried over here.
         """
 
+    @abstractmethod
+    def has_tables(self, session: SqlSession, *names: str) -> bool:
+        """Say whether internal tables of these names exist, all of them."""
+
+    @abstractmethod
+    def spelled(self, target: Table) -> Table:
+        """Return the target as every spelling of it: by ASCII letters, where case doesn't count."""
+
+    @property
+    def letters_sql(self) -> LettersSql:
+        """The statements on dead letters and audit reports."""
+        ledger = self.ledger
+        return LettersSql(self.dialect, self.merging, ledger.types, ledger.schema, self.folded)
+
     def steps(
         self, publish: Publish, session: SqlSession, existing: tuple[Column, ...] | None
     ) -> Iterator[Step]:
         """Yield the actions' statements, lazily: a swap looks at the catalogue at its turn."""
+        known, there = _will_be(publish, existing), existing is not None
+        settling = settling_of(self, self.letters_sql, publish, known, there=there)
+        yield from settling.look()
+        rows = self._row_steps(publish, session, existing, settling)
+        yield from settling.watch(rows, _waiting(publish))
+        yield from settling.after()
+
+    def _row_steps(
+        self,
+        publish: Publish,
+        session: SqlSession,
+        existing: tuple[Column, ...] | None,
+        settling: Settling,
+    ) -> Iterator[Step]:
+        """Yield the statements of the actions on the target's rows."""
         target = Table(publish.target_schema, publish.target_table)
         known = _will_be(publish, existing)
         columns = tuple(c for n in publish.staged_columns for c in known if c.name == n)
@@ -91,7 +126,9 @@ class SqlActions(ABC):
                     yield from self._sample(publish, action, known[:1], existing)
                     yield from self._replace(action, publish, session, columns, temp)
                 case AppendStaged():
-                    yield from self._append(publish, temp, columns, made)
+                    held = temp is None and self._has_open_letters(settling, session)
+                    steps = self._append(publish, temp, columns, made)
+                    yield from self._held(publish, columns, made) if held else steps
                 case MergeStaged():
                     merge = self._merge(action, publish, session, columns, made, existing)
                     yield from _after_rows(merge, waiting, last)
@@ -108,6 +145,22 @@ class SqlActions(ABC):
                     yield Sql(delete, where.values, count="removed")
                 case Guard():
                     yield action
+
+    def _held(
+        self, publish: Publish, columns: tuple[Column, ...], made: tuple[Column, ...]
+    ) -> Iterator[Step]:
+        """Yield what appends rows that wait first, so that open letters can be held to them."""
+        temp = _waiting(publish)
+        yield Sql(self.create_temp(temp, columns))
+        yield Ingest(temp, columns)
+        yield from self._append(publish, temp, columns, made)
+
+    def _has_open_letters(self, settling: Settling, session: SqlSession) -> bool:
+        """Say whether there are open letters that have to be held to the rows."""
+        if not settling.must_wait() or not self.has_tables(session, LETTERS):
+            return False
+        where = settling.which()
+        return session.rows(settling.letters.count(where), where.values) != [(0,)]
 
     def _look(
         self, publish: Publish, target: Table, existing: tuple[Column, ...] | None

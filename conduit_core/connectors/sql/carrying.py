@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from conduit_core.connectors.base import KeyRows, StagedRows, Tally
+from conduit_core.connectors.letters import Letters
 from conduit_core.connectors.publish import SAMPLE, Column, Guard, check_guard
 from conduit_core.connectors.sql.deletes import READ_AGAIN
+from conduit_core.connectors.sql.kept import take_open_letters
 from conduit_core.connectors.sql.rows import NumberedRows, ingest_rows
 from conduit_core.connectors.sql.session import Row, SqlSession, Value
-from conduit_core.connectors.sql.staging import StagedRelations
+from conduit_core.connectors.sql.staging import LetterRelations, StagedRelations
 from conduit_core.connectors.sql.steps import (
     Count,
     Ingest,
     IngestKeys,
+    IngestLetters,
     LookForRows,
     ReadAgain,
+    ReadLetters,
     Refuse,
+    Remark,
     Sample,
     Sql,
     Step,
@@ -30,6 +36,7 @@ _COUNTED_BY_READER = ("read", "deduplicated", "superseded", "rejected")
 _COUNTED_HERE = (
     *("target_has_rows", "doubled_keys", "target_doubles"),
     *("flagged", "gone", "keys", "target_rows", "lacking"),
+    *("letters", "open_letters", "letters_again"),
 )
 _CHUNK = 1000
 _SHOWN = 60
@@ -49,6 +56,7 @@ class Carrying:
         counts: what was counted so far, by name.
         files: digests of the files that were read.
         notes: what was found, for people.
+        report: what the audit found, as JSON.
     """
 
     def __init__(
@@ -62,6 +70,8 @@ class Carrying:
         self.counts: dict[str, int] = dict.fromkeys((*Counts.model_fields, *_COUNTED_HERE), 0)
         self.files: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
+        self.report = ""
+        self._letters: list[Letters] = []
         self._session = session
         self._rows = rows
         self._keys = keys
@@ -82,21 +92,29 @@ class Carrying:
             case Tell(text=text, read=read, total=total):
                 for name, found in read(self._session.rows(text)).items():
                     self._add(found, name, total)
-            case Ingest():
-                self.files = self._ingest(step).files
-            case IngestKeys(table=table, columns=columns):
-                taken, _ = ingest_rows(self._session, table, columns, self._known_keys.all())
-                self._add(taken, "keys")
+            case Ingest() | IngestKeys():
+                self._take_rows(step)
             case ReadAgain():
                 self._read_again(step)
+            case ReadLetters() | IngestLetters():
+                self._take_letters(step)
             case _:
                 self._look(step)
 
-    def _look(self, step: Count | Refuse | LookForRows | Sample | Guard) -> None:
+    def close(self) -> None:
+        """Let go of the rejected rows."""
+        with ExitStack() as stack:
+            for letters in self._letters:
+                stack.callback(letters.close)
+
+    def _look(self, step: Count | Refuse | Remark | LookForRows | Sample | Guard) -> None:
         """Do what changes nothing."""
         match step:
-            case Count(text=text, count=count, also=also):
-                self._add(self._scalar(text), count, also)
+            case Count(text=text, count=count, also=also, values=values):
+                self._add(self._scalar(text, values), count, also)
+            case Remark(text=text, note=note):
+                if told := note(self._session.rows(text)):
+                    self.notes = (*self.notes, told)
             case Refuse(text=text, error=error):
                 if found := self._session.rows(text):
                     raise error(found)
@@ -113,8 +131,8 @@ class Carrying:
             if name is not None:
                 self.counts[name] += rows
 
-    def _scalar(self, sql: str) -> int:
-        value = self._session.rows(sql)[0][0]
+    def _scalar(self, sql: str, values: tuple[Value, ...] = ()) -> int:
+        value = self._session.rows(sql, values)[0][0]
         if not isinstance(value, int):
             raise TypeError(f"not a count: {value!r}")
         return value
@@ -123,6 +141,14 @@ class Carrying:
         return tuple(_as_text(row) for row in self._session.rows(sql, values))
 
     # --- rows ------------------------------------------------------------------------------------
+
+    def _take_rows(self, step: Ingest | IngestKeys) -> None:
+        if isinstance(step, Ingest):
+            self.files = self._ingest(step).files
+            return
+        keys = self._known_keys.all()
+        taken, _ = ingest_rows(self._session, step.table, step.columns, keys)
+        self._add(taken, "keys")
 
     def _ingest(self, step: Ingest) -> Tally:
         """Put the staged rows into a table, from wherever they are."""
@@ -139,10 +165,32 @@ class Carrying:
 
     def _counted(self, taken: int, tally: Tally, step: Ingest) -> Tally:
         self._taken += taken
+        self.report = tally.report or self.report
+        if tally.letters is not None:
+            self._letters.append(tally.letters)
+            self._add(tally.letters.rows, "letters")
         for name in _COUNTED_BY_READER:
             self.counts[name] += getattr(tally.counts, name)
         self._add(taken, step.count)
         return tally
+
+    def _take_letters(self, step: ReadLetters | IngestLetters) -> None:
+        """Put open letters, or the rejected rows from wherever they are, into a table."""
+        if isinstance(step, ReadLetters):
+            if self.counts["open_letters"]:
+                take_open_letters(self._session, step)
+            return
+        if not self.counts["letters"]:
+            return
+        for letters in self._letters:
+            if isinstance(letters, LetterRelations):
+                letters.move(
+                    self._session, lambda r: self._insert_from(step.table, r, step.columns)
+                )
+            elif letters.rows:
+                self._session.ingest(step.table, step.columns, letters.reader())
+        if self.counts["open_letters"]:
+            self.counts["letters_again"] = self.counts["letters"]
 
     @property
     def _known_keys(self) -> KeyRows:

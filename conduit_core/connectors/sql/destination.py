@@ -21,6 +21,7 @@ from conduit_core.connectors.base import (
 )
 from conduit_core.connectors.chain import check_requirements, find_load, removable
 from conduit_core.connectors.publish import (
+    AppendDeadLetters,
     Column,
     Guard,
     Publish,
@@ -30,16 +31,21 @@ from conduit_core.connectors.publish import (
 from conduit_core.connectors.sql.actions import SqlActions
 from conduit_core.connectors.sql.carrying import Carrying
 from conduit_core.connectors.sql.deletes import READ_AGAIN, key_deletes
-from conduit_core.connectors.sql.ledger import LedgerSql, from_row, to_row, with_files
+from conduit_core.connectors.sql.kept import KeptLetters
+from conduit_core.connectors.sql.ledger import LEDGER, SCHEMAS, from_row, to_row, with_files
+from conduit_core.connectors.sql.letters import AUDITS, LETTERS
 from conduit_core.connectors.sql.session import SqlSession, Value
 from conduit_core.connectors.sql.staging import RELATION, StagedRelations
 from conduit_core.connectors.sql.steps import (
     Count,
     Ingest,
     IngestKeys,
+    IngestLetters,
     LookForRows,
     ReadAgain,
+    ReadLetters,
     Refuse,
+    Remark,
     Sample,
     Sql,
     Step,
@@ -69,16 +75,17 @@ SQL_ACTIONS = frozenset(
         "keep_newest",
         "merge_staged",
         "close_versions",
+        "append_dead_letters",
+        "resolve_dead_letters",
+        "check_unique",
         "guard",
         "record_load",
     }
 )
 
 
-class SqlDestination(SqlActions, Destination):
+class SqlDestination(KeptLetters, SqlActions, Destination):
     """A destination whose publish is one SQL transaction."""
-
-    ledger: LedgerSql
 
     # --- what a system gives ---------------------------------------------------------------------
 
@@ -102,9 +109,9 @@ class SqlDestination(SqlActions, Destination):
     def explain(self, error: Exception, publish: Publish | None) -> ConduitError:
         """Turn a driver's error into ours: what, where, whether a retry helps; no secrets."""
 
-    @abstractmethod
     def has_ledger(self, session: SqlSession) -> bool:
-        """Say whether the internal tables exist."""
+        """Say whether the ledger exists."""
+        return self.has_tables(session, LEDGER, SCHEMAS)
 
     @abstractmethod
     def target_columns(self, session: SqlSession, target: Table) -> tuple[Column, ...] | None:
@@ -140,8 +147,8 @@ class SqlDestination(SqlActions, Destination):
         folds = not self.capabilities.case_sensitive_names
         sql = self.ledger.select(("target_schema", "target_table"), folds=folds)
         found = [from_row(r) for r in session.rows(sql, (target.schema, target.name))]
-        wanted = self._spelled(target)
-        return [r for r in found if self._spelled(Table(r.target_schema, r.target_table)) == wanted]
+        wanted = self.spelled(target)
+        return [r for r in found if self.spelled(Table(r.target_schema, r.target_table)) == wanted]
 
     def kept_schema(self, target: Table, fingerprint: str) -> str | None:
         """Return a schema's text as the ledger's tables keep it."""
@@ -158,7 +165,7 @@ class SqlDestination(SqlActions, Destination):
         finally:
             session.close()
 
-    def _spelled(self, target: Table) -> Table:
+    def spelled(self, target: Table) -> Table:
         """Return the target as every spelling of it: by ASCII letters, where case doesn't count."""
         if self.capabilities.case_sensitive_names:
             return target
@@ -190,9 +197,14 @@ class SqlDestination(SqlActions, Destination):
                 | Count(text=text)
                 | Tell(text=text)
                 | Refuse(text=text)
+                | Remark(text=text)
                 | Sample(text=text)
             ):
                 return [text]
+            case ReadLetters(text=text):
+                return [f"-- if any open_letters, their keys go into a temporary relation:\n{text}"]
+            case IngestLetters(table=table):
+                return [f"-- if any letters, they go into {table}"]
             case Ingest(table=table, columns=columns) if publish.in_splits and self.staging():
                 moved = self.insert_from(table, Table("", f"{RELATION}..."), columns)
                 return ["-- once for the relation of each split:", moved]
@@ -224,7 +236,7 @@ class SqlDestination(SqlActions, Destination):
     ) -> Commit:
         """Carry out ``publish`` in one transaction; see :meth:`Destination.commit`."""
         raw = isinstance(rows, RawRows | StagedRelations) and key_deletes(publish) is None
-        if publish.wire is not None and not raw:
+        if publish.wire is not None and not (raw and not self._settles(publish)):
             publish = publish.model_copy(update={"wire": None})
         session = self.session_for(publish.wire)
         try:
@@ -239,6 +251,13 @@ class SqlDestination(SqlActions, Destination):
             return done
         finally:
             session.close()
+
+    def _settles(self, publish: Publish) -> bool:
+        """Say whether letters may have to be brought in: undecoded rows' session takes no Arrow."""
+        settles = "resolve_dead_letters" in publish.action_kinds
+        return settles and bool(
+            self.open_letters(Table(publish.target_schema, publish.target_table))
+        )
 
     def _until_commit(
         self,
@@ -273,7 +292,7 @@ class SqlDestination(SqlActions, Destination):
 
     def lock_name(self, target: Table) -> str:
         """Return the name of the target's lock."""
-        return f"{self.ledger.schema}:{self._spelled(target)}"
+        return f"{self.ledger.schema}:{self.spelled(target)}"
 
     def bootstrap(self, session: SqlSession, missing: Callable[[], list[str]]) -> None:
         """Make what ``missing`` says in a transaction of its own: in parallel they'd collide."""
@@ -291,8 +310,9 @@ class SqlDestination(SqlActions, Destination):
     def _missing(self, session: SqlSession, schema: str) -> list[str]:
         internal = self.ledger.schema
         lines: list[str] = []
-        if not self.has_ledger(session):
-            lines = [*self.create_schema(session, internal), *self.ledger.create()]
+        if not self.has_tables(session, LEDGER, SCHEMAS, LETTERS, AUDITS):
+            tables = [*self.ledger.create(), *self.letters_sql.create()]
+            lines = [*self.create_schema(session, internal), *tables]
         return lines if schema == internal else [*lines, *self.create_schema(session, schema)]
 
     def _carry_out(
@@ -305,14 +325,21 @@ class SqlDestination(SqlActions, Destination):
         chain: list[LedgerRecord],
     ) -> Commit:
         carrying = Carrying(session, rows, keys, self.insert_from, self._look_for_rows)
-        for step in self.steps(publish, session, existing):
-            carrying.do(step)
+        try:
+            for step in self.steps(publish, session, existing):
+                carrying.do(step)
+        finally:
+            carrying.close()
         counts = carrying.counts
         changed = ("read", "removed", "deleted", "gone", "target_has_rows")
         makes_table = existing is None and not publish.record.is_given
         if rows is not None and not makes_table and not any(counts[n] for n in changed):
             return Commit(None, notes=carrying.notes)
         record = self._record(publish, session, counts, carrying.files, chain)
+        if carrying.report:
+            audit = (record.load_id, record.target_schema, record.target_table)
+            values = (*audit, record.version, record.published_at, carrying.report)
+            session.execute(self.letters_sql.insert_audit(), values)
         return Commit(record, notes=carrying.notes)
 
     def _record(
@@ -335,6 +362,10 @@ class SqlDestination(SqlActions, Destination):
             }
         )
         self.keep_schema(session, (record.schema_fingerprint, action.schema_text, now))
+        for letters in publish.actions:
+            if isinstance(letters, AppendDeadLetters) and counts["letters"]:
+                known = (letters.schema_fingerprint, letters.schema_text, now)
+                self.keep_schema(session, known)
         session.execute(self.ledger.insert(), to_row(record))
         return record
 
@@ -404,8 +435,11 @@ class SqlDestination(SqlActions, Destination):
                     f"DELETE FROM {self.dialect.table(self.ledger.table('_conduit_ledger'))}"
                     f" WHERE {q('load_id')} = {self.dialect.param(1)}"
                 )
+                audits = self.has_tables(session, AUDITS)
                 for record in old:
                     session.execute(sql, (record.load_id,))
+                    if audits:
+                        session.execute(self.letters_sql.delete_audit(), (record.load_id,))
                 session.commit()
             for record in old:
                 name = f"{record.target_schema}.{record.target_table} version {record.version}"

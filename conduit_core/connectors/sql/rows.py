@@ -29,14 +29,21 @@ def ingest_rows(
         else:
             taken = session.ingest(table, columns, rows.reader())
     except Exception:
-        rows.finish()  # raises what really broke the stream, if the stream was what broke
+        tally = rows.finish()  # raises what really broke the stream, if the stream was what broke
+        _let_go(tally)
         raise
     tally = rows.finish()
     if not tally.complete:
+        _let_go(tally)
         raise PublishError(
             f"the destination took {taken} rows and stopped before the last batch, without an error"
         )
     return taken, tally
+
+
+def _let_go(tally: Tally) -> None:
+    if tally.letters is not None:
+        tally.letters.close()
 
 
 class NumberedRows:

@@ -157,6 +157,7 @@ class StagedRelations:
         holds: queries (and values) that keep sweeps away until the transaction ends.
         is_gone: whether a driver's error says that a relation doesn't exist.
         quoted: how SQL refers to a relation.
+        report: what the audit found, as JSON.
     """
 
     def __init__(
@@ -167,7 +168,9 @@ class StagedRelations:
         holds: Sequence[tuple[str, tuple[Value, ...]]],
         is_gone: Callable[[Exception], bool],
         quoted: Callable[[Table], str],
+        report: str = "",
     ) -> None:
+        self._report = report
         self.schema = schema
         self._staged = tuple(zip(receipts, relations, strict=True))
         self._holds = holds
@@ -216,4 +219,54 @@ class StagedRelations:
         """Return what the readers of all splits counted."""
         found = [receipt for receipt, _ in self._staged]
         counts = {k: sum(getattr(r.counts, k) for r in found) for k in Counts.model_fields}
-        return Tally(Counts(**counts), tuple(f for r in found for f in r.files))
+        rejected = [(r, Table(t.schema, r.letters)) for r, t in self._staged if r.letters]
+        return Tally(
+            Counts(**counts),
+            tuple(f for r in found for f in r.files),
+            letters=LetterRelations(rejected, self._is_gone) if rejected else None,
+            report=self._report,
+        )
+
+
+class LetterRelations:
+    """Rejected rows in relations of the destination: the server moves them by itself.
+
+    Args:
+        staged: the relation of each receipt.
+        is_gone: whether a driver's error says that a relation doesn't exist.
+    """
+
+    def __init__(
+        self, staged: Sequence[tuple[StageReceipt, Table]], is_gone: Callable[[Exception], bool]
+    ) -> None:
+        self._staged = tuple(staged)
+        self._is_gone = is_gone
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return sum(receipt.counts.rejected for receipt, _ in self._staged)
+
+    def reader(self) -> pa.RecordBatchReader:
+        """Not to be called: these rows don't leave the server."""
+        raise NotImplementedError("staged relations are moved inside the destination")
+
+    def close(self) -> None:
+        """Nothing to let go of: they go with their load."""
+
+    def move(self, session: SqlSession, insert: Callable[[Table], str]) -> None:
+        """Run ``insert`` for each relation.
+
+        Raises:
+            StagingLostError: a relation is gone, or its rows aren't as many as were rejected.
+        """
+        for receipt, relation in self._staged:
+            try:
+                moved = session.execute(insert(relation))
+            except Exception as error:
+                if self._is_gone(error):
+                    raise lost(receipt.split, f"{relation} is gone") from error
+                raise
+            if moved != receipt.counts.rejected:
+                why = f"{relation} holds {moved} rows, {receipt.counts.rejected} were rejected"
+                raise lost(receipt.split, why)

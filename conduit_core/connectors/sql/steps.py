@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from conduit_core.connectors.publish import Column, Guard
 from conduit_core.connectors.sql.session import Row, Value
 from conduit_core.errors import ConduitError
 from conduit_core.types.dialect import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class Count:
     text: str
     count: str
     also: str | None = None
+    values: tuple[Value, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,59 @@ class Refuse:
     when: str | None = None
 
 
-Step = Sql | Ingest | IngestKeys | ReadAgain | LookForRows | Sample | Count | Tell | Refuse | Guard
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A query of whose rows ``note`` makes a note for people, if there is something to say."""
+
+    text: str
+    note: Callable[[list[Row]], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLetters:
+    """The open letters stream into a table: id, place, and columns of their payloads.
+
+    Not run where the count ``open_letters`` is 0. Letters that don't decode are left out.
+
+    Args:
+        text, values: the query for (id, payload).
+        table, columns: where they go.
+        schema: the payloads' columns.
+    """
+
+    text: str
+    values: tuple[Value, ...]
+    table: Table
+    columns: tuple[Column, ...]
+    schema: pa.Schema
+
+
+@dataclass(frozen=True, slots=True)
+class IngestLetters:
+    """The load's rejected rows stream into a table; not run where the count ``letters`` is 0.
+
+    ``letters_again`` is their number where there are open letters, too.
+    """
+
+    table: Table
+    columns: tuple[Column, ...]
+
+
+Step = (
+    Sql
+    | Ingest
+    | IngestKeys
+    | IngestLetters
+    | ReadAgain
+    | ReadLetters
+    | LookForRows
+    | Sample
+    | Count
+    | Tell
+    | Refuse
+    | Remark
+    | Guard
+)
 
 
 def temp_name(role: str, load_id: str) -> str:

@@ -17,7 +17,7 @@ from conduit_core.connectors.base import (
 from conduit_core.connectors.publish import Column, Publish
 from conduit_core.connectors.sql.deletes import Where
 from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
-from conduit_core.connectors.sql.ledger import LEDGER, SCHEMAS, LedgerSql, LedgerTypes
+from conduit_core.connectors.sql.ledger import LedgerSql, LedgerTypes
 from conduit_core.connectors.sql.predicate import longest_bound
 from conduit_core.connectors.sql.session import SqlSession
 from conduit_core.connectors.sqlite import catalogue
@@ -50,6 +50,7 @@ class SqliteDestination(SqlDestination):
         default_schema=SCHEMA,
     )
     merging = SqliteMerging()
+    folded = "lower({})"  # ASCII letters only, as names
 
     def __init__(self, path: Path, lock_wait: float) -> None:
         self._path = path
@@ -88,12 +89,13 @@ class SqliteDestination(SqlDestination):
 
     # --- the catalogue ----------------------------------------------------------------------------
 
-    def has_ledger(self, session: SqlSession) -> bool:
-        """Say whether both internal tables are there."""
+    def has_tables(self, session: SqlSession, *names: str) -> bool:
+        """Say whether internal tables of these names are there, all of them."""
         if self._connection(session) is None:
             return False
-        sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN (?, ?)"
-        return as_int(session.rows(sql, (LEDGER, SCHEMAS))[0][0]) == 2
+        marks = ", ".join("?" for _ in names)
+        sql = f"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ({marks})"
+        return as_int(session.rows(sql, names)[0][0]) == len(names)
 
     def target_columns(self, session: SqlSession, target: Table) -> tuple[Column, ...] | None:
         """Return the columns that can be written; generated ones aside."""

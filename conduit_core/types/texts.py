@@ -1,4 +1,4 @@
-"""Columns as texts and back, vectorised and exact: what CSV and JSON lines are written with.
+"""Columns as texts and back, vectorised and exact: what CSV, JSON and payloads are written with.
 
 Numbers and booleans are spelled plainly, moments in ISO 8601 (``2024-02-29T12:00:00.000000Z``),
 bytes in hexadecimal. Pure: knows no files.
@@ -49,13 +49,13 @@ def text_landing(field: pa.Field[pa.DataType], *, json: bool) -> Landing:
 def _land(kind: pa.DataType, name: str, *, json: bool) -> tuple[pa.DataType, str | None]:
     if _T.is_dictionary(kind):
         return _land(kind.value_type, name, json=json)
-    if _T.is_null(kind) or _is_text(kind):
+    if _T.is_null(kind) or is_text(kind):
         return pa.string(), None
     if _T.is_boolean(kind) or _T.is_integer(kind) or _T.is_time(kind):
         return kind, None
     if _T.is_floating(kind) or _T.is_decimal(kind):
         return _land_number(kind, json=json)
-    if _is_bytes(kind):
+    if is_bytes(kind):
         return pa.binary(), "bytes are written in hexadecimal"
     if _T.is_nested(kind) and not _T.is_union(kind):
         native = _native(kind) if json else None
@@ -118,18 +118,20 @@ def _native(kind: pa.DataType) -> pa.DataType | None:
         if len({name for name, _ in members}) < len(members):
             return None
         return pa.struct([(name, t) for name, t in members if t is not None])
-    if _T.is_boolean(kind) or _T.is_integer(kind) or _is_text(kind):
-        return pa.string() if _is_text(kind) else kind
+    if _T.is_boolean(kind) or _T.is_integer(kind) or is_text(kind):
+        return pa.string() if is_text(kind) else kind
     if _T.is_floating(kind):
         return pa.float32() if _T.is_float16(kind) else kind
     return None
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Say whether the type is one of texts."""
     return _T.is_string(kind) or _T.is_large_string(kind) or _T.is_string_view(kind)
 
 
-def _is_bytes(kind: pa.DataType) -> bool:
+def is_bytes(kind: pa.DataType) -> bool:
+    """Say whether the type is one of bytes."""
     return any(
         test(kind)
         for test in (
@@ -148,9 +150,9 @@ def csv_texts(column: Column, name: str) -> Texts:
         SchemaError: a moment is before the year 1 or after 9999.
     """
     texts = plain_texts(column, name)
-    if _is_text(column.type):
-        return _quoted(pc.replace_substring(texts, '"', '""'))
-    return _quoted(texts) if _is_bytes(column.type) else texts
+    if is_text(column.type):
+        return quoted(pc.replace_substring(texts, '"', '""'))
+    return quoted(texts) if is_bytes(column.type) else texts
 
 
 def json_texts(column: Column, name: str) -> Texts:
@@ -167,10 +169,10 @@ def json_texts(column: Column, name: str) -> Texts:
         names = [kind.field(i).name for i in range(kind.num_fields)]
         texts = json_objects(names, [json_texts(p, name) for p in parts])
         texts = pc.if_else(pc.is_valid(column), texts, pa.scalar(None, _TEXT))
-    elif _is_text(kind):
-        texts = _quoted(_escaped(plain_texts(column, name)))
-    elif _T.is_temporal(kind) or _is_bytes(kind):
-        texts = _quoted(plain_texts(column, name))
+    elif is_text(kind):
+        texts = quoted(escaped(plain_texts(column, name)))
+    elif _T.is_temporal(kind) or is_bytes(kind):
+        texts = quoted(plain_texts(column, name))
     else:
         texts = plain_texts(column, name)
         if _T.is_floating(kind):
@@ -196,7 +198,7 @@ def plain_texts(column: Column, name: str) -> Texts:
         SchemaError: a moment is before the year 1 or after 9999.
     """
     kind = column.type
-    if _is_bytes(kind):
+    if is_bytes(kind):
         return _hex(column)
     if _T.is_timestamp(kind):
         ticks = _TICKS[kind.unit]
@@ -208,7 +210,7 @@ def plain_texts(column: Column, name: str) -> Texts:
         return texts.cast(_TEXT)
     if _T.is_date(kind):
         _check_years(column.cast(pa.date32()), pa.int32(), _FIRST_DAY, _LAST_DAY + 1, name)
-    return column.cast(pa.string()).cast(_TEXT) if not _is_text(kind) else column.cast(_TEXT)
+    return column.cast(pa.string()).cast(_TEXT) if not is_text(kind) else column.cast(_TEXT)
 
 
 def _check_years(column: Column, number: pa.DataType, low: int, high: int, name: str) -> None:
@@ -221,12 +223,14 @@ def _check_years(column: Column, number: pa.DataType, low: int, high: int, name:
         )
 
 
-def _quoted(texts: Texts) -> Texts:
+def quoted(texts: Texts) -> Texts:
+    """Put texts in quotes."""
     quote = pa.scalar('"', _TEXT)
     return joined(quote, texts, quote, pa.scalar("", _TEXT))
 
 
-def _escaped(texts: Texts) -> Texts:
+def escaped(texts: Texts) -> Texts:
+    """Escape what a JSON text can't hold."""
     texts = pc.replace_substring(texts, "\\", "\\\\")
     texts = pc.replace_substring(texts, '"', '\\"')
     if pc.any(pc.match_substring_regex(texts, _CONTROLS)).as_py():
@@ -282,9 +286,9 @@ def _offsets(flat: Column) -> Column:
 
 def from_texts(texts: Column, kind: pa.DataType) -> Column:
     """Return the values of type ``kind`` whose plain texts these are; NULL stays NULL."""
-    if _is_text(kind):
+    if is_text(kind):
         return texts.cast(kind)
-    if _is_bytes(kind):
+    if is_bytes(kind):
         return _unhex(texts.cast(_TEXT)).cast(kind)
     if _T.is_time(kind):
         moments = joined("1970-01-01T", texts.cast(pa.string()), "")
