@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from conduit_core.testing.columns import ColumnContract
 from conduit_core.testing.deleting import DeleteContract
 from conduit_core.testing.merging import MergeContract
 from conduit_core.testing.publishing import PublishContract
@@ -10,7 +11,12 @@ from conduit_core.testing.versions import VersionsContract
 
 
 class DestinationSuite(
-    ValueContract, PublishContract, MergeContract, DeleteContract, VersionsContract
+    ValueContract,
+    PublishContract,
+    ColumnContract,
+    MergeContract,
+    DeleteContract,
+    VersionsContract,
 ):
     """What every destination must do. Subclass it and supply fixtures.
 

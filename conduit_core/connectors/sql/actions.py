@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,6 @@ from conduit_core.connectors.publish import (
     DELETED_AT,
     VALID_TO,
     Action,
-    AddColumn,
     AppendStaged,
     CloseVersions,
     Column,
@@ -25,6 +24,7 @@ from conduit_core.connectors.publish import (
     StartOver,
     Wire,
 )
+from conduit_core.connectors.sql.altering import Altering, changes_of, will_be
 from conduit_core.connectors.sql.deletes import KeySql, Where, guarded, key_deletes, key_sample
 from conduit_core.connectors.sql.merge import Merge
 from conduit_core.connectors.sql.merging import POSITION, Merging
@@ -43,16 +43,15 @@ from conduit_core.connectors.sql.steps import (
 )
 from conduit_core.connectors.sql.versions import close_versions
 from conduit_core.state.window import Window
-from conduit_core.types.dialect import Dialect, Table
+from conduit_core.types.dialect import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class SqlActions(ABC):
+class SqlActions(Altering):
     """The statements of a publish's actions in one system's spelling."""
 
-    dialect: Dialect
     merging = Merging()
     keep_identities = ""
     """The clause by which an INSERT keeps the rows' own values of identity columns."""
@@ -72,32 +71,34 @@ class SqlActions(ABC):
     ) -> Iterator[Step]:
         """Yield the actions' statements, lazily: a swap looks at the catalogue at its turn."""
         target = Table(publish.target_schema, publish.target_table)
-        known = _will_be(publish, existing)
+        known = will_be(publish, existing)
         columns = tuple(c for n in publish.staged_columns for c in known if c.name == n)
         made: tuple[Column, ...] = ()
         temp: Table | None = None
         yield from self._look(publish, target, existing)
+        self.refuse_held(publish, session)
         waiting = [*self._changes(publish, session)]
         last = IngestKeys if key_deletes(publish) is not None else Ingest
         existing = known if waiting else existing
         for action in publish.actions:
+            if waiting and isinstance(action, AppendStaged | DeleteWindow | ReplaceWithStaged):
+                temp = _waiting(publish)
+                yield from _after_rows(self._park(temp, columns), waiting, Ingest)
             match action:
                 case CreateTable(columns=wanted):
                     made = wanted
                 case DeleteMatching() | KeepNewest():
-                    yield from self._wait(action, publish, temp, columns)
+                    wait = self._wait(action, publish, temp, columns)
+                    yield from _after_rows(wait, waiting, Ingest)
                     temp = _waiting(publish)
                 case ReplaceWithStaged():
                     yield from self._sample(publish, action, known[:1], existing)
                     yield from self._replace(action, publish, session, columns, temp)
                 case AppendStaged():
                     yield from self._append(publish, temp, columns, made)
-                case MergeStaged():
-                    merge = self._merge(action, publish, session, columns, made, existing)
-                    yield from _after_rows(merge, waiting, last)
-                case CloseVersions():
-                    close = close_versions(self, action, publish, session, columns, made, existing)
-                    yield from _after_rows(close, waiting, last)
+                case MergeStaged() | CloseVersions():
+                    by_key = self._by_key(action, publish, session, columns, made, existing)
+                    yield from _after_rows(by_key, waiting, last)
                 case DeleteWindow(window=text):
                     window = Window.from_json(text)
                     where = self.window_where(window)
@@ -165,9 +166,13 @@ class SqlActions(ABC):
             return
         target, waiting = Table(publish.target_schema, publish.target_table), _waiting(publish)
         if temp is None:
-            yield Sql(self.create_temp(waiting, columns))
-            yield Ingest(waiting, columns)
+            yield from self._park(waiting, columns)
         yield Sql(self._delete_matching(target, waiting, action.columns), count="removed")
+
+    def _park(self, temp: Table, columns: tuple[Column, ...]) -> Iterator[Step]:
+        """Yield what lets the rows wait in a temporary relation."""
+        yield Sql(self.create_temp(temp, columns))
+        yield Ingest(temp, columns)
 
     def merge_sql(
         self, action: KeepNewest | MergeStaged, publish: Publish, columns: tuple[Column, ...]
@@ -273,6 +278,19 @@ class SqlActions(ABC):
         sample = key_sample(self.dialect, sql.key, lacking)
         return ReadAgain(keys, sample, str(sql.target), into)
 
+    def _by_key(
+        self,
+        action: MergeStaged | CloseVersions,
+        publish: Publish,
+        session: SqlSession,
+        columns: tuple[Column, ...],
+        made: tuple[Column, ...],
+        existing: tuple[Column, ...] | None,
+    ) -> Iterator[Step]:
+        if isinstance(action, CloseVersions):
+            return close_versions(self, action, publish, session, columns, made, existing)
+        return self._merge(action, publish, session, columns, made, existing)
+
     def _merge(
         self,
         action: MergeStaged,
@@ -365,11 +383,10 @@ class SqlActions(ABC):
 
     def _changes(self, publish: Publish, session: SqlSession) -> Iterator[Iterator[Step]]:
         """Yield what changes the target itself, to be done once the rows are in."""
-        target = Table(publish.target_schema, publish.target_table)
+        if changes_of(publish):
+            yield self.change_columns(publish, session)
         for action in publish.actions:
-            if isinstance(action, AddColumn):
-                yield iter([Sql(self.add_column(target, action.column))])
-            elif isinstance(action, StartOver):
+            if isinstance(action, StartOver):
                 yield self._start_over(action, publish, session)
 
     def _start_over(
@@ -383,11 +400,6 @@ class SqlActions(ABC):
         yield Sql(self.create_table(new, action.columns))
         for statement in self.swap(session, target, new, action.columns):
             yield Sql(statement)
-
-    def add_column(self, target: Table, column: Column) -> str:
-        """Return the DDL that adds a nullable column to the target."""
-        table, name = self.dialect.table(target), self.dialect.quote(column.name)
-        return f"ALTER TABLE {table} ADD COLUMN {name} {column.ddl}"
 
     def fill_new(
         self,
@@ -448,17 +460,6 @@ class SqlActions(ABC):
 def _waiting(publish: Publish) -> Table:
     """Return the temporary relation in which the staged rows wait."""
     return Table("", temp_name("stage", publish.record.load_id))
-
-
-def _will_be(publish: Publish, existing: tuple[Column, ...] | None) -> tuple[Column, ...]:
-    """Return the columns of the target when the rows go in."""
-    for action in publish.actions:
-        if isinstance(action, CreateTable | StartOver) or (
-            isinstance(action, ReplaceWithStaged) and action.how == "swap"
-        ):
-            return action.columns
-    added = (a.column for a in publish.actions if isinstance(a, AddColumn))
-    return (*(existing or ()), *added)
 
 
 def _columns_of(window: Window) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from conduit_core.connectors.sql.ledger import LedgerSql, from_row, to_row, with
 from conduit_core.connectors.sql.session import SqlSession, Value
 from conduit_core.connectors.sql.staging import RELATION, StagedRelations
 from conduit_core.connectors.sql.steps import (
+    Alter,
     Count,
     Ingest,
     IngestKeys,
@@ -61,6 +62,7 @@ SQL_ACTIONS = frozenset(
     {
         "create_table",
         "add_column",
+        "widen_column",
         "start_over",
         "append_staged",
         "replace_with_staged",
@@ -119,6 +121,20 @@ class SqlDestination(SqlActions, Destination):
         return self.dialect.landing(field)
 
     # --- reading ---------------------------------------------------------------------------------
+
+    def holders(self, target: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what keeps the types of a target's columns as they are. Read-only."""
+        session = self.read_session()
+        try:
+            if self.target_columns(session, target) is None:
+                return ()
+            return tuple(h.what for h in self.holding(session, target, columns))
+        except ConduitError:
+            raise
+        except Exception as error:
+            raise self.explain(error, None) from error
+        finally:
+            session.close()
 
     def records(self, target: Table | None) -> list[LedgerRecord]:
         """Return the ledger of one target, or of all, by version."""
@@ -291,7 +307,12 @@ class SqlDestination(SqlActions, Destination):
     ) -> Commit:
         carrying = Carrying(session, rows, keys, self.insert_from, self._look_for_rows)
         for step in self.steps(publish, session, existing):
-            carrying.do(step)
+            try:
+                carrying.do(step)
+            except Exception as error:
+                if isinstance(step, Alter):
+                    raise self.explain_change(step, self.explain(error, publish)) from error
+                raise
         counts = carrying.counts
         changed = ("read", "removed", "deleted", "gone", "target_has_rows")
         makes_table = existing is None and not publish.record.is_given
