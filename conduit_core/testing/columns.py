@@ -33,15 +33,14 @@ from conduit_core.testing.doubles import columns_of, landed, publish, record
 from conduit_core.testing.fixtures import DestinationFixtures, commit, scan
 from conduit_core.types.dialect import Table
 
-_OLD = pa.schema(
-    [
-        pa.field("id", pa.int64()),
-        pa.field("at", pa.int64()),
-        pa.field("n", pa.int16()),
-        pa.field("d", pa.decimal128(10, 2)),
-        pa.field("must", pa.string(), nullable=False),
-    ]
-)
+_OLD_FIELDS: list[pa.Field[pa.DataType]] = [
+    pa.field("id", pa.int64()),
+    pa.field("at", pa.int64()),
+    pa.field("n", pa.int16()),
+    pa.field("d", pa.decimal128(10, 2)),
+    pa.field("must", pa.string(), nullable=False),
+]
+_OLD = pa.schema(_OLD_FIELDS)
 _BEFORE = [
     (1, 10, -7, Decimal("1.50"), "a"),
     (2, 20, 32767, Decimal("99999999.99"), "b"),
@@ -54,7 +53,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "nulls": ("nulls",),
     "all at once": ("added", "type", "capacity", "nulls"),
 }
-_WIDER = {
+_WIDER: dict[str, pa.Field[pa.DataType]] = {
     "type": pa.field("n", pa.int64()),
     "capacity": pa.field("d", pa.decimal128(12, 4)),
     "nulls": pa.field("must", pa.string()),
@@ -84,7 +83,9 @@ def _new(kinds: tuple[str, ...]) -> pa.Schema:
     """Return the source's columns after changes of these kinds."""
     wider = {field.name: field for kind in kinds if (field := _WIDER.get(kind)) is not None}
     fields = [wider.get(field.name, field) for field in _OLD]
-    return pa.schema([*fields, pa.field("w", pa.string())] if "added" in kinds else fields)
+    if "added" in kinds:
+        fields.append(pa.field("w", pa.string()))
+    return pa.schema(fields)
 
 
 def _arriving(kinds: tuple[str, ...]) -> list[tuple[object, ...]]:
@@ -175,9 +176,11 @@ def _plan(
     return plan, landed(destination, _table(new, _arriving(kinds)))
 
 
-def _rows(destination: Destination, schema: str, name: str, names: list[str]) -> list[object]:
-    found = scan(destination, schema, name).select(names).to_pylist()
-    return sorted(found, key=lambda row: (row["id"], row["at"]))
+def _rows(
+    destination: Destination, schema: str, name: str, names: list[str]
+) -> list[dict[str, object]]:
+    found = scan(destination, schema, name).select(names)
+    return found.sort_by([("id", "ascending"), ("at", "ascending")]).to_pylist()
 
 
 def _shape(destination: Destination, schema: str, name: str) -> list[object]:
