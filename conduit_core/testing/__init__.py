@@ -25,6 +25,7 @@ if "pytest" in sys.modules:
     import pytest
 
     pytest.register_assert_rewrite(
+        "conduit_core.testing.columns",
         "conduit_core.testing.deleting",
         "conduit_core.testing.destination",
         "conduit_core.testing.letters",

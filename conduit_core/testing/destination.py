@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from conduit_core.testing.columns import ColumnContract
 from conduit_core.testing.deleting import DeleteContract
 from conduit_core.testing.letters import LetterContract
 from conduit_core.testing.merging import MergeContract
@@ -13,6 +14,7 @@ from conduit_core.testing.versions import VersionsContract
 class DestinationSuite(
     ValueContract,
     PublishContract,
+    ColumnContract,
     MergeContract,
     DeleteContract,
     VersionsContract,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import string
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,19 @@ from conduit_core.connectors.duckdb.merging import DuckDBMerging, rows_of
 from conduit_core.connectors.duckdb.reading import brief, open_reader, reads_of
 from conduit_core.connectors.duckdb.session import DuckDBSession, bound_as
 from conduit_core.connectors.duckdb.types import SYSTEM, DuckDBDialect
-from conduit_core.connectors.publish import Column, Publish
+from conduit_core.connectors.publish import Column, Publish, WidenColumn
+from conduit_core.connectors.sql.altering import (
+    Change,
+    Holder,
+    after,
+    rebuild_table,
+    retyped,
+    told,
+)
 from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
 from conduit_core.connectors.sql.ledger import LedgerSql, LedgerTypes
 from conduit_core.connectors.sql.session import Row, SqlSession, Value
-from conduit_core.connectors.sql.steps import Ingest, Step
+from conduit_core.connectors.sql.steps import Alter, Ingest, Step
 from conduit_core.errors import (
     ConcurrentLoadError,
     ConduitError,
@@ -224,6 +233,70 @@ class DuckDBDestination(SqlDestination):
                 times = 1 if self.merging.rewrites(session, target) else _FOR_UPDATES
                 session.widen(times, rows_of(session, target) * _BYTES_OF_CHANGED_ROW)
 
+    # --- columns --------------------------------------------------------------------------------
+
+    def holding(
+        self, session: SqlSession, target: Table, columns: tuple[str, ...]
+    ) -> tuple[Holder, ...]:
+        """Return constraints, generated columns, and indexes that a new table couldn't keep."""
+        folded = {_fold(name): name for name in columns}
+        kinds = self._facts(
+            session,
+            "duckdb_constraints()",
+            "constraint_type, constraint_text, constraint_column_names",
+            target,
+        )
+        found: list[Holder] = []
+        for kind, text, names in kinds:
+            on = [folded[n] for n in map(_fold, _texts(names)) if n in folded]
+            if kind in _KEPT_IN_PLACE and on:
+                found.append(Holder(str(text), frozenset(on)))
+        made = self._catalogue(session, target, "column_default, is_generated")
+        for name, expression, is_so in made:
+            if is_so and (on := _mentioned(str(expression), columns)):
+                found.append(Holder(f"generated column {name}", frozenset(on)))
+        own = {str(text) for kind, text, _ in kinds if kind in _KEPT_IN_PLACE}
+        others = [d for d in self._dependants(session, target) if d not in own]
+        found += [Holder(text, frozenset(columns)) for text in others]
+        kept = (*sorted(own), *(f"generated column {n}" for n, _, is_so in made if is_so))
+        for name, text, _ in self._indexes(session, target) if kept else ():
+            if on := _mentioned(text, columns):
+                found.append(Holder(f"index {name} beside {', '.join(kept)}", frozenset(on)))
+        return tuple(found)
+
+    def _indexes(self, session: SqlSession, target: Table) -> list[tuple[str, str, str]]:
+        """Return name, expressions and DDL of the table's indexes."""
+        rows = self._facts(session, "duckdb_indexes()", "index_name, expressions, sql", target)
+        return [(str(name), str(expressions), str(sql)) for name, expressions, sql in rows]
+
+    def alter(
+        self, session: SqlSession, target: Table, changes: tuple[Change, ...], load_id: str
+    ) -> Iterator[Step]:
+        """Yield the changes: DuckDB alters no column beside an index.
+
+        Indexes on other columns are made anew. The transaction that drops a column's own index
+        can't alter it either: then a new table takes the old one's place.
+        """
+        widened = tuple(c for c in changes if isinstance(c, WidenColumn))
+        indexes = self._indexes(session, target) if widened else []
+        new_types = [c.column.name for c in widened if retyped(c)]
+        if any(_mentioned(text, new_types) for _, text, _ in indexes):
+            new, what = rebuild_table(target, load_id), told(target, widened)
+            columns = after(self.target_columns(session, target) or (), widened)
+            yield Alter(self.create_table(new, columns), what=what)
+            yield Alter(self.rebuilt(target, new, columns, widened), what=what)
+            for text in self.swap(session, target, new, columns):
+                yield Alter(text, what=what)
+            yield from self.altered(target, tuple(c for c in changes if c not in widened))
+            return
+        schema = f"{self.dialect.quote(target.schema)}." if target.schema else ""
+        for name, _, _ in indexes:
+            drop = f"DROP INDEX {schema}{self.dialect.quote(name)}"
+            yield Alter(drop, what=told(target, widened))
+        yield from self.altered(target, changes)
+        for name, _, sql in indexes:
+            yield Alter(sql, what=f"{target}: index {name} can't be made again")
+
     # --- writing --------------------------------------------------------------------------------
 
     def create_schema(self, session: SqlSession, schema: str) -> list[str]:
@@ -333,6 +406,16 @@ class DuckDBDestination(SqlDestination):
 def _fold(name: str) -> str:
     """Fold as DuckDB does: ASCII letters only."""
     return "".join(c.lower() if c.isascii() else c for c in name)
+
+
+def _texts(names: object) -> list[str]:
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _mentioned(expression: str, columns: Sequence[str]) -> list[str]:
+    """Return the columns whose names occur in an expression: one too many does no harm."""
+    text = _fold(expression)
+    return [n for n in columns if re.search(rf"(?<!\w){re.escape(_fold(n))}(?!\w)", text)]
 
 
 def _literal(text: str) -> str:

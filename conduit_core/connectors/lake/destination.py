@@ -30,6 +30,7 @@ from conduit_core.connectors.lake.staging import LakeStaging
 from conduit_core.connectors.lake.walk import Walk
 from conduit_core.connectors.lake.writer import WriteOptions
 from conduit_core.connectors.publish import (
+    AddColumn,
     AppendStaged,
     CreateTable,
     DeleteMatching,
@@ -38,6 +39,7 @@ from conduit_core.connectors.publish import (
     Publish,
     RecordLoad,
     ReplaceWithStaged,
+    WidenColumn,
 )
 from conduit_core.errors import ConduitError, SchemaError
 from conduit_core.state.window import Window
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 ACTIONS = frozenset(
     {
         "create_table", "append_staged", "replace_with_staged", "delete_window",
-        "delete_matching", "guard", "record_load",
+        "delete_matching", "add_column", "widen_column", "guard", "record_load",
     }
 )  # fmt: skip
 
@@ -160,6 +162,8 @@ class LakeDestination(Destination):
                 case CreateTable(columns=columns):
                     names = ", ".join(f"{c.name} {c.ddl}" for c in columns)
                     lines.append(f"new table {target}: {names}")
+                case AddColumn() | WidenColumn():
+                    lines.append(_change(action))
                 case DeleteWindow(window=text):
                     window = Window.from_json(text).display()
                     lines.append(f"leave out the rows of {window}: files that have some are redone")
@@ -238,3 +242,13 @@ class LakeDestination(Destination):
         published = {r.load_id for r in self.records(None)}
         items = clean(self._place, older_than, dry_run=dry_run)
         return items + self._staging.sweep(older_than, published, dry_run=dry_run)
+
+
+def _change(action: AddColumn | WidenColumn) -> str:
+    """Return, as text, a change of a column: no file is written again for it."""
+    column = action.column
+    if isinstance(action, AddColumn):
+        return f"new column {column.name} {column.ddl}: NULL in older files"
+    null = ", NULL allowed" if column.nullable and not action.was.nullable else ""
+    kinds = f"from {action.was.ddl} to {column.ddl}{null}"
+    return f"column {column.name} {kinds}: older files are read as that"

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from conduit_core.connectors.lake.manifest import DataFile
 from conduit_core.errors import PublishError, SchemaError
 from conduit_core.types import texts
+from conduit_core.types.casts import cast_column
 from conduit_core.types.dialect import Landing
 from conduit_core.types.schema import logical_type
 
@@ -118,7 +119,7 @@ class ParquetFormat(FileFormat):
             _READ_ROWS, columns=there or reader.schema_arrow.names[:1]
         ):
             arrays = [
-                _as(batch.column(f.name), f.type)
+                cast_column(batch.column(f.name), f.type, f.name)
                 if f.name in there
                 else pa.nulls(batch.num_rows).cast(f.type)
                 for f in wanted
@@ -155,10 +156,6 @@ def _takes(kind: pa.DataType) -> bool:
     except (pa.ArrowException, OSError):
         return False
     return True
-
-
-def _as(column: pa.Array[Any], kind: pa.DataType) -> pa.Array[Any]:
-    return column if column.type == kind else column.cast(kind)
 
 
 def _only_rows(rows: int) -> Iterator[pa.RecordBatch]:

@@ -27,6 +27,7 @@ from conduit_core.connectors.lake.writer import DataWriter, Naming, WriteJob
 from conduit_core.connectors.publish import (
     SAMPLE,
     Action,
+    AddColumn,
     AppendStaged,
     Column,
     CreateTable,
@@ -36,6 +37,7 @@ from conduit_core.connectors.publish import (
     Publish,
     RecordLoad,
     ReplaceWithStaged,
+    WidenColumn,
     check_guard,
 )
 from conduit_core.errors import (
@@ -213,6 +215,8 @@ class Walk:
                 if keys is not None:
                     kind = _the(draft.schema).field(names[0]).type
                     self._delete(draft, keys.delete(kind))
+            case AddColumn(column=column) | WidenColumn(column=column):
+                draft.schema = self._changed(_the(draft.schema), column)
             case AppendStaged():
                 self._add(draft)
             case ReplaceWithStaged(columns=columns):
@@ -233,6 +237,16 @@ class Walk:
             made = pa.field(column.name, parse_type(column.ddl)) if known is None else known
             fields.append(made.with_nullable(column.nullable))
         return pa.schema(fields)
+
+    def _changed(self, schema: pa.Schema, column: Column) -> pa.Schema:
+        """Return a table's columns with one that is new or wider: older files are read as that."""
+        old = schema.field(column.name) if column.name in schema.names else None
+        same = old is not None and str(old.type) == column.ddl
+        field = old if old is not None and same else self._made((column,), None).field(0)
+        field = field.with_nullable(column.nullable)
+        if old is None:
+            return schema.append(field)
+        return schema.set(schema.get_field_index(column.name), field)
 
     def _add(self, draft: _Draft) -> None:
         staged = self._stage(_the(draft.schema), draft)

@@ -20,6 +20,7 @@ from conduit_core.connectors.postgres.checks import check_destination
 from conduit_core.connectors.postgres.connection import Server, ServerConnection
 from conduit_core.connectors.postgres.copying import WIRE
 from conduit_core.connectors.postgres.errors import explain, explain_read, primary, sqlstate
+from conduit_core.connectors.postgres.holders import holders
 from conduit_core.connectors.postgres.merging import PostgresMerging
 from conduit_core.connectors.postgres.options import PostgresOptions
 from conduit_core.connectors.postgres.reading import OpenStream, fetched
@@ -41,6 +42,7 @@ from conduit_core.connectors.postgres.types import (
     read_column,
 )
 from conduit_core.connectors.publish import Column, Publish, Wire
+from conduit_core.connectors.sql.altering import Holder
 from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
 from conduit_core.connectors.sql.ledger import LedgerSql, LedgerTypes
 from conduit_core.connectors.sql.session import SqlSession
@@ -67,6 +69,7 @@ class PostgresDestination(SqlDestination):
     dialect = PostgresDialect()
     merging = PostgresMerging()
     keep_identities = " OVERRIDING SYSTEM VALUE"
+    alters_at_once = True
 
     def __init__(
         self,
@@ -219,6 +222,13 @@ class PostgresDestination(SqlDestination):
                 f"{target} is gone since the plan", retry="plan", command="conduit plan"
             )
         return swap_statements(session, found.oid, target, new, columns)
+
+    def holding(
+        self, session: SqlSession, target: Table, columns: tuple[str, ...]
+    ) -> tuple[Holder, ...]:
+        """Return what keeps the types of columns as they are; views can be made again."""
+        found = catalog.find(_connection(session), target)
+        return () if found is None else holders(session, found.oid, columns)
 
     def staging(self) -> Staging:
         """Return staging in relations of the internal schema."""

@@ -96,7 +96,7 @@ _SEQUENCE_VALUES = f"""{_SEQUENCES}
 SELECT format('SELECT setval(%L, %s)', name, pg_sequence_last_value(seqrelid))
 FROM sequence WHERE deptype = 'i' AND pg_sequence_last_value(seqrelid) IS NOT NULL
 """
-_OWNER = f"""{_ME}
+OWNER = f"""{_ME}
 SELECT format('ALTER TABLE %s OWNER TO %I', name, pg_get_userbyid(relowner))
 FROM me WHERE pg_get_userbyid(relowner) <> current_user
 """
@@ -123,7 +123,7 @@ FROM me JOIN pg_attribute a ON a.attrelid = me.oid
 JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum
 """
-_COLUMN_SETTINGS = f"""{_ME}
+COLUMN_SETTINGS = f"""{_ME}
 SELECT format('ALTER TABLE %s ALTER COLUMN %I %s', me.name, a.attname, x.setting)
 FROM me JOIN pg_attribute a ON a.attrelid = me.oid JOIN pg_type t ON t.oid = a.atttypid
 CROSS JOIN LATERAL (VALUES
@@ -138,7 +138,7 @@ CROSS JOIN LATERAL (VALUES
 ) AS x(i, setting)
 WHERE a.attnum > 0 AND NOT a.attisdropped AND x.setting IS NOT NULL ORDER BY a.attnum, x.i
 """
-_STORAGE = f"""{_ME}
+STORAGE = f"""{_ME}
 SELECT format('ALTER TABLE %s SET (%s)', o.name, string_agg(o.text, ', ')) FROM (
   SELECT name, unnest(reloptions) AS text FROM me
   UNION ALL
@@ -146,7 +146,7 @@ SELECT format('ALTER TABLE %s SET (%s)', o.name, string_agg(o.text, ', ')) FROM 
   FROM me JOIN pg_class t ON t.oid = me.reltoastrelid
 ) AS o GROUP BY o.name
 """
-_INDEXES = """
+INDEXES = """
 SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i
 WHERE i.indrelid = $1 AND NOT EXISTS (SELECT FROM pg_constraint k
   WHERE k.conindid = i.indexrelid AND k.conrelid = $1 AND k.contype IN ('p', 'u', 'x'))
@@ -159,7 +159,7 @@ SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s',
 FROM me JOIN pg_constraint k ON k.conrelid = me.oid
 WHERE k.contype IN ('p', 'u', 'x', 'c', 'f') ORDER BY position(k.contype::text IN 'puxcf'), k.oid
 """
-_INDEX_SETTINGS = f"""{_ME}, mine AS (
+INDEX_SETTINGS = f"""{_ME}, mine AS (
   SELECT i.*, c.relname, c.reloptions, format('%I.%I', n.nspname, c.relname) AS name
   FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace WHERE i.indrelid = $1
@@ -197,7 +197,7 @@ SELECT format('REVOKE ALL ON %s FROM %s', me.name, {_GRANTEE}) FROM me, (
   SELECT DISTINCT a.grantee FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
   WHERE c.oid = to_regclass($2) OR (c.oid = $1 AND a.grantee = c.relowner)) AS g
 """
-_GRANTS = f"""{_SEQUENCES}
+GRANTS = f"""{_SEQUENCES}
 SELECT format('GRANT %s ON %s TO %s%s', g.rights, g.name, {_GRANTEE},
               CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
 FROM (
@@ -238,14 +238,14 @@ def swap_statements(
         *ask(_IDENTITY),
         *ask(_SEQUENCE_VALUES),
         *ask(_DEFAULTS),
-        *ask(_COLUMN_SETTINGS),
-        *ask(_STORAGE),
-        *ask(_INDEXES),
+        *ask(COLUMN_SETTINGS),
+        *ask(STORAGE),
+        *ask(INDEXES),
         *ask(_CONSTRAINTS),
-        *ask(_INDEX_SETTINGS),
+        *ask(INDEX_SETTINGS),
         *ask(_COMMENTS),
-        *ask(_OWNER),
+        *ask(OWNER),
         *ask(_OWN_SEQUENCES),
         *ask(_REVOKES, new_name),
-        *ask(_GRANTS),
+        *ask(GRANTS),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,6 @@ from conduit_core.connectors.publish import (
     DELETED_AT,
     VALID_TO,
     Action,
-    AddColumn,
     AppendStaged,
     CloseVersions,
     Column,
@@ -25,6 +24,7 @@ from conduit_core.connectors.publish import (
     StartOver,
     Wire,
 )
+from conduit_core.connectors.sql.altering import Altering, changes_of, will_be
 from conduit_core.connectors.sql.deletes import KeySql, Where, guarded, key_deletes, key_sample
 from conduit_core.connectors.sql.ledger import LedgerSql
 from conduit_core.connectors.sql.letters import LETTERS, LettersSql
@@ -46,16 +46,15 @@ from conduit_core.connectors.sql.steps import (
 )
 from conduit_core.connectors.sql.versions import close_versions
 from conduit_core.state.window import Window
-from conduit_core.types.dialect import Dialect, Table
+from conduit_core.types.dialect import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class SqlActions(ABC):
+class SqlActions(Altering):
     """The statements of a publish's actions in one system's spelling."""
 
-    dialect: Dialect
     ledger: LedgerSql
     merging = Merging()
     folded = "{}"
@@ -91,7 +90,7 @@ class SqlActions(ABC):
         self, publish: Publish, session: SqlSession, existing: tuple[Column, ...] | None
     ) -> Iterator[Step]:
         """Yield the actions' statements, lazily: a swap looks at the catalogue at its turn."""
-        known, there = _will_be(publish, existing), existing is not None
+        known, there = will_be(publish, existing), existing is not None
         settling = settling_of(self, self.letters_sql, publish, known, there=there)
         yield from settling.look()
         rows = self._row_steps(publish, session, existing, settling)
@@ -107,34 +106,37 @@ class SqlActions(ABC):
     ) -> Iterator[Step]:
         """Yield the statements of the actions on the target's rows."""
         target = Table(publish.target_schema, publish.target_table)
-        known = _will_be(publish, existing)
+        known = will_be(publish, existing)
         columns = tuple(c for n in publish.staged_columns for c in known if c.name == n)
         made: tuple[Column, ...] = ()
         temp: Table | None = None
         yield from self._look(publish, target, existing)
+        self.refuse_held(publish, session)
         waiting = [*self._changes(publish, session)]
         last = IngestKeys if key_deletes(publish) is not None else Ingest
         existing = known if waiting else existing
         for action in publish.actions:
+            if waiting and isinstance(action, AppendStaged | DeleteWindow | ReplaceWithStaged):
+                temp = _waiting(publish)
+                yield from _after_rows(self._park(temp, columns), waiting, Ingest)
             match action:
                 case CreateTable(columns=wanted):
                     made = wanted
                 case DeleteMatching() | KeepNewest():
-                    yield from self._wait(action, publish, temp, columns)
+                    wait = self._wait(action, publish, temp, columns)
+                    yield from _after_rows(wait, waiting, Ingest)
                     temp = _waiting(publish)
                 case ReplaceWithStaged():
                     yield from self._sample(publish, action, known[:1], existing)
                     yield from self._replace(action, publish, session, columns, temp)
                 case AppendStaged():
-                    held = temp is None and self._has_open_letters(settling, session)
-                    steps = self._append(publish, temp, columns, made)
-                    yield from self._held(publish, columns, made) if held else steps
-                case MergeStaged():
-                    merge = self._merge(action, publish, session, columns, made, existing)
-                    yield from _after_rows(merge, waiting, last)
-                case CloseVersions():
-                    close = close_versions(self, action, publish, session, columns, made, existing)
-                    yield from _after_rows(close, waiting, last)
+                    if temp is None and self._has_open_letters(settling, session):
+                        temp = _waiting(publish)
+                        yield from self._park(temp, columns)
+                    yield from self._append(publish, temp, columns, made)
+                case MergeStaged() | CloseVersions():
+                    by_key = self._by_key(action, publish, session, columns, made, existing)
+                    yield from _after_rows(by_key, waiting, last)
                 case DeleteWindow(window=text):
                     window = Window.from_json(text)
                     where = self.window_where(window)
@@ -145,15 +147,6 @@ class SqlActions(ABC):
                     yield Sql(delete, where.values, count="removed")
                 case Guard():
                     yield action
-
-    def _held(
-        self, publish: Publish, columns: tuple[Column, ...], made: tuple[Column, ...]
-    ) -> Iterator[Step]:
-        """Yield what appends rows that wait first, so that open letters can be held to them."""
-        temp = _waiting(publish)
-        yield Sql(self.create_temp(temp, columns))
-        yield Ingest(temp, columns)
-        yield from self._append(publish, temp, columns, made)
 
     def _has_open_letters(self, settling: Settling, session: SqlSession) -> bool:
         """Say whether there are open letters that have to be held to the rows."""
@@ -218,9 +211,13 @@ class SqlActions(ABC):
             return
         target, waiting = Table(publish.target_schema, publish.target_table), _waiting(publish)
         if temp is None:
-            yield Sql(self.create_temp(waiting, columns))
-            yield Ingest(waiting, columns)
+            yield from self._park(waiting, columns)
         yield Sql(self._delete_matching(target, waiting, action.columns), count="removed")
+
+    def _park(self, temp: Table, columns: tuple[Column, ...]) -> Iterator[Step]:
+        """Yield what lets the rows wait in a temporary relation."""
+        yield Sql(self.create_temp(temp, columns))
+        yield Ingest(temp, columns)
 
     def merge_sql(
         self, action: KeepNewest | MergeStaged, publish: Publish, columns: tuple[Column, ...]
@@ -326,6 +323,19 @@ class SqlActions(ABC):
         sample = key_sample(self.dialect, sql.key, lacking)
         return ReadAgain(keys, sample, str(sql.target), into)
 
+    def _by_key(
+        self,
+        action: MergeStaged | CloseVersions,
+        publish: Publish,
+        session: SqlSession,
+        columns: tuple[Column, ...],
+        made: tuple[Column, ...],
+        existing: tuple[Column, ...] | None,
+    ) -> Iterator[Step]:
+        if isinstance(action, CloseVersions):
+            return close_versions(self, action, publish, session, columns, made, existing)
+        return self._merge(action, publish, session, columns, made, existing)
+
     def _merge(
         self,
         action: MergeStaged,
@@ -418,11 +428,10 @@ class SqlActions(ABC):
 
     def _changes(self, publish: Publish, session: SqlSession) -> Iterator[Iterator[Step]]:
         """Yield what changes the target itself, to be done once the rows are in."""
-        target = Table(publish.target_schema, publish.target_table)
+        if changes_of(publish):
+            yield self.change_columns(publish, session)
         for action in publish.actions:
-            if isinstance(action, AddColumn):
-                yield iter([Sql(self.add_column(target, action.column))])
-            elif isinstance(action, StartOver):
+            if isinstance(action, StartOver):
                 yield self._start_over(action, publish, session)
 
     def _start_over(
@@ -436,11 +445,6 @@ class SqlActions(ABC):
         yield Sql(self.create_table(new, action.columns))
         for statement in self.swap(session, target, new, action.columns):
             yield Sql(statement)
-
-    def add_column(self, target: Table, column: Column) -> str:
-        """Return the DDL that adds a nullable column to the target."""
-        table, name = self.dialect.table(target), self.dialect.quote(column.name)
-        return f"ALTER TABLE {table} ADD COLUMN {name} {column.ddl}"
 
     def fill_new(
         self,
@@ -501,17 +505,6 @@ class SqlActions(ABC):
 def _waiting(publish: Publish) -> Table:
     """Return the temporary relation in which the staged rows wait."""
     return Table("", temp_name("stage", publish.record.load_id))
-
-
-def _will_be(publish: Publish, existing: tuple[Column, ...] | None) -> tuple[Column, ...]:
-    """Return the columns of the target when the rows go in."""
-    for action in publish.actions:
-        if isinstance(action, CreateTable | StartOver) or (
-            isinstance(action, ReplaceWithStaged) and action.how == "swap"
-        ):
-            return action.columns
-    added = (a.column for a in publish.actions if isinstance(a, AddColumn))
-    return (*(existing or ()), *added)
 
 
 def _columns_of(window: Window) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ from conduit_core.connectors.sql.letters import AUDITS, LETTERS
 from conduit_core.connectors.sql.session import SqlSession, Value
 from conduit_core.connectors.sql.staging import RELATION, StagedRelations
 from conduit_core.connectors.sql.steps import (
+    Alter,
     Count,
     Ingest,
     IngestKeys,
@@ -67,6 +68,7 @@ SQL_ACTIONS = frozenset(
     {
         "create_table",
         "add_column",
+        "widen_column",
         "start_over",
         "append_staged",
         "replace_with_staged",
@@ -126,6 +128,20 @@ class SqlDestination(KeptLetters, SqlActions, Destination):
         return self.dialect.landing(field)
 
     # --- reading ---------------------------------------------------------------------------------
+
+    def holders(self, target: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what keeps the types of a target's columns as they are. Read-only."""
+        session = self.read_session()
+        try:
+            if self.target_columns(session, target) is None:
+                return ()
+            return tuple(h.what for h in self.holding(session, target, columns))
+        except ConduitError:
+            raise
+        except Exception as error:
+            raise self.explain(error, None) from error
+        finally:
+            session.close()
 
     def records(self, target: Table | None) -> list[LedgerRecord]:
         """Return the ledger of one target, or of all, by version."""
@@ -327,7 +343,7 @@ class SqlDestination(KeptLetters, SqlActions, Destination):
         carrying = Carrying(session, rows, keys, self.insert_from, self._look_for_rows)
         try:
             for step in self.steps(publish, session, existing):
-                carrying.do(step)
+                self._do(step, carrying, publish)
         finally:
             carrying.close()
         counts = carrying.counts
@@ -341,6 +357,14 @@ class SqlDestination(KeptLetters, SqlActions, Destination):
             values = (*audit, record.version, record.published_at, carrying.report)
             session.execute(self.letters_sql.insert_audit(), values)
         return Commit(record, notes=carrying.notes)
+
+    def _do(self, step: Step, carrying: Carrying, publish: Publish) -> None:
+        try:
+            carrying.do(step)
+        except Exception as error:
+            if isinstance(step, Alter):
+                raise self.explain_change(step, self.explain(error, publish)) from error
+            raise
 
     def _record(
         self,

@@ -35,6 +35,13 @@ class Sql:
 
 
 @dataclass(frozen=True, slots=True)
+class Alter(Sql):
+    """A statement that changes the target's columns; ``what`` says what can't be if it fails."""
+
+    what: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Ingest:
     """The staged rows stream into a table.
 

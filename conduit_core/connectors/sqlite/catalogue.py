@@ -109,9 +109,25 @@ def dependants(connection: Connection, table: Listed) -> tuple[str, ...]:
 
 def index_ddl(connection: Connection, table: str) -> list[str]:
     """Return the statements that made the table's indexes."""
+    return _ddl_on(connection, "index", table)
+
+
+def trigger_ddl(connection: Connection, table: str) -> list[str]:
+    """Return the statements that made the table's triggers."""
+    return _ddl_on(connection, "trigger", table)
+
+
+def _ddl_on(connection: Connection, kind: str, table: str) -> list[str]:
     found = connection.rows(
-        "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        "SELECT sql FROM sqlite_master WHERE type = ? AND sql IS NOT NULL"
         " AND tbl_name = ? COLLATE NOCASE ORDER BY name",
-        (table,),
+        (kind, table),
     )
     return [str(sql) for (sql,) in found]
+
+
+def counts_up(connection: Connection, table: Listed) -> bool:
+    """Say whether the table's keys go on where they were (AUTOINCREMENT)."""
+    if not re.search(r"\bAUTOINCREMENT\b", table.sql, re.IGNORECASE):
+        return False
+    return bool(connection.rows("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"))

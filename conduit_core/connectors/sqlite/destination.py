@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,17 +15,20 @@ from conduit_core.connectors.base import (
     TargetColumn,
     TargetShape,
 )
-from conduit_core.connectors.publish import Column, Publish
+from conduit_core.connectors.publish import Column, Publish, WidenColumn
+from conduit_core.connectors.sql.altering import Change, after, rebuild_table, told
 from conduit_core.connectors.sql.deletes import Where
 from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
 from conduit_core.connectors.sql.ledger import LedgerSql, LedgerTypes
 from conduit_core.connectors.sql.predicate import longest_bound
 from conduit_core.connectors.sql.session import SqlSession
+from conduit_core.connectors.sql.steps import Alter, Step
 from conduit_core.connectors.sqlite import catalogue
 from conduit_core.connectors.sqlite.file import Connection, as_int, explain, open_for_reading
 from conduit_core.connectors.sqlite.merging import SqliteMerging
 from conduit_core.connectors.sqlite.order import predicate
 from conduit_core.connectors.sqlite.reading import Selection, selected, stream_rows
+from conduit_core.connectors.sqlite.redeclare import redeclared
 from conduit_core.connectors.sqlite.session import SqliteSession
 from conduit_core.connectors.sqlite.types import SYSTEM, SqliteDialect, column_of
 from conduit_core.errors import ConduitError, ConnectionFailedError, SchemaError
@@ -164,6 +168,33 @@ class SqliteDestination(SqlDestination):
         rename = f"ALTER TABLE {self.dialect.table(new)} RENAME TO {name}"
         legacy = "PRAGMA legacy_alter_table = "
         return [*lines, f"{legacy}ON", rename, f"{legacy}OFF", *indexes]
+
+    def alter(
+        self, session: SqlSession, target: Table, changes: tuple[Change, ...], load_id: str
+    ) -> Iterator[Step]:
+        """Yield the changes: a new table takes the old one's place where columns are widened.
+
+        It is declared as the old one was; its triggers are made again, and AUTOINCREMENT goes on.
+        Views bind by name.
+        """
+        widened = tuple(c for c in changes if isinstance(c, WidenColumn))
+        connection = self._connection(session)
+        old = catalogue.find(connection, target.name) if connection is not None else None
+        if widened and connection is not None and old is not None:
+            new, what = rebuild_table(target, load_id), told(target, widened)
+            columns = after(self.target_columns(session, target) or (), widened)
+            changed = tuple(c.column for c in widened)
+            triggers = catalogue.trigger_ddl(connection, old.name)
+            yield Alter(redeclared(old.sql, self.dialect.table(new), changed), what=what)
+            yield Alter(self.rebuilt(target, new, columns, widened), what=what)
+            if catalogue.counts_up(connection, old):
+                forget = "DELETE FROM sqlite_sequence WHERE name = ?"
+                yield Alter(forget, (new.name,), what=what)
+                goes_on = "INSERT INTO sqlite_sequence SELECT ?, seq FROM sqlite_sequence"
+                yield Alter(f"{goes_on} WHERE name = ?", (new.name, old.name), what=what)
+            for text in (*self.swap(session, target, new, columns), *triggers):
+                yield Alter(text, what=what)
+        yield from self.altered(target, tuple(c for c in changes if c not in widened))
 
     def window_where(self, window: Window) -> Where:
         """Return which rows lie in a window, as time orders them."""
