@@ -102,7 +102,7 @@ class _RunsGroup(TyperGroup):
 _GROUPS = {
     "state": "Look at and mend watermarks, in the destination's ledger.",
     "runs": "What was published, from the destination's ledger.",
-    "schema": "What a stream's columns are, and where they land.",
+    "schema": "What a stream's columns are: told from values, written to files, compared.",
 }
 
 

@@ -276,6 +276,40 @@ class Snapshots(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Inferred:
+    """What looking at a stream's rows said of its columns.
+
+    Args:
+        schema: the columns; nullable only where a NULL was seen, or where none was looked for.
+        rows: how many rows were looked at; None: none, the files say their types themselves.
+        whole: whether these are all the rows there are.
+        nulls: in how many of these rows each column is NULL.
+        rows_estimate: how many rows there are.
+        notes: for people.
+    """
+
+    schema: pa.Schema
+    rows: int | None
+    whole: bool
+    nulls: Mapping[str, int] = field(default_factory=dict)
+    rows_estimate: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+SAMPLE_BYTES = 2 * 1024 * 1024
+"""How much of a stream is looked at to infer types, unless someone asks for more."""
+
+
+@runtime_checkable
+class InfersTypes(Protocol):
+    """Trait: a source that tells types from values, and can look at more of them."""
+
+    def infer(self, ref: StreamRef, limit: int | None = SAMPLE_BYTES) -> Inferred:
+        """Look at about ``limit`` bytes of the stream, or at everything (None)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class OpenWrites:
     """What a source knows of transactions that may still commit rows with older times.
 

@@ -10,6 +10,7 @@ from itertools import islice
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
+from conduit_core.connectors.base import SAMPLE_BYTES
 from conduit_core.connectors.files.formats import Format, Sample, sliced
 from conduit_core.connectors.files.opening import File, head_of, what_is
 from conduit_core.connectors.files.options import JsonOptions
@@ -62,9 +63,11 @@ class JsonFormat(Format):
     def __init__(self, options: JsonOptions) -> None:
         self._types = options.types
 
-    def sample(self, files: Sequence[File], *, whole: bool) -> Sample:
+    def sample(
+        self, files: Sequence[File], *, whole: bool, limit: int | None = SAMPLE_BYTES
+    ) -> Sample:
         """Infer the fields' types from the first records of the sampled files together."""
-        return sample_records(files, self._types, _sampled, whole=whole)
+        return sample_records(files, self._types, _sampled, whole=whole, limit=limit)
 
     def batches(
         self, file: File, wanted: pa.Schema, *, strict: bool, batch_bytes: int

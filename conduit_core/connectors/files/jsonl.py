@@ -14,6 +14,7 @@ from typing import IO, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conduit_core.connectors.base import SAMPLE_BYTES
 from conduit_core.connectors.files.columns import Column, Field
 from conduit_core.connectors.files.convert import BadValueError, to_type
 from conduit_core.connectors.files.formats import Format, Sample, sliced
@@ -42,9 +43,11 @@ class JsonlFormat(Format):
     def __init__(self, options: TypedOptions) -> None:
         self._types = options.types
 
-    def sample(self, files: Sequence[File], *, whole: bool) -> Sample:
+    def sample(
+        self, files: Sequence[File], *, whole: bool, limit: int | None = SAMPLE_BYTES
+    ) -> Sample:
         """Infer the fields' types from the first lines of the sampled files together."""
-        return sample_records(files, self._types, _sampled, whole=whole)
+        return sample_records(files, self._types, _sampled, whole=whole, limit=limit)
 
     def batches(
         self, file: File, wanted: pa.Schema, *, strict: bool, batch_bytes: int
