@@ -120,6 +120,10 @@ def file_digest(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
+UNREADABLE = "_conduit_unreadable"
+"""A column that a read may be asked for, where the source ``gives_unreadable``: NULL, or a JSON
+object of the row's values that aren't of their column's type, ``{"price": "n/a"}``, as texts."""
+
 BATCH_BYTES = 4 * 1024 * 1024
 """The size of a batch where memory allows."""
 
@@ -127,6 +131,9 @@ BATCH_BYTES = 4 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
     """What to read. ``schema`` is the one ``describe`` gave: read it exactly or fail.
+
+    With a column ``UNREADABLE`` behind it, rows with a value that isn't of its column's type don't
+    fail: the value is there as text, and NULL in its own column. A cursor's column fails anyway.
 
     ``known_files`` are digests (:func:`file_digest`) of files loaded before, for sources of files
     that must refuse a changed one (``refuse_changed``).
@@ -194,6 +201,8 @@ class SourceCapabilities:
     """Virtual columns usable as cursor (``_file_modified``, ``_file_path``)."""
     infers_types: bool = False
     """Whether types come from a sample of the data: one odd value then changes a column's type."""
+    gives_unreadable: bool = False
+    """Whether a read may be asked for the column ``UNREADABLE``, and is to be."""
     splits: frozenset[str] = frozenset()
     """Which kinds of splits (``range``, ``hash``, ``values``, ``file``) a read may be cut into."""
 

@@ -29,6 +29,7 @@ from conduit_core.connectors.files.formats import (
 )
 from conduit_core.connectors.files.opening import File, head_of, what_is
 from conduit_core.connectors.files.options import CsvOptions
+from conduit_core.connectors.files.sifting import Unreadable, sift
 from conduit_core.errors import SchemaError, SourceDataError
 
 if TYPE_CHECKING:
@@ -96,7 +97,13 @@ class CsvFormat(Format):
         return Sample(schema, estimate, tuple(notes), rows, whole, nulls)
 
     def batches(
-        self, file: File, wanted: pa.Schema, *, strict: bool, batch_bytes: int
+        self,
+        file: File,
+        wanted: pa.Schema,
+        *,
+        strict: bool,
+        batch_bytes: int,
+        lenient: frozenset[str] = frozenset(),
     ) -> Iterator[pa.RecordBatch]:
         """Read the wanted columns as texts, then convert each batch."""
         start = self._start(file)
@@ -113,17 +120,24 @@ class CsvFormat(Format):
         done = 0
         for batch in self._texts(file, start, include, _BLOCK):
             arrays: list[Column] = []
+            unreadable = Unreadable()
             for field, column in zip(fields, batch.columns, strict=False):
                 try:
-                    arrays.append(to_type(column, field.type))
+                    if field.name not in lenient:
+                        arrays.append(to_type(column, field.type))
+                        continue
+                    typed, marks = sift(column, field.type)
+                    arrays.append(typed)
+                    if marks is not None:
+                        unreadable.add(field.name, marks, column.filter(marks).to_pylist())
                 except BadValueError as bad:
                     raise self._lines.bad_value(file, field, bad, done + bad.row) from None
             done += batch.num_rows
             if not fields:
                 yield batch
             else:
-                typed = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
-                yield from sliced(typed, batch_bytes)
+                made = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+                yield from sliced(unreadable.beside(made), batch_bytes)
 
     def _start(self, file: File) -> _Start:
         """Return the file's column names (none for an empty file), and all of a small one."""

@@ -60,7 +60,13 @@ class Format(ABC):
 
     @abstractmethod
     def batches(
-        self, file: File, wanted: pa.Schema, *, strict: bool, batch_bytes: int
+        self,
+        file: File,
+        wanted: pa.Schema,
+        *,
+        strict: bool,
+        batch_bytes: int,
+        lenient: frozenset[str] = frozenset(),
     ) -> Iterator[pa.RecordBatch]:
         """Read the wanted columns that the file has, in the wanted types.
 
@@ -69,6 +75,8 @@ class Format(ABC):
             wanted: names and types; a batch may lack columns that the file lacks.
             strict: whether columns that aren't wanted are an error.
             batch_bytes: about how large a batch should be.
+            lenient: columns in which a value of another type is no error: a batch that has one has
+                a column ``UNREADABLE`` more.
 
         Raises:
             SourceDataError: with file, line or record, column, value and remedy.

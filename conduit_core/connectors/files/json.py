@@ -70,7 +70,13 @@ class JsonFormat(Format):
         return sample_records(files, self._types, _sampled, whole=whole, limit=limit)
 
     def batches(
-        self, file: File, wanted: pa.Schema, *, strict: bool, batch_bytes: int
+        self,
+        file: File,
+        wanted: pa.Schema,
+        *,
+        strict: bool,
+        batch_bytes: int,
+        lenient: frozenset[str] = frozenset(),
     ) -> Iterator[pa.RecordBatch]:
         """Collect records up to about ``batch_bytes`` of the file, then make columns."""
         known = frozenset(wanted.names) if strict else None
@@ -85,7 +91,15 @@ class JsonFormat(Format):
                     " source, or name the stream's columns"
                 )
             yield from sliced(
-                build(rows, wanted, file=str(file), places=first, loose=self._types), batch_bytes
+                build(
+                    rows,
+                    wanted,
+                    file=str(file),
+                    places=first,
+                    loose=self._types,
+                    lenient=lenient,
+                ),
+                batch_bytes,
             )
 
         for record, position in _records(file, digits=exact(wanted)):

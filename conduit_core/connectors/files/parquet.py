@@ -57,7 +57,13 @@ class ParquetFormat(Format):
         return Sample(schema, rows if whole else None, tuple(notes))
 
     def batches(
-        self, file: File, wanted: pa.Schema, *, strict: bool, batch_bytes: int
+        self,
+        file: File,
+        wanted: pa.Schema,
+        *,
+        strict: bool,
+        batch_bytes: int,
+        lenient: frozenset[str] = frozenset(),
     ) -> Iterator[pa.RecordBatch]:
         """Stream the row groups' wanted columns."""
         with file.raw() as handle:

@@ -23,6 +23,7 @@ from conduit_core.connectors.files.columns import Column, Field
 from conduit_core.connectors.files.convert import BadValueError, Inference, to_type
 from conduit_core.connectors.files.formats import Sample, share, with_types
 from conduit_core.connectors.files.opening import File
+from conduit_core.connectors.files.sifting import Unreadable
 from conduit_core.errors import SchemaError, SourceDataError
 from conduit_core.types.schema import logical_type, tagged
 
@@ -212,6 +213,7 @@ def build(
     file: str,
     places: Sequence[str] | int,
     loose: Container[str] = (),
+    lenient: Container[str] = (),
 ) -> pa.RecordBatch:
     """Turn records into a batch of exactly the wanted fields.
 
@@ -221,6 +223,7 @@ def build(
         file: the file's name.
         places: where each record stands, for errors, or the first record's number.
         loose: fields whose type the user gave: as text or json they take any value.
+        lenient: fields in which a value of another type is no error (see ``Format.batches``).
 
     Raises:
         SourceDataError: naming file, record, field and both types.
@@ -230,15 +233,35 @@ def build(
         return f"{file}, {f'record {places + row}' if isinstance(places, int) else places[row]}"
 
     arrays: list[Column] = []
+    unreadable = Unreadable()
     for f in wanted:
         values = [record.get(f.name) for record in records]
         try:
             arrays.append(_array(values, f, loose=f.name in loose))
         except BadValueError as bad:
-            raise mixed(where(bad.row), f.name, bad.value, _spell(f)) from None
+            if f.name not in lenient:
+                raise mixed(where(bad.row), f.name, bad.value, _spell(f)) from None
+            arrays.append(_sifted(values, f, unreadable, loose=f.name in loose))
     if not arrays:
         return pa.RecordBatch.from_arrays([pa.nulls(len(records))], ["nothing"])
-    return pa.RecordBatch.from_arrays(arrays, schema=wanted)
+    return unreadable.beside(pa.RecordBatch.from_arrays(arrays, schema=wanted))
+
+
+def _sifted(values: list[object], f: Field, unreadable: Unreadable, *, loose: bool) -> Column:
+    """Return the column with NULL for the values that aren't of its type, which are set aside."""
+    marks = [_is_bad(value, f, loose=loose) for value in values]
+    bad = [value for value, is_bad in zip(values, marks, strict=True) if is_bad]
+    unreadable.add(f.name, pa.array(marks, pa.bool_()), bad)
+    good = [None if is_bad else value for value, is_bad in zip(values, marks, strict=True)]
+    return _array(good, f, loose=loose)
+
+
+def _is_bad(value: object, f: Field, *, loose: bool) -> bool:
+    try:
+        _array([value], f, loose=loose)
+    except BadValueError:
+        return True
+    return False
 
 
 def _array(values: list[object], f: Field, *, loose: bool) -> Column:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from conduit_core.connectors.base import (
     SAMPLE_BYTES,
+    UNREADABLE,
     Bounds,
     CheckItem,
     Inferred,
@@ -76,6 +77,7 @@ class FileSource(Source):
             kinds=frozenset({"path"}),
             virtual_cursor=FILE_CURSOR,
             infers_types=system != "parquet",
+            gives_unreadable=contradictions == "dlq",
             splits=frozenset({"file"}),
         )
         self._root = root
@@ -211,17 +213,27 @@ class FileSource(Source):
         self, request: ReadRequest, files: Sequence[FileEntry], window: Window, done: list[str]
     ) -> Generator[pa.RecordBatch]:
         ref, schema = request.ref, request.schema
-        wanted = pa.schema([f for f in schema if not (ref.file_column and f.name == FILE_COLUMN)])
+        beside = {UNREADABLE, *([FILE_COLUMN] if ref.file_column else [])}
+        wanted = pa.schema([f for f in schema if f.name not in beside])
         for name in needed(window, ref.cursor):
             if name not in wanted.names:
                 sample = self._sample(ref, self._select(ref))
                 wanted = wanted.append(_field(sample.schema, name, "cursor column"))
+        lenient: frozenset[str] = frozenset()
+        whole = wanted
+        if UNREADABLE in schema.names:
+            lenient = frozenset(wanted.names).difference(ref.cursor)
+            whole = wanted.append(schema.field(UNREADABLE))
         for file in self._files(files):
             with reading(file):
                 for batch in self._format.batches(
-                    file, wanted, strict=ref.columns is None, batch_bytes=request.batch_bytes
+                    file,
+                    wanted,
+                    strict=ref.columns is None,
+                    batch_bytes=request.batch_bytes,
+                    lenient=lenient,
                 ):
-                    rows = inside(conform(batch, wanted), window, ref.cursor)
+                    rows = inside(conform(batch, whole), window, ref.cursor)
                     if rows.num_rows:
                         yield _finish(rows, schema, file.entry.path if ref.file_column else None)
             self._unchanged(file.entry)
@@ -364,6 +376,6 @@ def _finish(rows: pa.RecordBatch, schema: pa.Schema, path: str | None) -> pa.Rec
     """Drop what only the window needed, add the file's path."""
     if path is None:
         return conform(rows, schema)
-    arrays = [rows.column(f.name) for f in schema if f.name != FILE_COLUMN]
-    arrays.append(pa.repeat(pa.scalar(path, pa.string()), rows.num_rows))
+    paths = pa.repeat(pa.scalar(path, pa.string()), rows.num_rows)
+    arrays = [paths if f.name == FILE_COLUMN else rows.column(f.name) for f in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
