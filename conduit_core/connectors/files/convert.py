@@ -195,17 +195,26 @@ def to_type(column: Column, kind: pa.DataType) -> Column:
     """
     if pa.types.is_string(kind):
         return column
-    tokens = pc.is_in(column, value_set=_tokens())
-    if tokens.true_count:
-        column = pc.if_else(tokens, pa.scalar(None, pa.string()), column)
+    column = without_tokens(column)
     try:
-        return _cast(column, kind)
+        return cast_texts(column, kind)
     except pa.ArrowInvalid:
         row = _first_bad(column, kind)
         raise BadValueError(row, str(column[row].as_py())) from None
 
 
-def _cast(column: Column, kind: pa.DataType) -> Column:
+def without_tokens(column: Column) -> Column:
+    """Return texts with NULL for those that mean it."""
+    tokens = pc.is_in(column, value_set=_tokens())
+    return pc.if_else(tokens, pa.scalar(None, pa.string()), column) if tokens.true_count else column
+
+
+def cast_texts(column: Column, kind: pa.DataType) -> Column:
+    """Turn texts without NULL tokens into ``kind``.
+
+    Raises:
+        pa.ArrowInvalid, BadValueError: a text isn't of that type.
+    """
     texts = cast("pa.StringArray", column)
     if pa.types.is_integer(kind):
         size = pc.binary_length(texts)
@@ -227,7 +236,7 @@ def _first_bad(column: Column, kind: pa.DataType) -> int:
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            _cast(column.slice(low, middle - low), kind)
+            cast_texts(column.slice(low, middle - low), kind)
         except (pa.ArrowInvalid, BadValueError):
             high = middle
         else:

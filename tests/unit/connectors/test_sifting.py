@@ -16,14 +16,16 @@ from conduit_core.connectors.files.convert import BadValueError, Inference, infe
 from conduit_core.connectors.files.sifting import _SURELY, Unreadable, raw_text, sift
 
 KINDS = [
-    *_SURELY, pa.int16(), pa.decimal128(9, 2), pa.time64("us"), pa.timestamp("ns"),
-    pa.timestamp("ns", "UTC"), pa.string(),
+    *_SURELY, pa.bool_(), pa.int16(), pa.float32(), pa.decimal128(9, 2), pa.time64("us"),
+    pa.timestamp("ns"), pa.timestamp("ns", "UTC"), pa.string(),
 ]  # fmt: skip
 some_texts = st.sampled_from([
     "0", "1", "-7", "00501", "+1", "0x1F", "123456789012345678", "9223372036854775808", "1" * 40,
     "1.5", "-0.25", "1e3", "nan", "inf", "0.12345678901234567890", "true", "FALSE", "yes",
     "2024-01-01", "2024-02-30", "9999-12-31", "2024-01-01T08:00:00", "2024-01-01 08:00:00.5",
     "2024-01-01T08:00:00Z", "2024-01-01T08:00:00.123456789", "12:30:00", "NA", "\\N", "", " 1", "é",
+    "n/a", "Infinity", "NaN", "nan(1)", "1e400", "t", "TrUe", "1\t", "2024-01-01T08:00:00+02:00",
+    "12:30", "bad", "0xbad", "24:00:00", "-", ".", ".5", "5.", "0X1f", "1_000", "٣",
 ])  # fmt: skip
 some_columns = st.lists(some_texts | st.none(), min_size=1, max_size=12)
 
@@ -47,7 +49,7 @@ def test_a_type_told_piece_by_piece_is_that_of_the_whole(
     assert column.null_count == pieces.nulls(kind)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=600)
 @given(some_columns, st.sampled_from(KINDS))
 def test_what_is_not_of_its_type_is_marked_and_nothing_else(
     texts: list[str | None], kind: pa.DataType
@@ -60,7 +62,7 @@ def test_what_is_not_of_its_type_is_marked_and_nothing_else(
 
     wanted = [one(text) for text in texts]
     column, marks = sift(pa.array(texts, pa.string()), kind)
-    assert column.equals(pa.concat_arrays([value for value, _ in wanted]))
+    assert str(column.to_pylist()) == str([value[0].as_py() for value, _ in wanted])  # NaN is NaN
     found = [False] * len(texts) if marks is None else marks.to_pylist()
     assert found == [is_bad for _, is_bad in wanted]
 
