@@ -66,7 +66,7 @@ class StreamColumns:
         if rows is None:
             return f"{self.name}: the source says its types itself"
         if self.at_most is None:
-            return f"{self.name}: all {rows:,} rows were looked at: every value is of its type"
+            return f"{self.name}: all rows ({rows:,}) were looked at: every value is of its type"
         estimate = self.inferred.rows_estimate
         of = f" of about {estimate:,}" if estimate else ""
         return (
@@ -107,8 +107,9 @@ class StreamColumns:
         rows = self.inferred.rows
         if rows is None:
             return {}
+        counted = f"{rows:,} row{'' if rows == 1 else 's'}"
         return {
-            name: f"NULL in {n:,} of {rows:,} rows" if n else f"no NULL in {rows:,} rows"
+            name: f"NULL in {n:,} of {counted}" if n else f"no NULL in {counted}"
             for name, n in self.inferred.nulls.items()
         }
 

@@ -7,7 +7,7 @@ them: a schema here says what a stream brings, and that a target holds it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from conduit_core.types.diff import (
     name_problems,
     preflight,
 )
+from conduit_core.types.fields import shown
 
 _OURS = "_conduit_"
 
@@ -125,7 +126,28 @@ def differences(old: Side, new: Side) -> tuple[Change, ...]:
         before = at_detail(before, after)
     if not new.knows_nulls:
         after = _nulls_as(after, before)
-    return diff(before, after, (old.name, new.name))
+    found = diff(before, after, (old.name, new.name))
+    return found if old.name == "target" else tuple(map(_of_a_file, found))
+
+
+def _of_a_file(change: Change) -> Change:
+    """Return the change with what to do where no load changes the older side."""
+    old, new = change.between
+    match change.kind:
+        case "added":
+            remedy = f"if it is meant to be there, write it into {old}"
+        case "removed":
+            remedy = f"if it is gone for good, take it out of {old}"
+        case "renamed":
+            remedy = f"if so, rename it in {old}"
+        case "nullability":
+            remedy = f"if NULLs are meant to be there, take `nullable: false` out of {old}"
+        case "narrowed" | "incompatible":
+            remedy = f"if {new} is right, write its type into {old}"
+        case _:
+            wider = shown(change.wider) if change.wider is not None else "the wider type"
+            remedy = f"write {wider} into {old}: it holds both"
+    return replace(change, remedy=remedy)
 
 
 def everything(

@@ -69,7 +69,7 @@ def test_infer_says_how_sure_it_is(here: Any, events: Conduit) -> None:
 
 def test_infer_of_everything_is_exact(here: Any, events: Conduit) -> None:
     ended = here("schema", "infer", "--sample", "all", "--output", "events.yml")
-    assert "all 200,000 rows were looked at: every value is of its type" in ended.out
+    assert "all rows (200,000) were looked at: every value is of its type" in ended.out
     assert "wrote events.yml" in ended.out
     told = yaml.safe_load((events.folder / "events.yml").read_text())["streams"]["events"]
     assert [c["type"] for c in told] == ["int64", "string", "string"]
@@ -259,6 +259,59 @@ def test_a_destination_of_files(here: Any, shop: Conduit) -> None:
     fill(shop.folder / "shop.db", "ALTER TABLE customers ADD COLUMN email TEXT")
     assert _kinds(here("schema", "diff", "--json")) == [("email", "added")]
     assert "the destination is none: say which" in here("schema", "export", "--format", "sql").err
+
+
+def test_what_is_expected_is_compared_with_both(
+    here: Any, shop: Conduit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from conduit_core.engine import findings
+
+    assert here("run").code == 0
+    expected = shop.folder / "expected.yml"
+    expected.write_text(
+        "streams:\n  customers:\n    - {name: id, type: int64, nullable: false}\n"
+        "    - {name: name, type: string, max_length: 9, nullable: false}\n    - {name: age, type: int8}\n"
+    )
+    monkeypatch.setattr(findings, "expected_path", lambda *_: expected)
+    ended = here("schema", "diff", "--stream", "customers", "--json")
+    told = [(f["column"], f["kind"], *f["between"]) for f in ended.document["findings"]]
+    assert told == [
+        ("name", "capacity", str(expected), "source"),
+        ("age", "removed", str(expected), "source"),
+        ("age", "added", "target", str(expected)),
+    ]
+    assert ended.document["findings"][1]["remedy"].startswith("if it is gone for good, take it out")
+    named = here("schema", "diff", "expected", "source", "--stream", "customers", "--json")
+    assert _kinds(named) == [("name", "capacity"), ("age", "removed")]
+
+
+def test_columns_of_versions_are_no_difference(here: Any, shop: Conduit) -> None:
+    shop.write(
+        "name: shop\nsource: sqlite:///shop.db\ndestination: duckdb:///warehouse.duckdb\n"
+        "streams: [{table: orders, mode: scd2, unique_key: id, cursor: updated_at}]\n"
+    )
+    assert here("run").code == 0
+    assert here("schema", "diff").code == 0
+    exported = here("schema", "export", "--of", "target", "--json").document["streams"]["orders"]
+    assert [c["name"] for c in exported] == ["id", "updated_at", "total"]
+
+
+def test_two_dbt_files_need_a_dialect(here: Any, shop: Conduit) -> None:
+    args = ("--format", "dbt", "--stream", "orders", "--output", "a.yml")
+    assert here("schema", "export", *args).code == 0
+    ended = here("schema", "diff", "a.yml", "a.yml")
+    assert (ended.code, "say which" in ended.err) == (2, True)
+    assert here("schema", "diff", "a.yml", "a.yml", "--dialect", "duckdb").code == 0
+
+
+def test_streams_that_cannot_be_compared_are_told_with_the_others(here: Any, shop: Conduit) -> None:
+    assert here("run").code == 0
+    fill(shop.folder / "shop.db", "DROP TABLE customers", "ALTER TABLE orders ADD COLUMN x TEXT")
+    ended = here("schema", "diff", "--json")
+    assert ended.code == 4
+    assert _kinds(ended) == [("x", "added")]
+    assert "customers" in ended.document["error"]["message"]
+    assert not ended.document["equal"]
 
 
 @pytest.mark.parametrize(
