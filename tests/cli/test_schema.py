@@ -270,7 +270,8 @@ def test_what_is_expected_is_compared_with_both(
     expected = shop.folder / "expected.yml"
     expected.write_text(
         "streams:\n  customers:\n    - {name: id, type: int64, nullable: false}\n"
-        "    - {name: name, type: string, max_length: 9, nullable: false}\n    - {name: age, type: int8}\n"
+        "    - {name: name, type: string, max_length: 9, nullable: false}\n"
+        "    - {name: age, type: int8}\n"
     )
     monkeypatch.setattr(findings, "expected_path", lambda *_: expected)
     ended = here("schema", "diff", "--stream", "customers", "--json")
