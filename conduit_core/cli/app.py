@@ -103,7 +103,7 @@ _GROUPS = {
     "state": "Look at and mend watermarks, in the destination's ledger.",
     "runs": "What was published, from the destination's ledger.",
     "dlq": "Rows that rules rejected: looked at, replayed, purged.",
-    "schema": "What a stream's columns are, and where they land.",
+    "schema": "What a stream's columns are: told from values, written to files, compared.",
 }
 
 

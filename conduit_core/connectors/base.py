@@ -120,6 +120,10 @@ def file_digest(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
+UNREADABLE = "_conduit_unreadable"
+"""A column that a read may be asked for, where the source ``gives_unreadable``: NULL, or a JSON
+object of the row's values that aren't of their column's type, ``{"price": "n/a"}``, as texts."""
+
 BATCH_BYTES = 4 * 1024 * 1024
 """The size of a batch where memory allows."""
 
@@ -127,6 +131,9 @@ BATCH_BYTES = 4 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
     """What to read. ``schema`` is the one ``describe`` gave: read it exactly or fail.
+
+    With a column ``UNREADABLE`` behind it, rows with a value that isn't of its column's type don't
+    fail: the value is there as text, and NULL in its own column. A cursor's column fails anyway.
 
     ``known_files`` are digests (:func:`file_digest`) of files loaded before, for sources of files
     that must refuse a changed one (``refuse_changed``).
@@ -194,6 +201,8 @@ class SourceCapabilities:
     """Virtual columns usable as cursor (``_file_modified``, ``_file_path``)."""
     infers_types: bool = False
     """Whether types come from a sample of the data: one odd value then changes a column's type."""
+    gives_unreadable: bool = False
+    """Whether a read may be asked for the column ``UNREADABLE``, and is to be."""
     splits: frozenset[str] = frozenset()
     """Which kinds of splits (``range``, ``hash``, ``values``, ``file``) a read may be cut into."""
 
@@ -272,6 +281,40 @@ class Snapshots(Protocol):
 
     def snapshot(self) -> AbstractContextManager[str]:
         """Hold a snapshot open; ``ReadRequest.snapshot`` takes what it gives, in any process."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """What looking at a stream's rows said of its columns.
+
+    Args:
+        schema: the columns; nullable only where a NULL was seen, or where none was looked for.
+        rows: how many rows were looked at; None: none, the files say their types themselves.
+        whole: whether these are all the rows there are.
+        nulls: in how many of these rows each column is NULL.
+        rows_estimate: how many rows there are.
+        notes: for people.
+    """
+
+    schema: pa.Schema
+    rows: int | None
+    whole: bool
+    nulls: Mapping[str, int] = field(default_factory=dict)
+    rows_estimate: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+SAMPLE_BYTES = 2 * 1024 * 1024
+"""How much of a stream is looked at to infer types, unless someone asks for more."""
+
+
+@runtime_checkable
+class InfersTypes(Protocol):
+    """Trait: a source that tells types from values, and can look at more of them."""
+
+    def infer(self, ref: StreamRef, limit: int | None = SAMPLE_BYTES) -> Inferred:
+        """Look at about ``limit`` bytes of the stream, or at everything (None)."""
         ...
 
 

@@ -13,6 +13,8 @@ _WITH_STREAM = frozenset(
         "plan",
         "run",
         "runs",
+        "schema diff",
+        "schema export",
         "schema infer",
         "state adopt",
         "state reset",

@@ -14,7 +14,8 @@ system gave (``postgres:jsonb``), ``arrow`` the bytes of a type that its text do
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 import pyarrow as pa
@@ -37,13 +38,36 @@ _KEYS: dict[str, type] = {
 _SAID = {str: "text", bool: "true or false", int: "a number"}
 
 
-def write_schemas(schemas: Mapping[str, pa.Schema]) -> str:
-    """Return the schema file of these streams."""
+def write_schemas(
+    schemas: Mapping[str, pa.Schema],
+    notes: Mapping[str, Mapping[str, str]] | None = None,
+    head: Sequence[str] = (),
+) -> str:
+    """Return the schema file of these streams.
+
+    Args:
+        schemas: by stream.
+        notes: what to remark beside a column, by stream and column.
+        head: remarks at the top.
+    """
     streams = {name: [_column(i) for i in schema_to_json(s)] for name, s in schemas.items()}
     text: str = yaml.dump(
-        {"streams": streams}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000
+        {"streams": streams}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=sys.maxsize
     )
-    return text
+    remarks = iter(
+        (notes or {}).get(name, {}).get(column, "")
+        for name, s in schemas.items()
+        for column in s.names
+    )
+    lines = [f"# {_plain(line)}" for line in head]
+    for line in text.removesuffix("\n").split("\n"):
+        remark = next(remarks) if line.startswith("  - {") else ""
+        lines.append(f"{line}  # {_plain(remark)}" if remark else line)
+    return "\n".join([*lines, ""])
+
+
+def _plain(remark: str) -> str:
+    return " ".join(remark.split())
 
 
 def read_schemas(text: str, origin: str) -> dict[str, pa.Schema]:

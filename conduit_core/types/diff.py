@@ -172,7 +172,7 @@ def preflight(
     found = list(name_problems(source, limits))
     fitting = landed(source, dialect, lands)
     if expected is not None:
-        found += diff(expected, _at_detail(source, expected), ("expected file", "source"))
+        found += diff(expected, at_detail(source, expected), ("expected file", "source"))
     if target is not None:
         found += _twins(target, fitting, limits)
         found += diff(target, fitting)
@@ -185,7 +185,7 @@ def _by_name(schema: pa.Schema) -> dict[str, Field]:
     return {field.name: field for field in schema}
 
 
-def _at_detail(source: pa.Schema, expected: pa.Schema) -> pa.Schema:
+def at_detail(source: pa.Schema, expected: pa.Schema) -> pa.Schema:
     """Return the source's fields without the capacity that the file doesn't speak of."""
     limits = {f.name: max_length(f) for f in expected}
     return pa.schema(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from tests.cli.conftest import SHOP, Conduit, fill
 from tests.services import PostgresServer
 
@@ -115,16 +113,6 @@ def test_clean_never_takes_the_newest(here: Any, shop: Conduit) -> None:
     assert here("runs", "--json").document["runs"][0]["version"] == 3
     shop.write("retention: 90d\n" + SHOP)
     assert here("clean").out.endswith("0 removed\n")
-
-
-def test_schema_infer_names_types_and_places(here: Any, shop: Conduit) -> None:
-    told = yaml.safe_load(here("schema", "infer", "--stream", "orders").out)["streams"]["orders"]
-    assert [(c["name"], c["type"], c["duckdb"]) for c in told] == [
-        ("id", "int64", "BIGINT"),
-        ("updated_at", "timestamp[us]", "TIMESTAMP"),
-        ("total", "double", "DOUBLE"),
-    ]
-    assert here("schema", "infer", "--json").document["streams"]["orders"] == told
 
 
 def test_connectors_lists_ours(here: Any) -> None:

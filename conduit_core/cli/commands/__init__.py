@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from conduit_core.cli.commands import dlq, files, history, loading, looking, making, state
+from conduit_core.cli.commands import (
+    dlq,
+    files,
+    history,
+    loading,
+    looking,
+    making,
+    schema,
+    state,
+)
 from conduit_core.cli.screen import Answer
 
 
@@ -28,7 +37,9 @@ def commands() -> dict[str, Callable[..., Answer]]:
         "dlq replay": dlq.replay,
         "dlq purge": dlq.purge,
         "files": files.files,
-        "schema infer": looking.schema_infer,
+        "schema infer": schema.infer,
+        "schema export": schema.export,
+        "schema diff": schema.diff,
         "clean": history.clean,
         "connectors": looking.connectors,
         "json-schema": looking.json_schema,

@@ -1,4 +1,4 @@
-"""Commands that only look: ``check``, ``status``, ``schema infer``, ``connectors``."""
+"""Commands that only look: ``check``, ``status``, ``connectors``."""
 
 from __future__ import annotations
 
@@ -184,50 +184,7 @@ def _stale(stale: list[StreamStatus]) -> ConduitError:
     )
 
 
-# --- schema, connectors ---------------------------------------------------------------------------
-
-
-def schema_infer(
-    session: Session,
-    file: options.File = options.DEFAULT_FILE,
-    *,
-    stream: options.Streams = None,
-) -> Answer:
-    """Print each stream's columns as YAML: Arrow type, where it lands, and what that loses."""
-    pipeline = session.pipeline(file)
-    with pipeline.open() as ends:
-        streams = {
-            chosen.name: _columns(pipeline, chosen.name, ends)
-            for chosen in pipeline.select(tuple(stream) if stream else None)
-        }
-
-    def show(screen: Screen) -> None:
-        import yaml
-
-        text = yaml.safe_dump(
-            {"streams": streams}, sort_keys=False, allow_unicode=True, width=10_000
-        )
-        screen.line(text.rstrip())
-
-    return Answer({"pipeline": pipeline.name, "streams": streams}, show)
-
-
-def _columns(pipeline: Pipeline, name: str, ends: Ends) -> list[dict[str, object]]:
-    from conduit_core.engine.pipeline import stream_ref
-    from conduit_core.errors import ConduitError
-    from conduit_core.types.schema import schema_to_json
-
-    (stream,) = pipeline.select((name,))
-    try:
-        schema = ends.source.describe(stream_ref(stream)).schema
-        columns = []
-        for field, item in zip(schema, schema_to_json(schema), strict=True):
-            landing = ends.destination.landing(field)
-            column = {**item, ends.destination.system: landing.ddl}
-            columns.append(column | ({"loses": landing.loss} if landing.loss else {}))
-    except ConduitError as error:
-        raise pipeline.at(error, name, "conduit discover") from error.__cause__
-    return columns
+# --- connectors -----------------------------------------------------------------------------------
 
 
 def connectors(session: Session) -> Answer:

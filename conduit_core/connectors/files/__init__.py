@@ -16,6 +16,7 @@ from conduit_core.connectors.files.options import (
     JsonlOptions,
     JsonOptions,
     ParquetOptions,
+    TypedOptions,
 )
 from conduit_core.connectors.files.source import FileSource
 from conduit_core.connectors.lake.options import LakeOptions, make_destination, refuse_options
@@ -54,7 +55,9 @@ def _connector(
     def source(given: BaseModel, context: Context) -> Source:
         own = _own(given, options)
         refuse_options(own, DESTINATION_ONLY, "source", "destination")
-        return FileSource(name, Root(own.path, context.base_dir), make(own))
+        root = Root(own.path, context.base_dir)
+        policy = own.contradictions if isinstance(own, TypedOptions) else "fail"
+        return FileSource(name, root, make(own), contradictions=policy)
 
     def destination(
         given: BaseModel,

@@ -47,6 +47,9 @@ _MOMENTS = (
     pa.timestamp("ns"),
     pa.timestamp("ns", tz="UTC"),
 )
+_CANDIDATES = (pa.int64(), pa.float64(), pa.bool_(), *_MOMENTS)
+_EXACT = 17
+"""The significant digits that a double keeps."""
 _DECIMAL = re.compile(r"(?:decimal|numeric)\((\d+)\s*,\s*(\d+)\)")
 _FEW = 32
 _CODE = r"^-?0[0-9xX]|^\+"
@@ -92,39 +95,83 @@ def _tokens() -> pa.StringArray:
     return pa.StringArray.from_buffers(len(NULL_TOKENS), pa.py_buffer(ends.tobytes()), data)
 
 
-def infer(texts: pa.ChunkedArray[Any]) -> pa.DataType | None:
-    """Return the type of all texts of a column, None where there is no value.
+class Inference:
+    """Settles a column's type from its texts, piece by piece, in bounded memory.
 
-    Casts come first, on a few values and then on all (a failing cast is slow: Arrow spells an error
-    for each value); what they let through and we don't is looked for in columns that passed.
+    A type stays possible as long as the texts of every piece cast to it; what a cast lets through
+    and we don't (codes, rounded digits) is looked for in columns of numbers.
     """
-    tokens = pc.is_in(texts, value_set=_tokens())
-    values = texts.filter(pc.invert(pc.or_kleene(tokens, pc.is_null(texts))))
-    if len(values) == 0:
-        return None
-    if _casts(values, pa.int64()):
-        return pa.string() if _any(values, _CODE) else pa.int64()
-    if _casts(values, pa.float64()):
-        return _infer_number(values)
-    for kind in (pa.bool_(), *_MOMENTS):
-        if _casts(values, kind):
-            return kind
-    return pa.string()
 
+    def __init__(self) -> None:
+        self.rows = 0
+        self._nulls = self._tokens = 0
+        self._kinds: tuple[pa.DataType, ...] = _CANDIDATES
+        self._codes = self._digits = self._fractions = self._long = False
+        self._longest = 0
 
-def _infer_number(values: pa.ChunkedArray[Any]) -> pa.DataType:
-    if _any(values, _CODE) or not _any(values, "[0-9]"):
-        return pa.string()
-    if not _any(values, "[^-0-9]"):
-        longest = pc.max(pc.binary_length(pc.utf8_ltrim(values, "-"))).as_py()
-        return pa.decimal128(38, 0) if longest <= 38 else pa.string()
-    long = values.filter(pc.greater(pc.binary_length(values), pa.scalar(17)))
-    if len(long):
+    def add(self, texts: pa.ChunkedArray[Any]) -> None:
+        """Look at more texts."""
+        tokens = pc.is_in(texts, value_set=_tokens())
+        empty = pc.is_null(texts)
+        values = texts.filter(pc.invert(pc.or_kleene(tokens, empty)))
+        self.rows += len(texts)
+        self._nulls += texts.null_count
+        self._tokens += len(texts) - texts.null_count - len(values)
+        if len(values) == 0:
+            return
+        self._kinds = tuple(kind for kind in self._kinds if _casts(values, kind))
+        if (pa.int64() in self._kinds or pa.float64() in self._kinds) and not self._codes:
+            self._numbers(values)
+
+    def _numbers(self, values: pa.ChunkedArray[Any]) -> None:
+        self._codes = _any(values, _CODE)
+        whole = pa.int64() in self._kinds
+        self._digits = self._digits or whole or _any(values, "[0-9]")
+        self._fractions = self._fractions or (not whole and _any(values, "[^-0-9]"))
+        size = pc.max(pc.binary_length(values)).as_py()
+        if size <= _EXACT:
+            self._longest = max(self._longest, size)
+            return
+        long = values.filter(pc.greater(pc.binary_length(values), pa.scalar(_EXACT)))
+        unsigned = pc.utf8_ltrim(long, "-")
+        self._longest = max(self._longest, pc.max(pc.binary_length(unsigned)).as_py())
         digits = pc.replace_substring_regex(long, r"[eE].*$", "")
         digits = pc.replace_substring_regex(digits, r"^-?[0.]*|\.", "")
-        if pc.max(pc.binary_length(digits)).as_py() > 17:
+        self._long = self._long or pc.max(pc.binary_length(digits)).as_py() > _EXACT
+
+    @property
+    def values(self) -> int:
+        """How many texts were no NULL, whatever the type."""
+        return self.rows - self._nulls - self._tokens
+
+    @property
+    def kind(self) -> pa.DataType | None:
+        """The type of all texts so far; None where there was no value."""
+        if not self.values:
+            return None
+        if not self._kinds:
             return pa.string()
-    return pa.float64()
+        first = self._kinds[0]
+        if first not in (pa.int64(), pa.float64()):
+            return first
+        if self._codes or not self._digits:
+            return pa.string()
+        if first == pa.int64():
+            return first
+        if not self._fractions:
+            return pa.decimal128(38, 0) if self._longest <= 38 else pa.string()
+        return pa.string() if self._long else first
+
+    def nulls(self, kind: pa.DataType) -> int:
+        """Return how many of the texts are NULL in a column of this type."""
+        return self._nulls if pa.types.is_string(kind) else self._nulls + self._tokens
+
+
+def infer(texts: pa.ChunkedArray[Any]) -> pa.DataType | None:
+    """Return the type of all texts of a column, None where there is no value."""
+    inference = Inference()
+    inference.add(texts)
+    return inference.kind
 
 
 def _any(values: pa.ChunkedArray[Any], pattern: str) -> bool:
@@ -148,17 +195,26 @@ def to_type(column: Column, kind: pa.DataType) -> Column:
     """
     if pa.types.is_string(kind):
         return column
-    tokens = pc.is_in(column, value_set=_tokens())
-    if tokens.true_count:
-        column = pc.if_else(tokens, pa.scalar(None, pa.string()), column)
+    column = without_tokens(column)
     try:
-        return _cast(column, kind)
+        return cast_texts(column, kind)
     except pa.ArrowInvalid:
         row = _first_bad(column, kind)
         raise BadValueError(row, str(column[row].as_py())) from None
 
 
-def _cast(column: Column, kind: pa.DataType) -> Column:
+def without_tokens(column: Column) -> Column:
+    """Return texts with NULL for those that mean it."""
+    tokens = pc.is_in(column, value_set=_tokens())
+    return pc.if_else(tokens, pa.scalar(None, pa.string()), column) if tokens.true_count else column
+
+
+def cast_texts(column: Column, kind: pa.DataType) -> Column:
+    """Turn texts without NULL tokens into ``kind``.
+
+    Raises:
+        pa.ArrowInvalid, BadValueError: a text isn't of that type.
+    """
     texts = cast("pa.StringArray", column)
     if pa.types.is_integer(kind):
         size = pc.binary_length(texts)
@@ -180,7 +236,7 @@ def _first_bad(column: Column, kind: pa.DataType) -> int:
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            _cast(column.slice(low, middle - low), kind)
+            cast_texts(column.slice(low, middle - low), kind)
         except (pa.ArrowInvalid, BadValueError):
             high = middle
         else:

@@ -16,12 +16,20 @@ from typing import IO, TYPE_CHECKING, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from conduit_core.connectors.files.columns import Column, Field
-from conduit_core.connectors.files.convert import BadValueError, infer, to_type
+from conduit_core.connectors.base import SAMPLE_BYTES
+from conduit_core.connectors.files.columns import Column
+from conduit_core.connectors.files.convert import BadValueError, Inference, to_type
 from conduit_core.connectors.files.csvlines import CsvLines
-from conduit_core.connectors.files.formats import SAMPLE_BYTES, Format, Sample, sliced, with_types
+from conduit_core.connectors.files.formats import (
+    Format,
+    Sample,
+    share,
+    sliced,
+    with_types,
+)
 from conduit_core.connectors.files.opening import File, head_of, what_is
 from conduit_core.connectors.files.options import CsvOptions
+from conduit_core.connectors.files.sifting import Unreadable, sift
 from conduit_core.errors import SchemaError, SourceDataError
 
 if TYPE_CHECKING:
@@ -52,10 +60,12 @@ class CsvFormat(Format):
         self._lines = CsvLines(options)
         self.suffixes = (".csv", ".tsv") if options.delimiter == "\t" else (".csv",)
 
-    def sample(self, files: Sequence[File], *, whole: bool) -> Sample:
+    def sample(
+        self, files: Sequence[File], *, whole: bool, limit: int | None = SAMPLE_BYTES
+    ) -> Sample:
         """Infer each column's type from the texts of all sampled files together."""
-        budget = max(SAMPLE_BYTES // max(len(files), 1), _MIN_SAMPLE)
-        texts: dict[str, list[pa.StringArray]] = {}
+        budget = share(limit, files, _MIN_SAMPLE)
+        columns: dict[str, Inference] = {}
         rows = size = 0
         total: int | None = 0
         for file in files:
@@ -63,12 +73,12 @@ class CsvFormat(Format):
             names = start.names
             taken = 0
             for name in names:
-                texts.setdefault(name, [])
+                columns.setdefault(name, Inference())
             for batch in self._texts(file, start, names, min(_BLOCK, budget)):
-                columns = cast("list[pa.StringArray]", batch.columns)
-                for name, column in zip(names, columns, strict=True):
-                    texts[name].append(column)
-                    taken += (pc.sum(pc.binary_length(column)).as_py() or 0) + batch.num_rows
+                for name, column in zip(names, batch.columns, strict=True):
+                    texts = cast("pa.StringArray", column)
+                    columns[name].add(pa.chunked_array([texts], pa.string()))
+                    taken += (pc.sum(pc.binary_length(texts)).as_py() or 0) + batch.num_rows
                 rows += batch.num_rows
                 if taken >= budget:
                     whole = False
@@ -76,21 +86,24 @@ class CsvFormat(Format):
             size += taken
             content = file.content_size()
             total = None if total is None or content is None else total + content
-        if not texts:
+        if not columns:
             raise SchemaError(f"{', '.join(map(str, files[:3]))}: empty, without a header line")
         estimate = rows if whole else None if total is None else rows * total // max(size, 1)
-        fields: dict[str, Field] = {}
-        untyped = []
-        for name, arrays in texts.items():
-            kind = infer(pa.chunked_array(arrays, pa.string()))
-            if kind is None and name not in self._o.types:
-                untyped.append(name)
-            fields[name] = pa.field(name, kind or pa.string())
+        untyped = [n for n, c in columns.items() if c.kind is None and n not in self._o.types]
         notes = [f"{', '.join(untyped)}: no value in the sample, read as text"] if untyped else []
-        return Sample(with_types(fields, self._o.types, whole=whole), estimate, tuple(notes))
+        fields = {name: pa.field(name, c.kind or pa.string()) for name, c in columns.items()}
+        schema = with_types(fields, self._o.types, whole=whole)
+        nulls = {n: rows - c.rows + c.nulls(schema.field(n).type) for n, c in columns.items()}
+        return Sample(schema, estimate, tuple(notes), rows, whole, nulls)
 
     def batches(
-        self, file: File, wanted: pa.Schema, *, strict: bool, batch_bytes: int
+        self,
+        file: File,
+        wanted: pa.Schema,
+        *,
+        strict: bool,
+        batch_bytes: int,
+        lenient: frozenset[str] = frozenset(),
     ) -> Iterator[pa.RecordBatch]:
         """Read the wanted columns as texts, then convert each batch."""
         start = self._start(file)
@@ -107,17 +120,24 @@ class CsvFormat(Format):
         done = 0
         for batch in self._texts(file, start, include, _BLOCK):
             arrays: list[Column] = []
+            unreadable = Unreadable()
             for field, column in zip(fields, batch.columns, strict=False):
                 try:
-                    arrays.append(to_type(column, field.type))
+                    if field.name not in lenient:
+                        arrays.append(to_type(column, field.type))
+                        continue
+                    typed, marks = sift(column, field.type)
+                    arrays.append(typed)
+                    if marks is not None:
+                        unreadable.add(field.name, marks, column.filter(marks).to_pylist())
                 except BadValueError as bad:
                     raise self._lines.bad_value(file, field, bad, done + bad.row) from None
             done += batch.num_rows
             if not fields:
                 yield batch
             else:
-                typed = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
-                yield from sliced(typed, batch_bytes)
+                made = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+                yield from sliced(unreadable.beside(made), batch_bytes)
 
     def _start(self, file: File) -> _Start:
         """Return the file's column names (none for an empty file), and all of a small one."""

@@ -10,6 +10,7 @@ from itertools import islice
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
+from conduit_core.connectors.base import SAMPLE_BYTES
 from conduit_core.connectors.files.formats import Format, Sample, sliced
 from conduit_core.connectors.files.opening import File, head_of, what_is
 from conduit_core.connectors.files.options import JsonOptions
@@ -62,12 +63,20 @@ class JsonFormat(Format):
     def __init__(self, options: JsonOptions) -> None:
         self._types = options.types
 
-    def sample(self, files: Sequence[File], *, whole: bool) -> Sample:
+    def sample(
+        self, files: Sequence[File], *, whole: bool, limit: int | None = SAMPLE_BYTES
+    ) -> Sample:
         """Infer the fields' types from the first records of the sampled files together."""
-        return sample_records(files, self._types, _sampled, whole=whole)
+        return sample_records(files, self._types, _sampled, whole=whole, limit=limit)
 
     def batches(
-        self, file: File, wanted: pa.Schema, *, strict: bool, batch_bytes: int
+        self,
+        file: File,
+        wanted: pa.Schema,
+        *,
+        strict: bool,
+        batch_bytes: int,
+        lenient: frozenset[str] = frozenset(),
     ) -> Iterator[pa.RecordBatch]:
         """Collect records up to about ``batch_bytes`` of the file, then make columns."""
         known = frozenset(wanted.names) if strict else None
@@ -82,7 +91,15 @@ class JsonFormat(Format):
                     " source, or name the stream's columns"
                 )
             yield from sliced(
-                build(rows, wanted, file=str(file), places=first, loose=self._types), batch_bytes
+                build(
+                    rows,
+                    wanted,
+                    file=str(file),
+                    places=first,
+                    loose=self._types,
+                    lenient=lenient,
+                ),
+                batch_bytes,
             )
 
         for record, position in _records(file, digits=exact(wanted)):

@@ -14,6 +14,7 @@ from typing import IO, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conduit_core.connectors.base import SAMPLE_BYTES
 from conduit_core.connectors.files.columns import Column, Field
 from conduit_core.connectors.files.convert import BadValueError, to_type
 from conduit_core.connectors.files.formats import Format, Sample, sliced
@@ -42,12 +43,20 @@ class JsonlFormat(Format):
     def __init__(self, options: TypedOptions) -> None:
         self._types = options.types
 
-    def sample(self, files: Sequence[File], *, whole: bool) -> Sample:
+    def sample(
+        self, files: Sequence[File], *, whole: bool, limit: int | None = SAMPLE_BYTES
+    ) -> Sample:
         """Infer the fields' types from the first lines of the sampled files together."""
-        return sample_records(files, self._types, _sampled, whole=whole)
+        return sample_records(files, self._types, _sampled, whole=whole, limit=limit)
 
     def batches(
-        self, file: File, wanted: pa.Schema, *, strict: bool, batch_bytes: int
+        self,
+        file: File,
+        wanted: pa.Schema,
+        *,
+        strict: bool,
+        batch_bytes: int,
+        lenient: frozenset[str] = frozenset(),
     ) -> Iterator[pa.RecordBatch]:
         """Parse block by block."""
         by_records = any(
@@ -56,13 +65,20 @@ class JsonlFormat(Format):
         )
         for line, block in _blocks(file, min(_BLOCK, batch_bytes)):
             if by_records or not len(wanted):
-                batch = self._by_records(file, line, block, wanted, strict=strict)
+                batch = self._by_records(file, line, block, wanted, lenient, strict=strict)
             else:
-                batch = self._by_arrow(file, line, block, wanted, strict=strict)
+                batch = self._by_arrow(file, line, block, wanted, lenient, strict=strict)
             yield from sliced(batch, batch_bytes)
 
     def _by_arrow(
-        self, file: File, line: int, block: bytes, wanted: pa.Schema, *, strict: bool
+        self,
+        file: File,
+        line: int,
+        block: bytes,
+        wanted: pa.Schema,
+        lenient: frozenset[str],
+        *,
+        strict: bool,
     ) -> pa.RecordBatch:
         import pyarrow.json as paj
 
@@ -78,19 +94,26 @@ class JsonlFormat(Format):
                     unexpected_field_behavior="error" if strict else "ignore",
                 ),
             )
-            columns: list[Column] = [_one(table, f, file, line, block) for f in wanted]
+            columns: list[Column] = [_one(table, f, file, line, block, lenient) for f in wanted]
             if any(pc.any(pc.is_inf(c)).as_py() for c in columns if pa.types.is_floating(c.type)):
-                return self._by_records(file, line, block, wanted, strict=strict)
+                return self._by_records(file, line, block, wanted, lenient, strict=strict)
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             # Python's parser names the line; if it finds nothing wrong, it also gives the batch.
-            batch = self._by_records(file, line, block, wanted, strict=strict)
+            batch = self._by_records(file, line, block, wanted, lenient, strict=strict)
             if isinstance(error, UnicodeDecodeError):
                 raise SourceDataError(f"{file}: not UTF-8 from line {line} on") from None
             return batch
         return pa.RecordBatch.from_arrays(columns, schema=wanted)
 
     def _by_records(
-        self, file: File, line: int, block: bytes, wanted: pa.Schema, *, strict: bool
+        self,
+        file: File,
+        line: int,
+        block: bytes,
+        wanted: pa.Schema,
+        lenient: frozenset[str],
+        *,
+        strict: bool,
     ) -> pa.RecordBatch:
         numbered = list(_records(file, line, block))
         records = [record for _, record in numbered]
@@ -101,16 +124,22 @@ class JsonlFormat(Format):
                 f" the plan don't have: add types: {{{found[1]}: text}} on the source, or name the"
                 " stream's columns"
             )
-        return build(records, wanted, file=str(file), places=places, loose=self._types)
+        return build(
+            records, wanted, file=str(file), places=places, loose=self._types, lenient=lenient
+        )
 
 
-def _one(table: pa.Table, f: Field, file: File, line: int, block: bytes) -> Column:
+def _one(
+    table: pa.Table, f: Field, file: File, line: int, block: bytes, lenient: frozenset[str]
+) -> Column:
     column = table.column(f.name).combine_chunks()
     if column.type == f.type:
         return column
     try:
         return to_type(column, f.type)
     except BadValueError as bad:
+        if f.name in lenient:
+            raise pa.ArrowInvalid(bad.value) from None  # by records, then
         numbers = [number for number, _ in _records(file, line, block)]
         raise mixed(
             f"{file}, line {numbers[bad.row]}", f.name, repr(bad.value[:80]), str(f.type)

@@ -5,6 +5,7 @@ Sources and destinations share a model; what only one of them takes is refused o
 
 from __future__ import annotations
 
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -16,6 +17,8 @@ from conduit_core.connectors.lake.options import (
     TextLakeOptions,
 )
 from conduit_core.errors import ConfigError
+
+Contradictions = Literal["fail", "widen", "dlq"]
 
 
 class FilesOptions(BaseModel):
@@ -46,6 +49,9 @@ class TypedOptions(FilesOptions):
 
     types: dict[str, str] = Field(default_factory=dict)
     """Types by column, instead of the inferred ones: ``{zip: text, price: decimal(9, 2)}``."""
+    contradictions: Contradictions = "fail"
+    """What is done about a value that isn't of its column's type: ``fail`` stops the load;
+    ``widen`` looks at every value beforehand, not at a sample; ``dlq`` rejects the value's row."""
 
     @field_validator("types")
     @classmethod
@@ -96,4 +102,6 @@ class ParquetOptions(FilesOptions, ParquetLakeOptions):
 
 
 DESTINATION_ONLY = frozenset({*LakeOptions.model_fields, "compression", "row_group_size"})
-SOURCE_ONLY = frozenset({"types", "quote", "encoding", "header", "columns", "null_values"})
+SOURCE_ONLY = frozenset(
+    {"types", "contradictions", "quote", "encoding", "header", "columns", "null_values"}
+)

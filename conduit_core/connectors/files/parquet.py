@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conduit_core.connectors.base import SAMPLE_BYTES
 from conduit_core.connectors.files.columns import Column, Field
 from conduit_core.connectors.files.formats import Format, Sample, sliced
 from conduit_core.connectors.files.opening import File, what_is
@@ -26,7 +27,9 @@ class ParquetFormat(Format):
 
     suffixes = (".parquet", ".pq")
 
-    def sample(self, files: Sequence[File], *, whole: bool) -> Sample:
+    def sample(
+        self, files: Sequence[File], *, whole: bool, limit: int | None = SAMPLE_BYTES
+    ) -> Sample:
         """Unite the footers' schemas; a column has one type in all files."""
         fields: dict[str, Field] = {}
         origin: dict[str, File] = {}
@@ -54,7 +57,13 @@ class ParquetFormat(Format):
         return Sample(schema, rows if whole else None, tuple(notes))
 
     def batches(
-        self, file: File, wanted: pa.Schema, *, strict: bool, batch_bytes: int
+        self,
+        file: File,
+        wanted: pa.Schema,
+        *,
+        strict: bool,
+        batch_bytes: int,
+        lenient: frozenset[str] = frozenset(),
     ) -> Iterator[pa.RecordBatch]:
         """Stream the row groups' wanted columns."""
         with file.raw() as handle:

@@ -20,9 +20,10 @@ from typing import cast
 import pyarrow as pa
 
 from conduit_core.connectors.files.columns import Column, Field
-from conduit_core.connectors.files.convert import BadValueError, infer, to_type
-from conduit_core.connectors.files.formats import SAMPLE_BYTES, Sample, with_types
+from conduit_core.connectors.files.convert import BadValueError, Inference, to_type
+from conduit_core.connectors.files.formats import Sample, share, with_types
 from conduit_core.connectors.files.opening import File
+from conduit_core.connectors.files.sifting import Unreadable
 from conduit_core.errors import SchemaError, SourceDataError
 from conduit_core.types.schema import logical_type, tagged
 
@@ -31,6 +32,7 @@ Placed = tuple[str, Record]
 """A record, and where it stands."""
 _MIN_SAMPLE = 64 * 1024
 
+_MANY_TEXTS = 16_384
 _INT64 = 2**63
 _KINDS: dict[type, str] = {
     bool: "a boolean",
@@ -58,6 +60,9 @@ class _Seen:
     kinds: dict[str, str] = field(default_factory=dict)
     """Each kind, and where it was seen first."""
     texts: list[str] = field(default_factory=list)
+    moments: Inference = field(default_factory=Inference)
+    """What the texts are, those on their way into it aside."""
+    values: int = 0
     items: set[str] = field(default_factory=set)
     largest: int = 0
 
@@ -65,13 +70,23 @@ class _Seen:
         kind = kind_of(value)
         if kind == "null":
             return
+        self.values += 1
         self.kinds.setdefault(kind, where)
         if isinstance(value, str):
             self.texts.append(value)
+            if len(self.texts) >= _MANY_TEXTS:
+                self.settle()
         elif isinstance(value, list):
             self.items.update(kind_of(item) for item in value)
         elif isinstance(value, int):
             self.largest = max(self.largest, abs(value) + (value > 0))
+
+    def settle(self) -> pa.DataType | None:
+        """Return the type of the texts so far."""
+        if self.texts:
+            self.moments.add(pa.chunked_array([self.texts], pa.string()))
+            self.texts = []
+        return self.moments.kind
 
 
 class FieldTypes:
@@ -85,6 +100,10 @@ class FieldTypes:
         """Look at one record; ``where`` names file and record."""
         for name, value in record.items():
             self._seen.setdefault(name, _Seen()).add(value, where)
+
+    def nulls(self, rows: int) -> dict[str, int]:
+        """Return in how many of so many records each field is null or missing."""
+        return {name: rows - seen.values for name, seen in self._seen.items()}
 
     def fields(self) -> tuple[dict[str, Field], list[str]]:
         """Return the fields in order of appearance, and those that never had a value.
@@ -110,6 +129,7 @@ def sample_records(
     read: Callable[[File, int], Iterator[tuple[Iterable[Placed], int]]],
     *,
     whole: bool,
+    limit: int | None,
 ) -> Sample:
     """Infer the fields' types from the first records of the sampled files together.
 
@@ -118,11 +138,12 @@ def sample_records(
         given: the option ``types:``.
         read: yields a file's records, piece by piece, each time with the bytes taken so far.
         whole: whether the sampled files are all there are.
+        limit: about how many bytes to look at; None: everything.
 
     Raises:
         SchemaError: there is no record, so there are no columns.
     """
-    budget = max(SAMPLE_BYTES // max(len(files), 1), _MIN_SAMPLE)
+    budget = share(limit, files, _MIN_SAMPLE)
     types = FieldTypes(given)
     rows = size = 0
     total: int | None = 0
@@ -143,7 +164,8 @@ def sample_records(
         raise SchemaError(f"{', '.join(map(str, files[:3]))}: no records, so no columns")
     estimate = rows if whole else None if total is None else rows * total // max(size, 1)
     notes = (f"{', '.join(empty)}: no value in the sample, read as text",) if empty else ()
-    return Sample(with_types(fields, given, whole=whole), estimate, notes)
+    schema = with_types(fields, given, whole=whole)
+    return Sample(schema, estimate, notes, rows, whole, types.nulls(rows))
 
 
 def _settle(name: str, seen: _Seen) -> Field:
@@ -162,7 +184,7 @@ def _settle(name: str, seen: _Seen) -> Field:
         raise mixed(there, name, two, f"{one} in {here}")
     if kinds == {"a boolean"}:
         return pa.field(name, pa.bool_())
-    kind = infer(pa.chunked_array([seen.texts], pa.string())) if seen.texts else None
+    kind = seen.settle()
     temporal = kind is not None and (pa.types.is_timestamp(kind) or pa.types.is_date(kind))
     return pa.field(name, kind if temporal and kind is not None else pa.string())
 
@@ -191,6 +213,7 @@ def build(
     file: str,
     places: Sequence[str] | int,
     loose: Container[str] = (),
+    lenient: Container[str] = (),
 ) -> pa.RecordBatch:
     """Turn records into a batch of exactly the wanted fields.
 
@@ -200,6 +223,7 @@ def build(
         file: the file's name.
         places: where each record stands, for errors, or the first record's number.
         loose: fields whose type the user gave: as text or json they take any value.
+        lenient: fields in which a value of another type is no error (see ``Format.batches``).
 
     Raises:
         SourceDataError: naming file, record, field and both types.
@@ -209,15 +233,35 @@ def build(
         return f"{file}, {f'record {places + row}' if isinstance(places, int) else places[row]}"
 
     arrays: list[Column] = []
+    unreadable = Unreadable()
     for f in wanted:
         values = [record.get(f.name) for record in records]
         try:
             arrays.append(_array(values, f, loose=f.name in loose))
         except BadValueError as bad:
-            raise mixed(where(bad.row), f.name, bad.value, _spell(f)) from None
+            if f.name not in lenient:
+                raise mixed(where(bad.row), f.name, bad.value, _spell(f)) from None
+            arrays.append(_sifted(values, f, unreadable, loose=f.name in loose))
     if not arrays:
         return pa.RecordBatch.from_arrays([pa.nulls(len(records))], ["nothing"])
-    return pa.RecordBatch.from_arrays(arrays, schema=wanted)
+    return unreadable.beside(pa.RecordBatch.from_arrays(arrays, schema=wanted))
+
+
+def _sifted(values: list[object], f: Field, unreadable: Unreadable, *, loose: bool) -> Column:
+    """Return the column with NULL for the values that aren't of its type, which are set aside."""
+    marks = [_is_bad(value, f, loose=loose) for value in values]
+    bad = [value for value, is_bad in zip(values, marks, strict=True) if is_bad]
+    unreadable.add(f.name, pa.array(marks, pa.bool_()), bad)
+    good = [None if is_bad else value for value, is_bad in zip(values, marks, strict=True)]
+    return _array(good, f, loose=loose)
+
+
+def _is_bad(value: object, f: Field, *, loose: bool) -> bool:
+    try:
+        _array([value], f, loose=loose)
+    except BadValueError:
+        return True
+    return False
 
 
 def _array(values: list[object], f: Field, *, loose: bool) -> Column:

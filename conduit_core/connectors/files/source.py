@@ -12,8 +12,11 @@ from typing import Literal
 import pyarrow as pa
 
 from conduit_core.connectors.base import (
+    SAMPLE_BYTES,
+    UNREADABLE,
     Bounds,
     CheckItem,
+    Inferred,
     Reading,
     ReadRequest,
     Relation,
@@ -28,6 +31,7 @@ from conduit_core.connectors.files.columns import Field, Value
 from conduit_core.connectors.files.formats import Format, Sample, conform
 from conduit_core.connectors.files.listing import FileEntry, Root
 from conduit_core.connectors.files.opening import File, reading
+from conduit_core.connectors.files.options import Contradictions
 from conduit_core.connectors.files.windowing import Last, inside, needed, orderable
 from conduit_core.connectors.splits import Split, SplitBy, refuse_kind
 from conduit_core.errors import ConduitError, SchemaError, SourceDataError, StateError
@@ -57,21 +61,29 @@ class FileSource(Source):
         root: where the files are.
         file_format: how they are read.
         clock: the time, in nanoseconds since 1970.
+        contradictions: what is done about a value that isn't of the type of the values sampled.
     """
 
     def __init__(
-        self, system: str, root: Root, file_format: Format, clock: Callable[[], int] = time.time_ns
+        self,
+        system: str,
+        root: Root,
+        file_format: Format,
+        clock: Callable[[], int] = time.time_ns,
+        contradictions: Contradictions = "fail",
     ) -> None:
         self.system = system
         self.capabilities = SourceCapabilities(
             kinds=frozenset({"path"}),
             virtual_cursor=FILE_CURSOR,
             infers_types=system != "parquet",
+            gives_unreadable=contradictions == "dlq",
             splits=frozenset({"file"}),
         )
         self._root = root
         self._format = file_format
         self._clock = clock
+        self._contradictions = contradictions
         self._lock = threading.Lock()
         self._samples: dict[str | None, tuple[tuple[FileEntry, ...], Sample]] = {}
 
@@ -122,6 +134,20 @@ class FileSource(Source):
         if any("=" in part for part in files[0].path.split("/")[:-1]):
             notes.append("folder names such as 'year=2024' are not read as columns")
         return Shape(schema, types, sample.rows_estimate, notes=tuple(notes))
+
+    def infer(self, ref: StreamRef, limit: int | None = SAMPLE_BYTES) -> Inferred:
+        """Look at about ``limit`` bytes of the stream's files, or at all of them."""
+        sample = self._look(self._select(ref), limit)
+        schema = sample.schema
+        if ref.columns is not None:
+            schema = pa.schema([_field(schema, name, "column") for name in ref.columns])
+        if sample.rows is not None:
+            # A column that `types:` adds was in no row.
+            seen = {name: sample.nulls.get(name, sample.rows) for name in schema.names}
+            schema = pa.schema([f.with_nullable(seen[f.name] > 0) for f in schema])
+        else:
+            seen = {}
+        return Inferred(schema, sample.rows, sample.whole, seen, sample.rows_estimate, sample.notes)
 
     def bounds(self, ref: StreamRef, low: Cursor | None, cap: Cursor | None) -> Bounds:
         """Find the last file, or stream the cursor columns for the last row."""
@@ -187,17 +213,27 @@ class FileSource(Source):
         self, request: ReadRequest, files: Sequence[FileEntry], window: Window, done: list[str]
     ) -> Generator[pa.RecordBatch]:
         ref, schema = request.ref, request.schema
-        wanted = pa.schema([f for f in schema if not (ref.file_column and f.name == FILE_COLUMN)])
+        beside = {UNREADABLE, *([FILE_COLUMN] if ref.file_column else [])}
+        wanted = pa.schema([f for f in schema if f.name not in beside])
         for name in needed(window, ref.cursor):
             if name not in wanted.names:
                 sample = self._sample(ref, self._select(ref))
                 wanted = wanted.append(_field(sample.schema, name, "cursor column"))
+        lenient: frozenset[str] = frozenset()
+        whole = wanted
+        if UNREADABLE in schema.names:
+            lenient = frozenset(wanted.names).difference(ref.cursor)
+            whole = wanted.append(schema.field(UNREADABLE))
         for file in self._files(files):
             with reading(file):
                 for batch in self._format.batches(
-                    file, wanted, strict=ref.columns is None, batch_bytes=request.batch_bytes
+                    file,
+                    wanted,
+                    strict=ref.columns is None,
+                    batch_bytes=request.batch_bytes,
+                    lenient=lenient,
                 ):
-                    rows = inside(conform(batch, wanted), window, ref.cursor)
+                    rows = inside(conform(batch, whole), window, ref.cursor)
                     if rows.num_rows:
                         yield _finish(rows, schema, file.entry.path if ref.file_column else None)
             self._unchanged(file.entry)
@@ -239,20 +275,22 @@ class FileSource(Source):
         return (File(entry, self._root.filesystem) for entry in entries)
 
     def _sample(self, ref: StreamRef, files: Sequence[FileEntry]) -> Sample:
-        """Sample the oldest and the newest files by time, once for the same listing."""
-        chosen = tuple(files)
-        if len(files) > _SAMPLED_FILES:
-            order = sorted(files, key=lambda f: (f.modified, f.path))
-            half = _SAMPLED_FILES // 2
-            chosen = tuple(sorted(order[:half] + order[-half:], key=lambda f: f.path))
+        """Look at the files as the stream's ``contradictions`` says, once for the same listing."""
+        limit = None if self._contradictions == "widen" else SAMPLE_BYTES
+        chosen = tuple(_sampled(files, limit))
         with self._lock:
             known = self._samples.get(ref.path)
         if known is not None and known[0] == chosen:
             return known[1]
-        sample = self._format.sample(list(self._files(chosen)), whole=len(chosen) == len(files))
+        sample = self._look(files, limit)
         with self._lock:
             self._samples[ref.path] = (chosen, sample)
         return sample
+
+    def _look(self, files: Sequence[FileEntry], limit: int | None) -> Sample:
+        chosen = _sampled(files, limit)
+        whole = len(chosen) == len(files)
+        return self._format.sample(list(self._files(chosen)), whole=whole, limit=limit)
 
     @staticmethod
     def _cursor_types(ref: StreamRef, schema: pa.Schema) -> tuple[pa.DataType, ...]:
@@ -266,6 +304,15 @@ class FileSource(Source):
                 raise SchemaError(f"cursor column {name!r} is {kind}, which has no order")
             types.append(kind)
         return tuple(types)
+
+
+def _sampled(files: Sequence[FileEntry], limit: int | None) -> Sequence[FileEntry]:
+    """Return the files to look at: the oldest and the newest by time, all without a limit."""
+    if limit is None or len(files) <= _SAMPLED_FILES:
+        return files
+    order = sorted(files, key=lambda f: (f.modified, f.path))
+    half = _SAMPLED_FILES // 2
+    return sorted(order[:half] + order[-half:], key=lambda f: f.path)
 
 
 def _by_file(ref: StreamRef) -> bool:
@@ -329,6 +376,6 @@ def _finish(rows: pa.RecordBatch, schema: pa.Schema, path: str | None) -> pa.Rec
     """Drop what only the window needed, add the file's path."""
     if path is None:
         return conform(rows, schema)
-    arrays = [rows.column(f.name) for f in schema if f.name != FILE_COLUMN]
-    arrays.append(pa.repeat(pa.scalar(path, pa.string()), rows.num_rows))
+    paths = pa.repeat(pa.scalar(path, pa.string()), rows.num_rows)
+    arrays = [paths if f.name == FILE_COLUMN else rows.column(f.name) for f in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

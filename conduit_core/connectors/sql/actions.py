@@ -130,9 +130,9 @@ class SqlActions(Altering):
                     yield from self._sample(publish, action, known[:1], existing)
                     yield from self._replace(action, publish, session, columns, temp)
                 case AppendStaged():
-                    if temp is None and self._has_open_letters(settling, session):
-                        temp = _waiting(publish)
-                        yield from self._park(temp, columns)
+                    held = temp is None and self._has_open_letters(settling, session)
+                    yield from self._park(_waiting(publish), columns) if held else ()
+                    temp = _waiting(publish) if held else temp
                     yield from self._append(publish, temp, columns, made)
                 case MergeStaged() | CloseVersions():
                     by_key = self._by_key(action, publish, session, columns, made, existing)
