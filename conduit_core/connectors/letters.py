@@ -41,7 +41,8 @@ class DeadLetter(BaseModel):
         reasons: JSON list of ``{rule, column, reason}``: every rule it breaks.
         payload: the row as the rules saw it, as a JSON object; None once it is purged.
         schema_fingerprint: of the payload's schema, which is in ``_conduit_schemas``.
-        redacted: columns whose values were not kept.
+        redacted: columns whose values the payload hasn't: hidden by ``redact``, or unreadable, and
+            then it has the source's text.
         first_seen_at, last_seen_at: of the loads that rejected it.
         settled_at: when it stopped being open.
         settled_by: the load that settled it; None: a person did.
@@ -92,8 +93,19 @@ class Audit:
 
 
 @runtime_checkable
-class KeepsLetters(Protocol):
-    """Trait: a destination with dead letters and audit reports beside the ledger. Read-only."""
+class KeepsAudits(Protocol):
+    """Trait: a destination that keeps the audit reports of its loads. Read-only."""
+
+    def audits(
+        self, target: Table, last: int | None = None, load_id: str | None = None
+    ) -> list[Audit]:
+        """Return the audit reports of a target's loads, the newest first."""
+        ...
+
+
+@runtime_checkable
+class KeepsLetters(KeepsAudits, Protocol):
+    """Trait: a destination with dead letters beside the ledger."""
 
     def check_letters(self) -> None:
         """Look whether the table of dead letters is as it was made, or isn't there yet.
@@ -139,12 +151,6 @@ class KeepsLetters(Protocol):
         seen_before: datetime | None = None,
     ) -> int:
         """Forget the payloads of letters, which become ``purged``; return how many. Writes."""
-        ...
-
-    def audits(
-        self, target: Table, last: int | None = None, load_id: str | None = None
-    ) -> list[Audit]:
-        """Return the audit reports of a target's loads, the newest first."""
         ...
 
 
@@ -238,12 +244,19 @@ class LetterSpool:
         whose = json.dumps([target.schema, target.name], ensure_ascii=False)
         self._digest = hashlib.blake2b(whose.encode(), digest_size=16)
 
-    def add(self, rejected: pa.RecordBatch, reasons: pa.Array[pa.Scalar[pa.DataType]]) -> None:
+    def add(
+        self,
+        rejected: pa.RecordBatch,
+        reasons: pa.Array[pa.Scalar[pa.DataType]],
+        texts: pa.StringArray | None = None,
+    ) -> None:
         """Add rejected rows (``schema``'s columns, maybe among others) with their reasons.
 
         Args:
             rejected: the rows.
             reasons: of each a list of structs ``rule``, ``column``, ``reason``.
+            texts: of each a JSON object of values that couldn't be read, as the source spells them:
+                they stand in the payload, and the letter can't be replayed.
 
         Raises:
             SchemaError: there is no text for a column's type.
@@ -255,16 +268,30 @@ class LetterSpool:
             for name in self._names
         ]
         payloads = to_payloads(self._names, columns)
+        withheld: Column = pa.repeat(pa.scalar(self._redacted, pa.string()), rejected.num_rows)
+        if texts is not None:
+            payloads, withheld = self._with_texts(payloads, texts)
         keys = self._keys(rejected)
         values: list[Column] = [
             self._ids(keys, payloads),
             keys,
             json_values(reasons, "reasons"),
             payloads,
-            pa.repeat(pa.scalar(self._redacted, pa.string()), rejected.num_rows),
+            withheld,
         ]
         arrays = [v.cast(pa.string()) for v in values]
         self._spool.add(pa.RecordBatch.from_arrays(arrays, schema=LETTER_SCHEMA))
+
+    def _with_texts(self, payloads: Texts, texts: pa.StringArray) -> tuple[Texts, Column]:
+        """Put unreadable values into payloads as the texts they are; name their columns."""
+        out, withheld = [], []
+        for payload, text in zip(payloads.to_pylist(), texts.to_pylist(), strict=True):
+            row, found = json.loads(str(payload)), json.loads(str(text))
+            row.update({k: v for k, v in found.items() if k in row and k not in self._redact})
+            out.append(json.dumps(row, ensure_ascii=False, separators=(",", ":")))
+            hidden = [n for n in self._names if n in found or n in self._redact]
+            withheld.append(json.dumps(hidden, ensure_ascii=False))
+        return pa.array(out, pa.large_string()), pa.array(withheld, pa.string())
 
     def _keys(self, rejected: pa.RecordBatch) -> Texts:
         none = pa.scalar(None, pa.large_string())

@@ -165,6 +165,14 @@ class Staging(ABC):
         """Remove an open load, its receipts and its rows. Idempotent."""
 
     @abstractmethod
+    def release(self, plan_id: str, target_fingerprint: str) -> str:
+        """Let go of an open load, but leave its rows to be looked at until the next sweep.
+
+        Returns:
+            What to run to see them.
+        """
+
+    @abstractmethod
     def sweep(
         self,
         older_than: timedelta,

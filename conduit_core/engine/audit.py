@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from conduit_core.connectors.base import Destination
-from conduit_core.connectors.letters import KeepsLetters
+from conduit_core.connectors.letters import KeepsAudits
 from conduit_core.engine.model import LoadPlan
 from conduit_core.engine.pipeline import Pipeline
 from conduit_core.events import Emit, RuleChecked
@@ -84,7 +84,7 @@ def history_needed(stream: StreamSpec) -> int:
 def read_history(stream: StreamSpec, destination: Destination, target: Table) -> tuple[str, ...]:
     """Return what the rules of whole loads compare with, the newest load first, as JSON."""
     last = history_needed(stream)
-    if not last or not isinstance(destination, KeepsLetters):
+    if not last or not isinstance(destination, KeepsAudits):
         return ()
     reports = (
         QualityReport.model_validate_json(audit.report)
@@ -96,7 +96,7 @@ def read_history(stream: StreamSpec, destination: Destination, target: Table) ->
 def kept_report(pipeline: Pipeline, record: LedgerRecord) -> QualityReport | None:
     """Return the report that was kept with a load; None: its stream had no rules."""
     with pipeline.open() as ends:
-        if not isinstance(ends.destination, KeepsLetters):
+        if not isinstance(ends.destination, KeepsAudits):
             return None
         found = ends.destination.audits(record.target, load_id=record.load_id)
     return QualityReport.model_validate_json(found[0].report) if found else None

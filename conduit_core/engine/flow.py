@@ -11,12 +11,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from conduit_core.connectors.base import RawBatch, RawReading, Reading, Tally, file_digest
+from conduit_core.connectors.base import (
+    UNREADABLE,
+    RawBatch,
+    RawReading,
+    Reading,
+    Tally,
+    file_digest,
+)
 from conduit_core.connectors.publish import DELETED_AT, Column
 from conduit_core.errors import ConduitError, SourceDataError, unexpected
 from conduit_core.events import AuditStarted, BatchRead, BatchWritten, Emit
@@ -51,6 +58,10 @@ class Screening(Protocol):
 
     def take(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the rows that go on."""
+        ...
+
+    def set_aside(self, rows: pa.RecordBatch, texts: pa.StringArray) -> None:
+        """Keep rows that couldn't be read whole."""
         ...
 
     def finish(self) -> str:
@@ -308,9 +319,7 @@ class Flow:
                 continue
             if self._check is not None:
                 self._check(raw)
-            batch = self._cast(raw)
-            if self._screen is not None:
-                batch = self._screen.take(batch)
+            batch = self._screened(raw) if self._screen is not None else self._cast(raw)
             cast_done = time.perf_counter()
             self._count(raw, read_done - started, cast_done - read_done)
             if not all(self._queue.put(part) for part in self._slices(batch)):
@@ -368,6 +377,19 @@ class Flow:
                     times = pc.if_else(self._flag(batch), times, pa.scalar(None, field.type))
                 columns.append(times)
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def _screened(self, raw: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the cast rows that the rules let through; those that can't be read are kept."""
+        screen = self._screen
+        if screen is None:
+            raise TypeError("no rules")
+        if UNREADABLE in raw.schema.names:
+            texts = cast("pa.StringArray", raw.column(UNREADABLE))
+            if texts.null_count < len(texts):
+                unread = texts.is_valid()
+                screen.set_aside(self._cast(raw.filter(unread)), texts.drop_null())
+                raw = raw.filter(texts.is_null())
+        return screen.take(self._cast(raw))
 
     def _slices(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         parts = -(-batch.nbytes // self._slice_bytes)

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from conduit_core.connectors.base import BATCH_BYTES, Reading, ReadRequest, ReadsRaw
+import pyarrow as pa
+
+from conduit_core.connectors.base import BATCH_BYTES, UNREADABLE, Reading, ReadRequest, ReadsRaw
 from conduit_core.connectors.splits import Split
 from conduit_core.engine.flags import flag_of
 from conduit_core.engine.flow import Flow, OpenRaw, Screening, Transformed
 from conduit_core.engine.model import LoadPlan
 from conduit_core.engine.pipeline import Ends, stream_ref
 from conduit_core.engine.runtime import Runtime
+from conduit_core.engine.shaping import needs_screen
 from conduit_core.events import Emit
 from conduit_core.spec import StreamSpec
 from conduit_core.state.ledger import known_files
@@ -20,8 +23,6 @@ from conduit_core.state.window import Window
 from conduit_core.types.schema import schema_from_json
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from conduit_core.engine.keys import SourceKeys
     from conduit_core.engine.screen import Part
 
@@ -31,7 +32,7 @@ def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) 
     known: frozenset[str] = frozenset()
     if plan.refuse_changed_files:
         known = known_files(ends.destination.records(plan.target))
-    request = _request(plan, stream, runtime, known_files=known)
+    request = _request(plan, stream, ends, runtime, known_files=known)
     return _flow(request, plan, stream, ends, runtime, part="load")
 
 
@@ -54,22 +55,26 @@ def open_split(
 ) -> Flow:
     """Return the rows of one split, checked against its bounds; the destination isn't asked."""
     part = None if split.kind == "whole" else split
-    request = _request(plan, stream, runtime, split=part, snapshot=snapshot)
+    request = _request(plan, stream, ends, runtime, split=part, snapshot=snapshot)
     return _flow(request, plan, stream, ends, runtime, part="split")
 
 
 def _request(
     plan: LoadPlan,
     stream: StreamSpec,
+    ends: Ends,
     runtime: Runtime,
     *,
     known_files: frozenset[str] = frozenset(),
     split: Split | None = None,
     snapshot: str | None = None,
 ) -> ReadRequest:
+    schema = schema_from_json(plan.source_schema)
+    if ends.source.capabilities.gives_unreadable:
+        schema = schema.append(pa.field(UNREADABLE, pa.string()))
     return ReadRequest(
         ref=stream_ref(stream),
-        schema=schema_from_json(plan.source_schema),
+        schema=schema,
         window=Window.from_json(plan.window),
         batch_bytes=min(BATCH_BYTES, runtime.queue_bytes),
         known_files=known_files,
@@ -124,11 +129,11 @@ def screen_rows(
     plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime, part: Part
 ) -> Screening | None:
     """Return what holds the rows to the stream's rules; None where it has none."""
-    if not stream.quality:
+    if not needs_screen(stream, ends):
         return None
-    from conduit_core.engine.screen import Screen, rules_of
+    from conduit_core.engine.screen import Screen, rules_of  # most loads never get here
 
-    rules = rules_of(stream, schema_from_json(plan.staged_schema), ends.destination, ends.base_dir)
+    rules = rules_of(stream, schema_from_json(plan.staged_schema), ends)
     if rules is None:
         return None
     return Screen(plan, stream, rules, part, runtime.emit, ends.destination)

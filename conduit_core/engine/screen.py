@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import pyarrow as pa
 
 from conduit_core.connectors.base import Destination
 from conduit_core.connectors.letters import LetterSpool
@@ -17,20 +19,22 @@ from conduit_core.engine.shaping import payload_fields
 from conduit_core.errors import ConfigError
 from conduit_core.events import Emit
 from conduit_core.quality import (
+    REASONS,
     Capacity,
     Judge,
+    RuleCount,
     Ruleset,
+    Tally,
     Transform,
     compile_rules,
     judge_counts,
     raise_for,
 )
+from conduit_core.quality.rules import RowRule
 from conduit_core.spec import StreamSpec
 from conduit_core.types.schema import max_length, schema_from_json
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
+_SHOWN = 80
 Part = Literal["load", "split", "again", "replay"]
 """What a flow is: all rows of a load, one split's, rows that are read again by their keys, or dead
 letters that are replayed."""
@@ -51,20 +55,21 @@ class Rules:
 
 def judged_schema(staged: pa.Schema) -> pa.Schema:
     """Return the columns that rules look at: the rows' own."""
-    import pyarrow as pa
-
     return pa.schema([f for f in staged if not f.name.startswith("_conduit_")])
 
 
-def rules_of(
-    stream: StreamSpec, staged: pa.Schema, destination: Destination, folder: Path
-) -> Rules | None:
+READABLE = "readable"
+"""The rule of a source that sets rows aside whose values aren't of their column's type."""
+
+
+def rules_of(stream: StreamSpec, staged: pa.Schema, ends: Ends) -> Rules | None:
     """Compile a stream's rules; None where it has none, so that nothing has to look at its rows.
 
     Raises:
         ConduitError: a rule is wrong; see :func:`conduit_core.quality.compile_rules`.
     """
-    if not stream.quality:
+    sifts = ends.source.capabilities.gives_unreadable
+    if not stream.quality and not sifts:
         if stream.max_rejected is not None:
             raise ConfigError(
                 "`max_rejected` counts dead letters, and the stream has no rule that makes any:"
@@ -72,19 +77,20 @@ def rules_of(
                 command="conduit check",
             )
         return None
-    takes_out = any(rule.action == "dlq" for rule in stream.quality)
+    takes_out = sifts or any(rule.action == "dlq" for rule in stream.quality)
     schema = judged_schema(staged)
-    capacities = {
-        f.name: Capacity(max_length(f), takes_nul=destination.capabilities.takes_nul)
-        for f in schema
-    }
+    takes_nul = ends.destination.capabilities.takes_nul
+    capacities = {f.name: Capacity(max_length(f), takes_nul=takes_nul) for f in schema}
     ruleset = compile_rules(
         stream.quality,
         schema,
-        folder=folder,
+        folder=ends.base_dir,
         capacities=capacities,
         storable_action="dlq" if takes_out else "fail",
     )
+    if sifts:
+        readable = RowRule(READABLE, READABLE, "dlq", lambda _: ())
+        ruleset = replace(ruleset, rows=(readable, *ruleset.rows))
     return Rules(ruleset, takes_out)
 
 
@@ -113,6 +119,7 @@ class Screen:
         self._part, self._emit = part, emit
         redact = frozenset(stream.redact)
         self._judge = Judge(rules.ruleset, redact=redact, spared=DELETED_AT)
+        self._unread = Tally()
         self._remember_target(destination)
         self._lock = threading.Lock()
         self.letters: LetterSpool | None = None
@@ -140,7 +147,34 @@ class Screen:
     @property
     def rejected(self) -> int:
         """How many rows became dead letters so far."""
-        return self._judge.rejected
+        return self._judge.rejected + self._unread.rejected
+
+    def set_aside(self, rows: pa.RecordBatch, texts: pa.StringArray) -> None:
+        """Keep staged rows that couldn't be read whole as dead letters.
+
+        Args:
+            rows: the rows, NULL where the source's text isn't of the column's type.
+            texts: of each row a JSON object of such columns and their texts.
+        """
+        if self.letters is None:
+            raise TypeError("rows are set aside and there is no place for them")
+        reasons = []
+        for text in texts.to_pylist():
+            found: dict[str, str] = json.loads(str(text))
+            reasons.append([self._unread_reason(name, value) for name, value in found.items()])
+        with self._lock:
+            self.letters.add(rows, pa.array(reasons, REASONS), texts)
+        count = rows.num_rows
+        sample = tuple(str(each["reason"]) for row in reasons[:3] for each in row)
+        of_rule = RuleCount(
+            rule=READABLE, kind=READABLE, action="dlq", checked=count, failed=count, sample=sample
+        )
+        self._unread += Tally(read=count, rejected=count, rules=(of_rule,))
+        self._look_at_ceilings()
+
+    def _unread_reason(self, name: str, value: str) -> dict[str, str]:
+        shown = "a value" if name in self._stream.redact else repr(value[:_SHOWN])
+        return {"rule": READABLE, "column": name, "reason": f"{shown} can't be read as its type"}
 
     def take(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the rows of a staged batch that go on; keep the others as dead letters.
@@ -161,12 +195,15 @@ class Screen:
     def _look_at_ceilings(self) -> None:
         so_far = judge_counts(
             self._rules.ruleset,
-            self._judge.tally(),
+            self._tally(),
             max_rejected=self._stream.max_rejected,
             is_final=False,
         )
         # Rules that fail the load anyway are told with all their counts, at the end.
         raise_for([o for o in so_far if o.rule == "max_rejected" or self._is_ceiling(o.rule)])
+
+    def _tally(self) -> Tally:
+        return self._judge.tally() + self._unread
 
     def _is_ceiling(self, name: str) -> bool:
         return any(r.name == name and r.action == "dlq" for r in self._rules.ruleset.of_rows)
@@ -177,7 +214,7 @@ class Screen:
         Raises:
             QualityError: a rule stops the load.
         """
-        tally = self._judge.tally()
+        tally = self._tally()
         if self._part == "split":
             return tally.model_dump_json()
         if self._part == "again":
@@ -205,7 +242,7 @@ def screen_replay(plan: LoadPlan, stream: StreamSpec, ends: Ends, emit: Emit) ->
     """
     stream = stream.model_copy(update={"max_rejected": None})
     staged = schema_from_json(plan.staged_schema)
-    rules = rules_of(stream, staged, ends.destination, ends.base_dir)
+    rules = rules_of(stream, staged, ends)
     if rules is None:
         return None
     ruleset = replace(
@@ -228,7 +265,7 @@ def audit_splits(
         QualityError: a rule stops the load.
     """
     staged = schema_from_json(plan.staged_schema)
-    rules = rules_of(stream, staged, ends.destination, ends.base_dir)
+    rules = rules_of(stream, staged, ends)
     if rules is None:
         return ""
     return audit_load(plan, stream, rules.ruleset, load_tally(tallies), emit)

@@ -81,12 +81,12 @@ def shape_rows(
         before=partial(_before, ends, seen),
         expected=expected_schema(stream, ends),
     )
-    if not stream.quality and stream.max_rejected is None:
+    if not needs_screen(stream, ends) and stream.max_rejected is None:
         return Shaped(rows, staged)
     from conduit_core.engine.audit import read_history
     from conduit_core.engine.screen import rules_of
 
-    rules = rules_of(stream, staged.schema, ends.destination, ends.base_dir)
+    rules = rules_of(stream, staged.schema, ends)
     takes_out = rules is not None and rules.takes_out
     if unknown := [name for name in stream.redact if name not in rows.names]:
         raise SchemaError(
@@ -96,6 +96,11 @@ def shape_rows(
         )
     _refuse_what_it_cannot(stream, ends, takes_out=takes_out)
     return Shaped(rows, staged, takes_out, read_history(stream, ends.destination, seen.target))
+
+
+def needs_screen(stream: StreamSpec, ends: Ends) -> bool:
+    """Say whether something has to look at the stream's rows: a rule, or for unreadable values."""
+    return bool(stream.quality) or ends.source.capabilities.gives_unreadable
 
 
 def rows_schema(stream: StreamSpec, source: pa.Schema) -> pa.Schema:

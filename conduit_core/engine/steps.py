@@ -24,6 +24,7 @@ from conduit_core.engine.outcome import emit_committed, mirror, result_of, state
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.rows import keys_of, open_split
 from conduit_core.engine.runtime import Runtime
+from conduit_core.engine.shaping import needs_screen
 from conduit_core.errors import (
     ConcurrentLoadError,
     ConduitError,
@@ -257,7 +258,7 @@ def _judged(
     What they stop is over: the same rows would be stopped again. Its staging is dropped, or kept
     to be looked at.
     """
-    if not stream.quality:
+    if not needs_screen(stream, ends):
         return ""
     from conduit_core.engine.screen import audit_splits  # most loads never get here
 

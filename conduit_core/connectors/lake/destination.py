@@ -29,6 +29,7 @@ from conduit_core.connectors.lake.place import Place, target_columns
 from conduit_core.connectors.lake.staging import LakeStaging
 from conduit_core.connectors.lake.walk import Walk
 from conduit_core.connectors.lake.writer import WriteOptions
+from conduit_core.connectors.letters import Audit
 from conduit_core.connectors.publish import (
     AddColumn,
     AppendStaged,
@@ -142,6 +143,18 @@ class LakeDestination(Destination):
             return [m.record for m in logs.chain(target)]
         chains = logs.all().values()
         return sorted((m.record for c in chains for m in c), key=lambda r: r.version)
+
+    def audits(
+        self, target: Table, last: int | None = None, load_id: str | None = None
+    ) -> list[Audit]:
+        """Return the audit reports of a target's loads, the newest first."""
+        chain = sorted(self._place.logs.chain(target), key=lambda m: m.version, reverse=True)
+        found = [
+            Audit(m.record.load_id, m.version, m.report)
+            for m in chain
+            if m.report and load_id in (None, m.record.load_id)
+        ]
+        return found[:last]
 
     def kept_schema(self, target: Table, fingerprint: str) -> str | None:
         """Return a load's schema as its manifest keeps it."""

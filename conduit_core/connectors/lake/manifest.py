@@ -64,6 +64,7 @@ class Manifest(_Data):
         record: the ledger's record.
         columns: the table's columns (``types.schema``); None while there is no table.
         schema_text: the load's own schema, as the ledger keeps it.
+        report: what the stream's rules found in the load, as JSON.
         files: the path of the list of data files; None: there are none.
         rows, bytes: of all data files together.
     """
@@ -75,6 +76,7 @@ class Manifest(_Data):
     record: LedgerRecord
     columns: tuple[dict[str, object], ...] | None = None
     schema_text: str = "[]"
+    report: str = ""
     files: str | None = None
     rows: int = 0
     bytes: int = 0

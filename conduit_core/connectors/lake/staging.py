@@ -109,11 +109,17 @@ class LakeStaging(FolderStaging):
         name = f"{_short(attempt.split)}-{_short(attempt.attempt)}.json"
         return f"{plan_folder(target_fingerprint, plan_id)}/data/{name}"
 
+    def _look_at(self, places: Sequence[str]) -> str:
+        files = (read_as(FileList, self._store.get(p) or b"", p).files for p in places)
+        paths = ", ".join(f"'{file.path}'" for listed in files for file in listed)
+        reader = {"parquet": "read_parquet", "csv": "read_csv"}.get(self._place.system, "read_json")
+        return f"SELECT * FROM {reader}([{paths}]) in {self._store.identity}"
+
     def rows(
         self, receipts: Sequence[StageReceipt], schema: pa.Schema, report: str = ""
     ) -> StagedRows:
         """Return the splits' data files, for a commit that names them."""
-        return StagedDataFiles(self._place, receipts, schema)
+        return StagedDataFiles(self._place, receipts, schema, report)
 
 
 class StagedDataFiles:
@@ -123,9 +129,17 @@ class StagedDataFiles:
         place: the destination's.
         receipts: one per split.
         schema: names and types, as they were staged.
+        report: what ``finish`` gives back of the audit.
     """
 
-    def __init__(self, place: Place, receipts: Sequence[StageReceipt], schema: pa.Schema) -> None:
+    def __init__(
+        self,
+        place: Place,
+        receipts: Sequence[StageReceipt],
+        schema: pa.Schema,
+        report: str = "",
+    ) -> None:
+        self._report = report
         self.schema = schema
         self._place = place
         self._receipts = tuple(receipts)
@@ -209,6 +223,7 @@ class StagedDataFiles:
             Counts(**counts),
             tuple(f for r in self._receipts for f in r.files),
             bytes=sum(r.bytes for r in self._receipts),
+            report=self._report,
         )
 
 

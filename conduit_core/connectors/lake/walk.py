@@ -93,6 +93,7 @@ class _Draft:
     files: tuple[DataFile, ...]
     counts: dict[str, int]
     remembered: tuple[str, ...] = ()
+    report: str = ""
 
 
 class Walk:
@@ -269,6 +270,7 @@ class Walk:
         self._compare(staged.schema, schema)
         draft.counts.update(staged.tally.counts.model_dump(include=_COUNTED_BY_READER))
         draft.remembered = staged.tally.files
+        draft.report = staged.tally.report
         return staged
 
     def _compare(self, staged: pa.Schema, schema: pa.Schema) -> None:
@@ -396,6 +398,7 @@ class Walk:
             record=_final(action.record, version, draft),
             columns=None if draft.schema is None else tuple(schema_to_json(draft.schema)),
             schema_text=action.schema_text,
+            report=draft.report,
             files=listed,
             rows=rows,
             bytes=size,

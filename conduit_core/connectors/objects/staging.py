@@ -139,6 +139,18 @@ class FolderStaging(Staging):
                 self._store.delete([path])
         self._remove(None, target_fingerprint, plan_id)
 
+    def release(self, plan_id: str, target_fingerprint: str) -> str:
+        """Remove an open load's plan; return how its files are read."""
+        receipts = self.receipts(plan_id, target_fingerprint)
+        for path, load in self._loads(target_fingerprint):
+            if load.plan_id == plan_id:
+                self._store.delete([path])
+        return self._look_at([place for receipt in receipts for place in receipt.places])
+
+    def _look_at(self, places: Sequence[str]) -> str:
+        """Return what shows the rows of staged files."""
+        return f"pyarrow.ipc.open_stream() reads {', '.join(places)} in {self._store.identity}"
+
     def _loads(self, target_fingerprint: str) -> list[tuple[str, OpenLoad]]:
         found = []
         for entry in self._store.entries(f"{_target_folder(target_fingerprint)}/loads"):

@@ -128,6 +128,15 @@ class PostgresStaging(Staging):
             session.commit()
         self._drop_relations(left)
 
+    def release(self, plan_id: str, target_fingerprint: str) -> str:
+        """Remove an open load and its receipts; return the query of its relations."""
+        with self._transaction() as session:
+            left = self._remove(session, plan_id, target_fingerprint)
+            session.commit()
+        names = [Table(self._schema, name) for name in left if not name.endswith(_LETTERS)]
+        table = self._sql.dialect.table
+        return " UNION ALL ".join(f"SELECT * FROM {table(name)}" for name in names)
+
     # --- rows -------------------------------------------------------------------------------------
 
     def stage(self, attempt: Attempt, rows: StagedRows, emit: Emit) -> StageReceipt:
