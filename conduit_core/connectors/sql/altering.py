@@ -117,15 +117,15 @@ class Altering(ABC):
         problems: list[str] = []
         for change in widened:
             mine = [h for h in holders if change.column.name in h.columns]
+            what = f"{told(target, (change,))}: {', '.join(h.what for h in mine)} hold it as it is"
             if firm := [h.what for h in mine if h.drop is None]:
                 problems.append(
-                    f"{told(target, (change,))}: {_listed(firm)} it, and can't be made again by a"
-                    " load: take it off, run, and put it back"
+                    f"{what}; a load can't make {', '.join(firm)} again: take it off, run, and put"
+                    " it back"
                 )
             elif mine and not change.recreate:
                 problems.append(
-                    f"{told(target, (change,))}: {_listed([h.what for h in mine])} it;"
-                    " `dependents: recreate` drops such views and makes them again"
+                    f"{what}; `dependents: recreate` drops such views and makes them again"
                 )
         if problems:
             raise SchemaError("\n  ".join(problems), command="conduit plan")
@@ -216,7 +216,3 @@ def _new_table(publish: Publish) -> tuple[Column, ...] | None:
         ):
             return action.columns
     return None
-
-
-def _listed(what: list[str]) -> str:
-    return f"{', '.join(what)} {'uses' if len(what) == 1 else 'use'}"
