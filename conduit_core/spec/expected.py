@@ -30,6 +30,8 @@ _TAGS = {
     "native": "conduit:native",
     "max_length": "conduit:max_length",
 }
+_COLUMN_LINE = re.compile(r" +(?:: )?- \{")
+"""A column's line; that of a stream with an odd name, ``? name``, stands behind a colon."""
 _LOGICAL = ("json", "uuid", "numeric")
 _KEYS: dict[str, type] = {
     "name": str, "type": str, "nullable": bool, "logical": str, "max_length": int, "native": str,
@@ -61,7 +63,7 @@ def write_schemas(
     )
     lines = [f"# {_plain(line)}" for line in head]
     for line in text.removesuffix("\n").split("\n"):
-        remark = next(remarks) if line.startswith("  - {") else ""
+        remark = next(remarks) if _COLUMN_LINE.match(line) else ""
         lines.append(f"{line}  # {_plain(remark)}" if remark else line)
     return "\n".join([*lines, ""])
 

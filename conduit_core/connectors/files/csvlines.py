@@ -114,7 +114,7 @@ class CsvLines:
         return SourceDataError(
             f"{file}{where}, column {field.name!r}: {_short(bad.value)} is not {field.type}, the"
             f" type of the values sampled. Remedy: types: {{{field.name}: text}} on the source, or"
-            " a type that fits all values"
+            " a type that fits all values; or `contradictions: widen`"
         )
 
 

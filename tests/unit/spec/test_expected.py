@@ -40,6 +40,20 @@ def test_what_is_written_is_read_back(schemas: dict[str, pa.Schema]) -> None:
     assert list(yaml.safe_load(text)["streams"]) == list(schemas)
 
 
+@settings(deadline=None)
+@given(st.dictionaries(some_names, some_schemas(), min_size=1, max_size=2))
+def test_remarks_stand_beside_their_columns(schemas: dict[str, pa.Schema]) -> None:
+    notes = {n: {c: f"about\n{n!a} {c!a}" for c in s.names} for n, s in schemas.items()}
+    text = write_schemas(schemas, notes, head=["one", "two\nthree"])
+    assert text.startswith("# one\n# two three\nstreams:\n")
+    back = read_schemas(text, "schema.yml")
+    lines = iter(line for line in text.split("\n") if line.lstrip(" :").startswith("- {"))
+    for name, schema in schemas.items():
+        assert back[name].equals(schema, check_metadata=True)
+        for column in schema.names:
+            assert next(lines).endswith("  # " + " ".join(f"about {name!a} {column!a}".split()))
+
+
 def test_it_looks_like_this() -> None:
     schema = pa.schema(
         [
