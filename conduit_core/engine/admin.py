@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from conduit_core.connectors.base import CleanItem, Cleans
 from conduit_core.connectors.chain import owned_by_another
+from conduit_core.connectors.letters import KeepsLetters
 from conduit_core.connectors.publish import (
     Action,
     DeleteWindow,
@@ -26,7 +27,7 @@ from conduit_core.connectors.publish import (
 )
 from conduit_core.engine.identity import digest, stream_fingerprint, target_fingerprint
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
-from conduit_core.errors import ConduitError, ConfigError, StateError
+from conduit_core.errors import ConduitError, ConfigError, StateError, number
 from conduit_core.events import ignore
 from conduit_core.spec import StreamSpec
 from conduit_core.state.coverage import coverage
@@ -271,7 +272,10 @@ def runs(
 
 
 def clean(pipeline: Pipeline, older_than: timedelta, *, dry_run: bool) -> list[CleanItem]:
-    """Remove what has aged in the destination (staging, old ledger records); return what went."""
+    """Remove what has aged in the destination; return what went.
+
+    That is staging, old ledger records, and the rows of dead letters that are settled.
+    """
     with pipeline.open() as ends:
         destination = ends.destination
         items = (
@@ -279,10 +283,29 @@ def clean(pipeline: Pipeline, older_than: timedelta, *, dry_run: bool) -> list[C
             if isinstance(destination, Cleans)
             else []
         )
+        if isinstance(destination, KeepsLetters):
+            items += _clean_letters(destination, older_than, dry_run=dry_run)
         if ends.staging_url is not None:
             published = {r.load_id for r in destination.records(None)}
             items += ends.staging().sweep(older_than, published, dry_run=dry_run)
         return items
+
+
+def _clean_letters(
+    destination: KeepsLetters, older_than: timedelta, *, dry_run: bool
+) -> list[CleanItem]:
+    """Forget the rows of letters that were settled long ago; open ones wait for someone."""
+    border = datetime.now(UTC) - older_than
+    settled = ("resolved", "superseded")
+    if dry_run:
+        found = destination.letters(None, statuses=settled)
+        count = sum(1 for letter in found if letter.last_seen_at < border)
+    else:
+        count = destination.purge_letters(None, statuses=settled, seen_before=border)
+    if not count:
+        return []
+    name = number(count, "dead letter", "dead letters")
+    return [CleanItem("letters", name, f"settled, rejected before {border:%Y-%m-%d}")]
 
 
 def _owned(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> tuple[Table, list[LedgerRecord]]:
