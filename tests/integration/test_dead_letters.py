@@ -287,6 +287,27 @@ def test_rows_that_are_read_again_by_key_are_judged(each_lab: Lab) -> None:
     assert told(pipeline) == {(1, 1): ("open", 1)}
 
 
+@pytest.mark.parametrize("mode", ["upsert", "scd2"])
+def test_a_letter_whose_key_the_source_lost_is_not_replayed(each_lab: Lab, mode: str) -> None:
+    lab = each_lab
+    keys: dict[str, Any] = {"deletes": {"detect": "snapshot", "apply": "hard"}, "mode": mode}
+    if mode == "scd2":  # its versions begin and end at loads
+        keys["cursor"] = None
+    pipeline = judged(lab, **keys)
+    items(lab, (1, 1, "a"), (2, 1, "b"), (3, 1, "c"))
+    lab.run(pipeline)
+    lab.sql("UPDATE items SET at = 2, v = NULL WHERE id > 1")
+    lab.run(pipeline)
+    lab.sql("DELETE FROM items WHERE id = 2")
+    lab.run(pipeline)
+    assert {k[0]: status for k, (status, _) in told(pipeline).items()} == {
+        2: "superseded",
+        3: "open",
+    }
+    replay(loosened(lab, **keys))
+    assert {row[0] for row in content(lab, pipeline)} == {1, 3}
+
+
 # --- unique ---------------------------------------------------------------------------------------
 
 
