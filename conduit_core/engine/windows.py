@@ -123,8 +123,8 @@ def _refuse_other_types(mark: Cursor | None, kinds: tuple[pa.DataType, ...]) -> 
     ]
     if changed:
         raise SchemaError(
-            f"the cursor changed its type, so that no row can be told to be new ({'; '.join(changed)}"
-            "): cast it in a `query:`, or load all anew",
+            "the cursor changed its type, so that no row can be told to be new"
+            f" ({'; '.join(changed)}): cast it in a `query:`, or load all anew",
             command="conduit run --full-refresh",
         )
 

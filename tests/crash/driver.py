@@ -1,6 +1,7 @@
 """Runs a pipeline through ``conduit_core.run`` for what the command has no option for.
 
-With ``--replay`` it replays the pipeline's dead letters instead. Its last line on stdout is the run's result as JSON; its exit code the first failure's.
+With ``--replay`` it replays the pipeline's dead letters instead. Its last line on stdout is the
+run's result as JSON; its exit code the first failure's.
 """
 
 from __future__ import annotations

@@ -122,7 +122,11 @@ def pipeline(lab: Lab, system: System, table: str, rules: Any, *, spread: bool =
     ("kind", "fused", "staged", "again"),
     [
         pytest.param(
-            "postgres", "before_commit", "after_split:2", "before_commit", marks=pytest.mark.postgres
+            "postgres",
+            "before_commit",
+            "after_split:2",
+            "before_commit",
+            marks=pytest.mark.postgres,
         ),
         ("duckdb", "after_commit", "before_commit", "after_commit"),
         ("sqlite", "audit", "after_commit", "mid_stage"),

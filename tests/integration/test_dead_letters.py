@@ -138,8 +138,7 @@ def test_a_full_extract_without_a_key_supersedes_what_it_does_not_bring(lab: Lab
     assert told(pipeline) == {(2, 2): ("superseded", 2), (3, 3): ("open", 3)}
 
 
-def test_a_newer_version_that_is_bad_too_supersedes_the_older(each_lab: Lab) -> None:
-    lab = each_lab
+def test_a_newer_version_that_is_bad_too_supersedes_the_older(lab: Lab) -> None:
     pipeline = judged(lab)
     items(lab, (1, 1, "a"), (2, 2, None))
     lab.run(pipeline)
@@ -172,9 +171,7 @@ def test_equal_rows_without_a_key_are_one_letter_with_copies(lab: Lab) -> None:
         "read": 2,
         "inserted": 2,
     }
-    assert content(lab, pipeline)[1:] == [(2, 2, None), (2, 2, None)] or len(
-        lab.rows("items", pipeline)
-    ) == 3
+    assert [r["id"] for r in lab.rows("items", pipeline)] == [1, 2, 2]
 
 
 # --- ceilings, redaction, transforms --------------------------------------------------------------
@@ -208,7 +205,7 @@ def test_redacted_values_are_nowhere_and_their_letters_are_not_replayed(lab: Lab
     found = letters(pipeline)
     assert {x.redacted for x in found} == {("v",)}
     with pipeline.open() as ends:
-        audits = ends.destination.audits(pipeline.target(pipeline.streams[0], ends.destination))  # type: ignore[attr-defined]
+        audits = ends.destination.audits(pipeline.target(pipeline.streams[0], ends.destination))
     texts = [repr(events), result.model_dump_json(), repr(found), repr(audits)]
     texts += [str(e.facts()) for e in events]
     assert [t for t in texts if CANARY in t] == []
@@ -220,8 +217,7 @@ def test_redacted_values_are_nowhere_and_their_letters_are_not_replayed(lab: Lab
     assert CANARY not in str(caught.value) + repr(caught.value.__cause__)
 
 
-def test_rules_and_letters_see_rows_after_the_transform(each_lab: Lab) -> None:
-    lab = each_lab
+def test_rules_and_letters_see_rows_after_the_transform(lab: Lab) -> None:
     lab.sql(
         "CREATE TABLE items (nr INTEGER, at INTEGER, amount TEXT, mail TEXT, iban TEXT, note TEXT)"
     )
@@ -269,8 +265,7 @@ def test_rows_that_are_flagged_as_deleted_are_not_judged(each_lab: Lab) -> None:
     assert told(pipeline) == {(2, 2): ("superseded", 1)}
 
 
-def test_rows_that_are_read_again_by_key_are_judged(each_lab: Lab) -> None:
-    lab = each_lab
+def test_rows_that_are_read_again_by_key_are_judged(lab: Lab) -> None:
     rule = {"rule": "not_null", "column": "v"}
     pipeline = judged(lab, rule, deletes={"detect": "snapshot", "apply": "soft"})
     items(lab, (1, 1, "a"), (2, 2, "b"), (3, 3, "c"))
@@ -311,8 +306,7 @@ def test_a_letter_whose_key_the_source_lost_is_not_replayed(each_lab: Lab, mode:
 # --- unique ---------------------------------------------------------------------------------------
 
 
-def test_unique_within_the_target_rejects_what_is_there_already(each_lab: Lab) -> None:
-    lab = each_lab
+def test_unique_within_the_target_rejects_what_is_there_already(lab: Lab) -> None:
     rule = {"rule": "unique", "column": "v", "within": "target", "action": "dlq"}
     pipeline = judged(lab, rule, mode="append", unique_key=None)
     items(lab, (1, 1, "a"), (2, 2, "b"), (3, 3, "b"), (4, 4, None), (5, 5, None))
@@ -347,7 +341,9 @@ def test_unique_over_splits_is_refused_unless_they_are_cut_by_its_column(lab: La
         lab.plan(judged(lab, rule, splits={"count": 4, "column": "at"}))
     assert lab.file is not None
     assert not lab.file.exists()
-    pipeline = judged(lab, rule, splits={"count": 4, "column": "id"}, mode="append", unique_key=None)
+    pipeline = judged(
+        lab, rule, splits={"count": 4, "column": "id"}, mode="append", unique_key=None
+    )
     items(lab, (7, 100, "twice"))
     assert counted(lab.run(pipeline)) == {"read": 41, "inserted": 40, "rejected": 1}
 
@@ -389,7 +385,7 @@ def test_a_replay_never_goes_back_in_time(lab: Lab, mode: str) -> None:
 
     with duckdb.connect(str(lab.file)) as connection:
         connection.execute(
-            f"INSERT INTO items (id, \"at\", v, _conduit_load_id, _conduit_loaded_at{ahead})"
+            f'INSERT INTO items (id, "at", v, _conduit_load_id, _conduit_loaded_at{ahead})'
             f" VALUES (2, 9, 'newer', 'x', now(){more})"
         )
     result = replay(loosened(lab, mode=mode))
@@ -471,7 +467,7 @@ def test_retention_takes_the_rows_of_settled_letters_and_leaves_open_ones(each_l
     lab.run(pipeline)
     lab.sql("UPDATE items SET at = 4, v = 'b' WHERE id = 2")
     lab.run(pipeline)
-    assert [i for i in admin.clean(pipeline, timedelta(days=1), dry_run=False)] == []
+    assert admin.clean(pipeline, timedelta(days=1), dry_run=False) == []
     for dry_run in (True, False):
         found = admin.clean(pipeline, timedelta(0), dry_run=dry_run)
         assert [i.name for i in found if i.kind == "letters"] == ["1 dead letter"]
@@ -499,7 +495,7 @@ def test_letters_of_splits_come_along(
     result = lab.run(pipeline)
     assert counted(result) == {"read": 40, "inserted": 32, "rejected": 8}
     assert set(told(pipeline).values()) == {("open", 1)}
-    rules = {r["rule"]: (r["checked"], r["failed"]) for r in result.quality["rules"]}  # type: ignore[attr-defined]
+    rules = {r["rule"]: (r["checked"], r["failed"]) for r in result.quality["rules"]}
     assert rules["not_null(v)"] == (40, 8)
     assert rules["range(id)"][1] == 10
     lab.sql("UPDATE items SET at = at + 100, v = 'b' WHERE id <= 10")
@@ -521,7 +517,7 @@ def test_a_folder_of_files_refuses_dead_letters_by_name(lab: Lab) -> None:
         deadletters.letters(judged(lab, **keys))
     result = lab.run(judged(lab, {**THERE, "action": "warn"}, **keys))
     assert result.counts.inserted == 2
-    assert result.quality["rules"][0]["failed"] == 1  # type: ignore[index]
+    assert result.quality["rules"][0]["failed"] == 1
 
 
 # --- rules of whole loads -------------------------------------------------------------------------
@@ -542,8 +538,8 @@ def test_rules_of_whole_loads_compare_with_the_last_ones(lab: Lab) -> None:
 
     for _ in range(3):
         result = load(100)
-    assert {r["result"] for r in result.quality["rules"]} == {"not_judged"}  # type: ignore[attr-defined]
-    assert {r["result"] for r in load(100).quality["rules"]} == {"passed"}  # type: ignore[attr-defined]
+    assert {r["result"] for r in result.quality["rules"]} == {"not_judged"}
+    assert {r["result"] for r in load(100).quality["rules"]} == {"passed"}
     for rows, first, name in ((40, 1, "as many"), (201, 1, "as many"), (100, 10_000, "alike")):
         with pytest.raises(QualityError, match=name):
             load(rows, first)
@@ -556,8 +552,7 @@ def test_rules_of_whole_loads_compare_with_the_last_ones(lab: Lab) -> None:
     assert checked["nulls"] == "failed"
 
 
-def test_a_load_whose_newest_row_is_too_old_is_not_published(each_lab: Lab) -> None:
-    lab = each_lab
+def test_a_load_whose_newest_row_is_too_old_is_not_published(lab: Lab) -> None:
     rule = {"rule": "freshness", "column": "at", "max_age": "24h", "timezone": "UTC"}
     pipeline = judged(lab, rule, cursor=None, mode="replace")
     lab.sql("CREATE TABLE items (id INTEGER, at TIMESTAMP, v TEXT)")
@@ -568,8 +563,7 @@ def test_a_load_whose_newest_row_is_too_old_is_not_published(each_lab: Lab) -> N
     assert lab.run(pipeline).counts.inserted == 2
 
 
-def test_a_rule_that_fails_leaves_the_last_load_to_readers(each_lab: Lab) -> None:
-    lab = each_lab
+def test_a_rule_that_fails_leaves_the_last_load_to_readers(lab: Lab) -> None:
     pipeline = judged(lab, {"rule": "accepted_values", "column": "v", "values": ["a", "b"]})
     items(lab, (1, 1, "a"))
     lab.run(pipeline)
