@@ -130,6 +130,10 @@ class KeepsLetters(KeepsAudits, Protocol):
         """Return how many open dead letters a target has."""
         ...
 
+    def letter_schemas(self, target: Table, which: LetterFilter) -> tuple[str, ...]:
+        """Return the fingerprints of the schemas that open letters' payloads have."""
+        ...
+
     def replayed_rows(
         self, target: Table, which: LetterFilter, schema: pa.Schema
     ) -> pa.RecordBatchReader:

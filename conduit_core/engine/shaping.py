@@ -56,7 +56,12 @@ class Shaped:
 
 
 def shape_rows(
-    stream: StreamSpec, shape: Shape, ends: Ends, seen: Seen, fit_into: TargetShape | None
+    stream: StreamSpec,
+    shape: Shape,
+    ends: Ends,
+    seen: Seen,
+    fit_into: TargetShape | None,
+    also: tuple[pa.Field[pa.DataType], ...] = (),
 ) -> Shaped:
     """Compile a stream's transform and rules, and fit its columns into the target. Reads little.
 
@@ -66,11 +71,14 @@ def shape_rows(
         ends: asked for landings, earlier schemas and reports.
         seen: the target.
         fit_into: the table that is loaded into; None: a new one.
+        also: columns that come with the rows beside the source's.
 
     Raises:
         ConduitError: a step, a rule or a change is impossible or unwanted.
     """
     rows = rows_schema(stream, shape.schema)
+    for field in also:
+        rows = rows.append(field)
     refuse_missing_key(stream, rows)
     staged = stage_columns(
         rows,

@@ -441,6 +441,40 @@ def test_a_replay_waits_for_a_load_where_the_columns_changed(lab: Lab) -> None:
     assert next(r["extra"] for r in lab.rows("items", pipeline) if r["id"] == 2) is None
 
 
+def test_values_of_a_column_that_the_source_lost_are_replayed(each_lab: Lab) -> None:
+    lab = each_lab
+    lab.sql(
+        "CREATE TABLE items (id INTEGER, at INTEGER, v TEXT, note TEXT)",
+        "INSERT INTO items VALUES (1, 1, 'a', 'n1'), (2, 2, NULL, 'n2')",
+    )
+    pipeline = judged(lab)
+    lab.run(pipeline)
+    lab.sql("ALTER TABLE items DROP COLUMN note", "INSERT INTO items VALUES (3, 3, 'c')")
+    lab.run(pipeline)
+    assert counted(replay(loosened(lab))) == {"read": 1, "inserted": 1}
+    notes = {row["id"]: row["note"] for row in lab.rows("items", pipeline)}
+    assert notes == {1: "n1", 2: "n2", 3: None}
+    lab.sql("INSERT INTO items VALUES (4, 4, 'd')")
+    assert counted(lab.run(pipeline)) == {"read": 1, "inserted": 1}
+
+
+def test_values_that_nothing_could_take_stop_a_replay(lab: Lab) -> None:
+    import duckdb
+
+    lab.sql(
+        "CREATE TABLE items (id INTEGER, at INTEGER, v TEXT, note TEXT)",
+        "INSERT INTO items VALUES (2, 2, NULL, 'n2')",
+    )
+    lab.run(judged(lab))
+    lab.sql("ALTER TABLE items DROP COLUMN note")
+    with duckdb.connect(str(lab.file)) as connection:
+        connection.execute("ALTER TABLE items DROP COLUMN note")
+    with pytest.raises(StateError, match="values of 'note'") as caught:
+        replay(loosened(lab))
+    assert "nothing published" in caught.value.lines()[1]
+    assert told(judged(lab)) == {(2, 2): ("open", 1)}
+
+
 # --- purge and retention --------------------------------------------------------------------------
 
 

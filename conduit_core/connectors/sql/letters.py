@@ -140,6 +140,11 @@ class LettersSql:
         """Return the query for the number of letters."""
         return f"SELECT count(*) FROM {self.letters} WHERE {where.sql}"
 
+    def schemas(self, where: Where) -> str:
+        """Return the query for the fingerprints of payloads' schemas."""
+        name = self.dialect.quote("schema_fingerprint")
+        return f"SELECT DISTINCT {name} FROM {self.letters} WHERE {where.sql} ORDER BY {name}"
+
     # --- writing ---------------------------------------------------------------------------------
 
     def upsert(
