@@ -230,7 +230,14 @@ def _unique_rules(stream: StreamSpec) -> list[tuple[str, Unique]]:
 def quality_actions(
     stream: StreamSpec, shaped: Shaped, choice: Choice, ends: Ends, seen: Seen
 ) -> tuple[ResolveDeadLetters | AppendDeadLetters | CheckUnique, ...]:
-    """Return what publish does for the rules, after the rows are in."""
+    """Return what publish does for the rules, after the rows are in.
+
+    Raises:
+        ConfigError: a rule would take rows that the load replaces for twins of those it brings.
+    """
+    replaces_files = choice.effective == "append" and "file" in stream.metadata
+    if choice.effective == "replace_window" or replaces_files:
+        _refuse_own_twins(stream, "files" if replaces_files else "a window")
     checks = [
         CheckUnique(rule=name, columns=rule.columns, stops=rule.action == "fail")
         for name, rule in _unique_rules(stream)
@@ -253,13 +260,25 @@ def quality_actions(
             key=key,
             order=tuple(c for c in stream.cursor if c in names),
             window=choice.window,
-            replaces_files=choice.effective == "append" and "file" in stream.metadata,
+            replaces_files=replaces_files,
             fingerprint=fingerprint(payload),
             payload_text=schema_text(payload),
             staged_text=schema_text(shaped.staged.schema),
         )
     )
     return (*letters, *checks)
+
+
+def _refuse_own_twins(stream: StreamSpec, what: str) -> None:
+    """Refuse to look for twins among rows of the target that the same load deletes first."""
+    for name, rule in _unique_rules(stream):
+        if rule.within == "target" and rule.action == "dlq":
+            raise ConfigError(
+                f"rule {name!r}: a load of {what} replaces rows of the target, and `within: target`"
+                " with `action: dlq` would reject those that come again; use `action: fail` or"
+                " `warn`, or leave out `within`",
+                command="conduit plan",
+            )
 
 
 def refuse_held(

@@ -318,6 +318,19 @@ def test_unique_within_the_target_rejects_what_is_there_already(lab: Lab) -> Non
     assert {status for status, _ in told(pipeline).values()} == {"open"}
 
 
+def test_unique_within_the_target_never_rejects_what_a_slice_brings_again(lab: Lab) -> None:
+    """The slice's own rows are there when the rule looks, and are deleted by the same load."""
+    window = {"window_from": "0", "window_to": "10"}
+    keys: dict[str, Any] = {"mode": "append", "unique_key": None}
+    rule = {"rule": "unique", "column": "v", "within": "target"}
+    items(lab, (1, 1, "a"), (2, 2, "b"))
+    for _ in range(2):
+        lab.run(judged(lab, rule, **keys), **window)
+        assert content(lab, judged(lab)) == [(1, 1, "a"), (2, 2, "b")]
+    with pytest.raises(ConfigError, match="a load of a window replaces rows of the target"):
+        lab.plan(judged(lab, {**rule, "action": "dlq"}, **keys), **window)
+
+
 def test_unique_within_the_target_that_fails_publishes_nothing(each_lab: Lab) -> None:
     lab = each_lab
     rule = {"rule": "unique", "column": "v", "within": "target"}
