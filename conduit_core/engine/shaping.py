@@ -235,7 +235,8 @@ def quality_actions(
     Raises:
         ConfigError: a rule would take rows that the load replaces for twins of those it brings.
     """
-    replaces_files = choice.effective == "append" and "file" in stream.metadata
+    by_file = bool(stream.cursor) and stream.cursor[0].startswith("_file_")
+    replaces_files = choice.effective == "append" and by_file and "file" in stream.metadata
     if choice.effective == "replace_window" or replaces_files:
         _refuse_own_twins(stream, "files" if replaces_files else "a window")
     checks = [

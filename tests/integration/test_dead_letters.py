@@ -161,6 +161,28 @@ def test_a_row_that_is_read_again_and_rejected_again_is_an_attempt(lab: Lab) -> 
     assert letter.first_load_id != letter.load_id
 
 
+@pytest.mark.parametrize("cursor", ["id", ["_file_modified", "_file_path"]], ids=["rows", "files"])
+def test_letters_of_a_file_are_settled_only_by_loads_of_whole_files(
+    lab: Lab, cursor: object
+) -> None:
+    folder = lab.folder / "data"
+    folder.mkdir()
+    rule = {"rule": "range", "column": "n", "max": 10, "action": "dlq"}
+    keys = {"mode": "append", "cursor": cursor, "metadata": ["load", "file"], "unique_key": "id"}
+    pipeline = lab.pipeline(
+        {"path": "a.csv", "name": "items", "quality": rule, **keys},
+        source={"type": "csv", "path": "data"},
+    )
+    (folder / "a.csv").write_text("id,n\n1,1\n2,99\n")
+    lab.run(pipeline)
+    (folder / "a.csv").write_text("id,n\n1,1\n2,2\n3,3\n")
+    lab.run(pipeline)
+    (letter,) = letters(pipeline)
+    whole = cursor != "id"
+    assert letter.status == ("resolved" if whole else "open")
+    assert sorted(r["id"] for r in lab.rows("items", pipeline)) == ([1, 2, 3] if whole else [1, 3])
+
+
 def test_equal_rows_without_a_key_are_one_letter_with_copies(lab: Lab) -> None:
     pipeline = judged(lab, mode="append", unique_key=None)
     items(lab, (2, 2, None), (2, 2, None), (1, 3, "a"))
