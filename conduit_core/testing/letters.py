@@ -46,6 +46,7 @@ from conduit_core.events import ignore
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.ledger import Counts
 from conduit_core.state.window import Window
+from conduit_core.testing.deleting import TableKeys
 from conduit_core.testing.doubles import TableRows, columns_of, landed, publish, record, unique
 from conduit_core.testing.fixtures import DestinationFixtures, scan
 from conduit_core.types.dialect import Table
@@ -83,7 +84,7 @@ class RuledRows(TableRows):
         table: the rows that passed, in the types that the destination asked for.
         letters: those that were rejected.
         report: what the audit found.
-        fail_at: as of ``TableRows``.
+        fail_at, read: as of ``TableRows``.
     """
 
     def __init__(
@@ -92,8 +93,9 @@ class RuledRows(TableRows):
         letters: Letters | None = None,
         report: str = "",
         fail_at: int | None = None,
+        read: int | None = None,
     ) -> None:
-        super().__init__(table, fail_at=fail_at)
+        super().__init__(table, fail_at=fail_at, read=read)
         self._letters = letters
         self._report = report
 
@@ -195,12 +197,13 @@ class Desk:
         return sorted((tuple(row.values()) for row in found), key=str)
 
 
-def _by_key(**more: Any) -> ResolveDeadLetters:
+def by_key(**more: Any) -> ResolveDeadLetters:
+    """Return the action that settles letters by their key."""
     fields = {"key": ("id",), "order": ("at",), "schema_text": _TEXT, **more}
     return ResolveDeadLetters.model_validate(fields)
 
 
-_REPLAY = _by_key(replays=LetterFilter())
+_REPLAY = by_key(replays=LetterFilter())
 
 
 def _window(low: int, high: int) -> str:
@@ -325,7 +328,7 @@ class LetterContract(DestinationFixtures):
         first = (AppendStaged(),) if isinstance(actions[-1], AppendStaged) else actions
         desk.load([(1, 10, "a")], *first, rejected=[(2, 20, "x"), (3, 30, "x")])
         later = tuple(a for a in actions if not isinstance(a, CreateTable))
-        done = desk.load([(2, 21, "good"), (4, 1, "b")], *later, resolve=_by_key())
+        done = desk.load([(2, 21, "good"), (4, 1, "b")], *later, resolve=by_key())
         assert done.record is not None
         assert desk.statuses() == {"open": 1, "resolved": 1}
         (one,) = desk.keeper.letters(desk.target, statuses=("resolved",))
@@ -335,7 +338,7 @@ class LetterContract(DestinationFixtures):
 
     def test_an_append_without_a_key_leaves_letters_open(self, desk: Desk) -> None:
         desk.append([], rejected=desk.spool([(2, 20, "x")], key=()))
-        desk.append([(2, 20, "good")], resolve=_by_key(key=()))
+        desk.append([(2, 20, "good")], resolve=by_key(key=()))
         assert desk.statuses() == {"open": 1}
 
     @pytest.mark.parametrize("how", ["swap", "in_place"])
@@ -344,14 +347,14 @@ class LetterContract(DestinationFixtures):
         columns = columns_of(desk.destination, landed(desk.destination, table_of([])).schema)
         action = ReplaceWithStaged.model_validate({"how": how, "columns": columns})
         rejected = [(4, 40, "x"), (5, 50, "x")]
-        desk.load([(2, 20, "b")], action, rejected=rejected, resolve=_by_key(covers="target"))
+        desk.load([(2, 20, "b")], action, rejected=rejected, resolve=by_key(covers="target"))
         assert desk.statuses() == {"open": 2, "resolved": 1, "superseded": 1}
         assert desk.rows() == [(2, 20, "b")]
 
     def test_a_window_covers_its_letters(self, desk: Desk) -> None:
         desk.append([(1, 10, "a")], rejected=[(2, 20, "x"), (3, 25, "x"), (4, 30, "x")])
         window = _window(20, 30)
-        resolve = _by_key(covers="window", window=window)
+        resolve = by_key(covers="window", window=window)
         actions = (DeleteWindow(window=window), AppendStaged())
         desk.load([(2, 20, "b")], *actions, resolve=resolve)
         assert desk.statuses() == {"open": 1, "resolved": 1, "superseded": 1}
@@ -363,24 +366,24 @@ class LetterContract(DestinationFixtures):
         bad = [(2, 20, "x", "a.csv"), (3, 30, "x", "b.csv")]
         spool = desk.spool(bad, schema=kinds, key=())
         desk.load([(1, 1, "a", "a.csv")], AppendStaged(), rejected=spool, schema=kinds)
-        resolve = _by_key(key=(), covers="files", schema_text=text)
+        resolve = by_key(key=(), covers="files", schema_text=text)
         actions = (DeleteMatching(columns=("_conduit_file",)), AppendStaged())
         desk.load([(1, 1, "b", "a.csv")], *actions, resolve=resolve, schema=kinds)
         assert desk.statuses() == {"open": 1, "superseded": 1}
         assert '"b.csv"' in (desk.keeper.letters(desk.target)[0].payload or "")
 
     def test_a_newer_payload_supersedes(self, desk: Desk) -> None:
-        desk.load([], _UPSERT, rejected=[(2, 20, "x"), (3, 30, "x")], resolve=_by_key())
-        desk.load([(9, 9, "z")], _UPSERT, rejected=[(2, 21, "y"), (3, 30, "x")], resolve=_by_key())
+        desk.load([], _UPSERT, rejected=[(2, 20, "x"), (3, 30, "x")], resolve=by_key())
+        desk.load([(9, 9, "z")], _UPSERT, rejected=[(2, 21, "y"), (3, 30, "x")], resolve=by_key())
         assert desk.statuses() == {"open": 2, "superseded": 1}
         old = desk.keeper.letters(desk.target, statuses=("superseded",))[0]
         assert json.loads(old.payload or "")["at"] == 20
-        desk.load([(2, 22, "good")], _UPSERT, rejected=[(2, 21, "y")], resolve=_by_key())
+        desk.load([(2, 22, "good")], _UPSERT, rejected=[(2, 21, "y")], resolve=by_key())
         assert desk.statuses() == {"open": 2, "superseded": 1}
 
     def test_rows_without_a_whole_key_are_no_ones(self, desk: Desk) -> None:
         for at in (1, 2):
-            desk.load([(9, at, "z")], _UPSERT, rejected=[(None, at, "x")], resolve=_by_key())
+            desk.load([(9, at, "z")], _UPSERT, rejected=[(None, at, "x")], resolve=by_key())
         assert desk.statuses() == {"open": 2}
 
     @pytest.mark.parametrize("soft", [False, True])
@@ -398,14 +401,30 @@ class LetterContract(DestinationFixtures):
         merge = _UPSERT.model_copy(update={"deletes": deletes})
         kinds = _KINDS.append(pa.field(DELETED_AT, pa.timestamp("us", "UTC")))
         rows = [(2, 21, None, datetime(2026, 1, 1, tzinfo=UTC)), (3, 31, "good", None)]
-        desk.load(rows, merge, resolve=_by_key(), schema=kinds)
+        desk.load(rows, merge, resolve=by_key(), schema=kinds)
         assert desk.statuses() == {"superseded": 1, "resolved": 1}
+
+    def test_a_tombstone_supersedes(self, desk: Desk) -> None:
+        desk.append([(1, 10, "a")], rejected=[(2, 20, "x"), (3, 30, "x"), (4, 40, "x")])
+        arriving = landed(desk.destination, table_of([(4, 50, "back")]))
+        tombs = arriving.select(["id", "at"]).schema
+        at = "2026-01-01 00:00:00.000000+00:00"
+        keys = columns_of(desk.destination, tombs)
+        deletes = Deletes(detect="listed", soft=False, at=at, keys=keys, time="at")
+        plan = desk.plan(
+            arriving.schema, _UPSERT.model_copy(update={"deletes": deletes}), resolve=by_key()
+        )
+        dead = table_of([(2, 25), (3, 29), (4, 45)], tombs)
+        rows = RuledRows(arriving)
+        desk.destination.commit(plan, rows, ignore, TableKeys(dead, arriving))
+        assert desk.statuses() == {"superseded": 1, "open": 1, "resolved": 1}
+        assert desk.keeper.letters(desk.target)[0].row_key == "[3]"
 
     def test_a_payload_that_no_longer_fits_stays_open(self, desk: Desk) -> None:
         kinds = _KINDS.set(0, pa.field("id", pa.string()))
         bad = desk.spool([("two", 20, "x"), ("3", 30, "x")], schema=kinds)
         desk.append([(1, 10, "a")], rejected=bad)
-        desk.load([(3, 31, "c")], _UPSERT, resolve=_by_key())
+        desk.load([(3, 31, "c")], _UPSERT, resolve=by_key())
         assert desk.statuses() == {"open": 1, "resolved": 1}
         with pytest.raises(SchemaError, match="'id'"):
             desk.keeper.replayed_rows(desk.target, LetterFilter(), _KINDS).read_all()
@@ -435,7 +454,7 @@ class LetterContract(DestinationFixtures):
     def test_without_a_cursor_an_existing_key_wins(self, desk: Desk) -> None:
         desk.append([(2, 25, "there")], rejected=[(1, 10, "x"), (2, 20, "x")])
         merge = MergeStaged(key=("id",), compare=_COMPARE, only_newer=True)
-        resolve = _by_key(order=(), replays=LetterFilter())
+        resolve = by_key(order=(), replays=LetterFilter())
         desk.load(self._replayed(desk), merge, resolve=resolve)
         assert desk.rows() == [(1, 10, "x"), (2, 25, "there")]
         assert desk.statuses() == {"resolved": 1, "superseded": 1}
@@ -450,7 +469,7 @@ class LetterContract(DestinationFixtures):
 
     def test_a_replay_of_an_append_brings_all_copies(self, desk: Desk) -> None:
         desk.append([(1, 1, "a")], rejected=desk.spool([(2, 2, "x"), (2, 2, "x")], key=()))
-        resolve = _by_key(key=(), order=(), replays=LetterFilter())
+        resolve = by_key(key=(), order=(), replays=LetterFilter())
         desk.append(self._replayed(desk), resolve=resolve, adds_copies=True)
         assert desk.rows() == [(1, 1, "a"), (2, 2, "x"), (2, 2, "x")]
         assert desk.statuses() == {"resolved": 1}
@@ -459,7 +478,7 @@ class LetterContract(DestinationFixtures):
         desk.append([(9, 9, "z")], rejected=[(1, 10, "x"), (2, 20, "x")])
         which = next(one for one in desk.keeper.letters(None) if one.row_key == "[1]")
         chosen = LetterFilter(ids=(which.letter_id,))
-        desk.load([(1, 10, "x")], _NEWER, resolve=_by_key(replays=chosen))
+        desk.load([(1, 10, "x")], _NEWER, resolve=by_key(replays=chosen))
         assert desk.statuses() == {"resolved": 1, "open": 1}
 
     def test_letters_are_read_while_the_target_is_locked(
@@ -488,9 +507,9 @@ class LetterContract(DestinationFixtures):
         no = Guard(expr="inserted == 0", message="no")
         spools = [desk.spool([(2, 20, "x"), (3, 30, "y")]) for _ in range(2)]
         with pytest.raises(GuardError):
-            desk.load([(2, 21, "b")], _UPSERT, no, rejected=spools[0], resolve=_by_key())
+            desk.load([(2, 21, "b")], _UPSERT, no, rejected=spools[0], resolve=by_key())
         with pytest.raises(SourceDataError):
-            desk.load([(2, 21, "b")], _UPSERT, rejected=spools[1], resolve=_by_key(), fail_at=0)
+            desk.load([(2, 21, "b")], _UPSERT, rejected=spools[1], resolve=by_key(), fail_at=0)
         assert desk.keeper.letters(None) == before
         assert desk.rows() == [(1, 10, "a")]
         spools[1].close()
@@ -514,7 +533,7 @@ class LetterContract(DestinationFixtures):
             )
         assert desk.keeper.letters(None) == []
         assert desk.keeper.open_letters(desk.target) == 0
-        desk.append([(2, 10, "a")], rejected=[(3, 30, "x")], resolve=_by_key(), report="{}")
+        desk.append([(2, 10, "a")], rejected=[(3, 30, "x")], resolve=by_key(), report="{}")
         assert desk.statuses() == {"open": 1}
 
     # --- unique columns, reports -----------------------------------------------------------------
@@ -554,7 +573,7 @@ class LetterContract(DestinationFixtures):
         staging: Staging = desk.destination.staging() or FolderStaging(LocalStore(tmp_path / "s"))
         desk.append([(9, 9, "z")], rejected=[(1, 1, "x")])
         arriving = landed(desk.destination, table_of([(1, 2, "a")]))
-        plan = desk.plan(arriving.schema, _UPSERT, resolve=_by_key())
+        plan = desk.plan(arriving.schema, _UPSERT, resolve=by_key())
         load = OpenLoad(
             load_id=plan.record.load_id,
             plan_id=unique("plan"),

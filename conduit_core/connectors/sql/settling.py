@@ -137,7 +137,7 @@ class Settling:
             yield step
 
     def _hold_to_tombstones(self) -> Iterator[Step]:
-        """Yield what supersedes letters whose key is listed as deleted, no earlier than they are."""
+        """Yield what supersedes letters whose key is listed as deleted, and no earlier."""
         deletes = key_deletes(self.publish)
         if not self.resolve or self._replays or not deletes or deletes.detect != "listed":
             return
