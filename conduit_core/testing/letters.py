@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from conduit_core.connectors.base import Commit, Destination, StagedRows, Tally
-from conduit_core.connectors.letters import DeadLetter, KeepsLetters, Letters, LetterSpool
+from conduit_core.connectors.base import Destination, StagedRows
 from conduit_core.connectors.objects.local import LocalStore
 from conduit_core.connectors.objects.staging import FolderStaging
 from conduit_core.connectors.publish import (
@@ -21,7 +18,6 @@ from conduit_core.connectors.publish import (
     VALID_FROM,
     VALID_TO,
     Action,
-    AppendDeadLetters,
     AppendStaged,
     CheckUnique,
     CloseVersions,
@@ -34,9 +30,7 @@ from conduit_core.connectors.publish import (
     KeepNewest,
     LetterFilter,
     MergeStaged,
-    Publish,
     ReplaceWithStaged,
-    ResolveDeadLetters,
 )
 from conduit_core.connectors.sql.destination import SqlDestination
 from conduit_core.connectors.sql.letters import AUDITS, LETTERS
@@ -44,163 +38,19 @@ from conduit_core.connectors.staging import Attempt, OpenLoad, Staging
 from conduit_core.errors import GuardError, QualityError, SchemaError, SourceDataError, StateError
 from conduit_core.events import ignore
 from conduit_core.state.cursor import Cursor
-from conduit_core.state.ledger import Counts
 from conduit_core.state.window import Window
 from conduit_core.testing.deleting import TableKeys
-from conduit_core.testing.doubles import TableRows, columns_of, landed, publish, record, unique
-from conduit_core.testing.fixtures import DestinationFixtures, scan
+from conduit_core.testing.doubles import columns_of, landed, unique
+from conduit_core.testing.fixtures import DestinationFixtures
+from conduit_core.testing.ruled import KINDS, Desk, Rows, RuledRows, by_key, table_of
 from conduit_core.types.dialect import Table
 from conduit_core.types.schema import fingerprint, schema_to_json
 
-_FIELDS: list[tuple[str, pa.DataType]] = [
-    ("id", pa.int64()),
-    ("at", pa.int64()),
-    ("v", pa.string()),
-]
-_KINDS = pa.schema(_FIELDS)
-_REASONS = pa.list_(
-    pa.struct([("rule", pa.string()), ("column", pa.string()), ("reason", pa.string())])
-)
 _COMPARE = ("id", "at", "v")
-_TEXT = json.dumps(schema_to_json(_KINDS))
 _UPSERT = MergeStaged(key=("id",), order=("at",), compare=_COMPARE)
 _NEWER = MergeStaged(key=("id",), order=("at",), compare=_COMPARE, only_newer=True)
 _INSERT = MergeStaged(key=("id",), order=("at",), compare=_COMPARE, update=False)
 _VERSIONS = CloseVersions(key=("id",), order=("at",), compare=_COMPARE, track=("v",))
-Rows = Sequence[tuple[Any, ...]]
-
-
-def table_of(rows: Rows, schema: pa.Schema = _KINDS) -> pa.Table:
-    """Return rows as a table."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-    arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
-    return pa.table(arrays, schema=schema)
-
-
-class RuledRows(TableRows):
-    """``TableRows`` of which some were rejected.
-
-    Args:
-        table: the rows that passed, in the types that the destination asked for.
-        letters: those that were rejected.
-        report: what the audit found.
-        fail_at, read: as of ``TableRows``.
-    """
-
-    def __init__(
-        self,
-        table: pa.Table,
-        letters: Letters | None = None,
-        report: str = "",
-        fail_at: int | None = None,
-        read: int | None = None,
-    ) -> None:
-        super().__init__(table, fail_at=fail_at, read=read)
-        self._letters = letters
-        self._report = report
-
-    def finish(self) -> Tally:
-        """Count rows read and rejected."""
-        found = super().finish()
-        rejected = self._letters.rows if self._letters else 0
-        read = found.counts.read + rejected
-        counts = Counts(read=read, rejected=rejected)
-        return Tally(counts, letters=self._letters, report=self._report, bytes=found.bytes)
-
-
-class Desk:
-    """One target, the loads that come to it, and its letters."""
-
-    def __init__(self, destination: Destination, schema: str) -> None:
-        if not isinstance(destination, KeepsLetters):
-            pytest.skip("keeps no letters")
-        self.destination = destination
-        self.keeper: KeepsLetters = destination
-        self.target = Table(schema, "t")
-
-    def spool(
-        self,
-        rejected: Rows,
-        schema: pa.Schema = _KINDS,
-        key: tuple[str, ...] = ("id",),
-        rules: Sequence[str] = ("r1",),
-        redact: frozenset[str] = frozenset(),
-    ) -> LetterSpool:
-        """Return letters of rows that broke rules."""
-        made = LetterSpool(self.target, schema, key, redact)
-        told = [{"rule": rule, "column": None, "reason": "because"} for rule in rules]
-        for batch in table_of(rejected, schema).to_batches():
-            made.add(batch, pa.array([told] * batch.num_rows, _REASONS))
-        return made
-
-    def plan(
-        self,
-        schema: pa.Schema,
-        *actions: Action,
-        resolve: ResolveDeadLetters | None,
-        adds_copies: bool = False,
-        load_id: str | None = None,
-    ) -> Publish:
-        """Return a publish of these actions; the first one makes the table."""
-        made = record("t", self.target.schema, load_id=load_id)
-        after: list[Action] = [] if resolve is None else [resolve]
-        after.append(
-            AppendDeadLetters(
-                schema_fingerprint=fingerprint(_KINDS), schema_text=_TEXT, adds_copies=adds_copies
-            )
-        )
-        there = self.destination.describe(self.target) is not None
-        create = CreateTable(columns=columns_of(self.destination, schema))
-        first: list[Action] = [] if there or isinstance(actions[0], CreateTable) else [create]
-        guards = [a for a in actions if isinstance(a, Guard)]
-        rest = [a for a in actions if not isinstance(a, Guard)]
-        return publish(made, schema, *first, *rest, *after, *guards)
-
-    def load(
-        self,
-        rows: Rows,
-        *actions: Action,
-        rejected: Rows | Letters = (),
-        resolve: ResolveDeadLetters | None = None,
-        schema: pa.Schema = _KINDS,
-        adds_copies: bool = False,
-        report: str = "",
-        fail_at: int | None = None,
-    ) -> Commit:
-        """Publish rows, and keep those that were rejected."""
-        arriving = landed(self.destination, table_of(rows, schema))
-        plan = self.plan(arriving.schema, *actions, resolve=resolve, adds_copies=adds_copies)
-        assert self.destination.render(plan)
-        letters = self.spool(rejected) if isinstance(rejected, Sequence) else rejected
-        staged = RuledRows(arriving, letters, report, fail_at)
-        return self.destination.commit(plan, staged, ignore)
-
-    def append(self, rows: Rows, **more: Any) -> Commit:
-        """Publish rows by ``append_staged``."""
-        return self.load(rows, AppendStaged(), **more)
-
-    def statuses(self) -> dict[str, int]:
-        """Count all letters by status."""
-        every = ("open", "resolved", "superseded", "purged")
-        found = [one.status for one in self.keeper.letters(None, statuses=every)]
-        return {status: found.count(status) for status in dict.fromkeys(found)}
-
-    def one(self) -> DeadLetter:
-        """Return the only letter."""
-        every = ("open", "resolved", "superseded", "purged")
-        (found,) = self.keeper.letters(self.target, statuses=every)
-        return found
-
-    def rows(self) -> list[tuple[object, ...]]:
-        """Return the target's rows."""
-        found = scan(self.destination, self.target.schema, "t").to_pylist()
-        return sorted((tuple(row.values()) for row in found), key=str)
-
-
-def by_key(**more: Any) -> ResolveDeadLetters:
-    """Return the action that settles letters by their key."""
-    fields = {"key": ("id",), "order": ("at",), "schema_text": _TEXT, **more}
-    return ResolveDeadLetters.model_validate(fields)
 
 
 _REPLAY = by_key(replays=LetterFilter())
@@ -226,7 +76,7 @@ class LetterContract(DestinationFixtures):
         assert desk.keeper.open_letters(desk.target) == 0
         assert desk.keeper.audits(desk.target) == []
         assert desk.keeper.purge_letters(None) == 0
-        found = desk.keeper.replayed_rows(desk.target, LetterFilter(), _KINDS).read_all()
+        found = desk.keeper.replayed_rows(desk.target, LetterFilter(), KINDS).read_all()
         assert found.num_rows == 0
 
     def test_rejected_rows_become_letters(self, desk: Desk) -> None:
@@ -242,7 +92,7 @@ class LetterContract(DestinationFixtures):
         assert one.row_key == "[2]"
         assert [r["rule"] for r in json.loads(one.reasons)] == ["a", 'b"', "c"]
         assert json.loads(one.payload or "") == {"id": 2, "at": 20, "v": bad}
-        assert one.schema_fingerprint == fingerprint(_KINDS)
+        assert one.schema_fingerprint == fingerprint(KINDS)
         assert one.settled_at is None
         assert one.first_seen_at == one.last_seen_at
         assert desk.rows() == [(1, 10, "a")]
@@ -257,7 +107,7 @@ class LetterContract(DestinationFixtures):
         one = desk.one()
         assert (one.attempts, one.copies, one.row_key) == (2, 4 if adds else 2, None)
         assert one.load_id != one.first_load_id
-        back = desk.keeper.replayed_rows(desk.target, LetterFilter(), _KINDS).read_all()
+        back = desk.keeper.replayed_rows(desk.target, LetterFilter(), KINDS).read_all()
         assert back.to_pylist() == [{"id": 2, "at": 20, "v": "x"}] * one.copies
 
     def test_hidden_values_are_not_kept(self, desk: Desk) -> None:
@@ -267,7 +117,7 @@ class LetterContract(DestinationFixtures):
         one = desk.one()
         assert (one.redacted, one.attempts) == (("v",), 2)
         assert json.loads(one.payload or "") == {"id": 2, "at": 20, "v": None}
-        assert not desk.keeper.replayed_rows(desk.target, LetterFilter(), _KINDS).read_all()
+        assert not desk.keeper.replayed_rows(desk.target, LetterFilter(), KINDS).read_all()
 
     def test_letters_by_filter(self, desk: Desk) -> None:
         desk.append([], rejected=desk.spool([(1, 1, "x")], rules=("a", "b")))
@@ -286,6 +136,8 @@ class LetterContract(DestinationFixtures):
         assert {one.row_key for one in newest} == {"[2]", "[3]"}
         assert len(keeper.letters(target, LetterFilter(ids=ids[:1]))) == 1
         assert keeper.letters(target, LetterFilter(ids=())) == []
+        folds = not desk.destination.capabilities.case_sensitive_names
+        assert keeper.open_letters(Table(target.schema.upper(), "T")) == (3 if folds else 0)
 
     def test_letters_are_purged(self, desk: Desk) -> None:
         desk.append([], rejected=[(1, 1, "x"), (2, 2, "x")])
@@ -315,7 +167,7 @@ class LetterContract(DestinationFixtures):
         ids=["append", "insert_only", "upsert", "scd2", "by_key", "newest_by_key"],
     )  # fmt: skip
     def test_a_row_of_the_key_resolves(self, desk: Desk, actions: tuple[Action, ...]) -> None:
-        schema = _KINDS
+        schema = KINDS
         if isinstance(actions[0], CloseVersions):
             ddl = columns_of(desk.destination, schema)
             flag = columns_of(desk.destination, pa.schema([("f", pa.bool_())]))[0].ddl
@@ -361,7 +213,7 @@ class LetterContract(DestinationFixtures):
         assert desk.keeper.letters(desk.target)[0].row_key == "[4]"
 
     def test_files_that_come_again_cover_their_letters(self, desk: Desk) -> None:
-        kinds = _KINDS.append(pa.field("_conduit_file", pa.string()))
+        kinds = KINDS.append(pa.field("_conduit_file", pa.string()))
         text = json.dumps(schema_to_json(kinds))
         bad = [(2, 20, "x", "a.csv"), (3, 30, "x", "b.csv")]
         spool = desk.spool(bad, schema=kinds, key=())
@@ -399,7 +251,7 @@ class LetterContract(DestinationFixtures):
         at = "2026-01-01 00:00:00.000000+00:00"
         deletes = Deletes(detect="flag", soft=soft, at=at)
         merge = _UPSERT.model_copy(update={"deletes": deletes})
-        kinds = _KINDS.append(pa.field(DELETED_AT, pa.timestamp("us", "UTC")))
+        kinds = KINDS.append(pa.field(DELETED_AT, pa.timestamp("us", "UTC")))
         rows = [(2, 21, None, datetime(2026, 1, 1, tzinfo=UTC)), (3, 31, "good", None)]
         desk.load(rows, merge, resolve=by_key(), schema=kinds)
         assert desk.statuses() == {"superseded": 1, "resolved": 1}
@@ -421,18 +273,18 @@ class LetterContract(DestinationFixtures):
         assert desk.keeper.letters(desk.target)[0].row_key == "[3]"
 
     def test_a_payload_that_no_longer_fits_stays_open(self, desk: Desk) -> None:
-        kinds = _KINDS.set(0, pa.field("id", pa.string()))
+        kinds = KINDS.set(0, pa.field("id", pa.string()))
         bad = desk.spool([("two", 20, "x"), ("3", 30, "x")], schema=kinds)
         desk.append([(1, 10, "a")], rejected=bad)
         desk.load([(3, 31, "c")], _UPSERT, resolve=by_key())
         assert desk.statuses() == {"open": 1, "resolved": 1}
         with pytest.raises(SchemaError, match="'id'"):
-            desk.keeper.replayed_rows(desk.target, LetterFilter(), _KINDS).read_all()
+            desk.keeper.replayed_rows(desk.target, LetterFilter(), KINDS).read_all()
 
     # --- replayed --------------------------------------------------------------------------------
 
     def _replayed(self, desk: Desk) -> Rows:
-        rows = desk.keeper.replayed_rows(desk.target, LetterFilter(), _KINDS).read_all()
+        rows = desk.keeper.replayed_rows(desk.target, LetterFilter(), KINDS).read_all()
         return [tuple(row.values()) for row in rows.to_pylist()]
 
     def test_a_replay_settles_what_it_brings(self, desk: Desk) -> None:
@@ -491,7 +343,7 @@ class LetterContract(DestinationFixtures):
             session.begin(destination.lock_name(desk.target))
             assert self._replayed(desk) == [(1, 10, "x")]
             assert desk.keeper.open_letters(desk.target) == 1
-            held = desk.keeper.replayed_rows(desk.target, LetterFilter(), _KINDS)
+            held = desk.keeper.replayed_rows(desk.target, LetterFilter(), KINDS)
             session.execute(f"DELETE FROM {destination.dialect.table(desk.target)}")
             session.commit()
             assert held.read_all().num_rows == 1

@@ -67,7 +67,7 @@ def json_values(column: Column, name: str) -> Texts:
     if _T.is_dictionary(kind):
         return json_values(cast("Any", column).dictionary_decode(), name)
     if _T.is_null(kind):
-        return pa.repeat(_text("null"), len(column))
+        return cast("Texts", pa.repeat(_text("null"), len(column)))
     texts = _nested(column, name) if _T.is_nested(kind) else _flat(column, name)
     return cast("Texts", _K.fill_null(texts, _text("null")))
 

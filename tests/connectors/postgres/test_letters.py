@@ -11,7 +11,7 @@ from conduit_core.connectors.postgres.copying import WIRE
 from conduit_core.connectors.publish import AppendStaged, Column, ResolveDeadLetters, Wire
 from conduit_core.events import ignore
 from conduit_core.testing.doubles import landed
-from conduit_core.testing.letters import Desk, RuledRows, by_key, table_of
+from conduit_core.testing.ruled import Desk, RuledRows, by_key, table_of
 from tests.connectors.postgres.support import destination_at
 
 _HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
