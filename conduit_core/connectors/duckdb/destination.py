@@ -16,7 +16,7 @@ from conduit_core.connectors.base import (
     TargetShape,
 )
 from conduit_core.connectors.duckdb.file import find_problem, shared_file
-from conduit_core.connectors.duckdb.merging import DuckDBMerging, rows_of
+from conduit_core.connectors.duckdb.merging import DuckDBMerging, rows_of, waiting_rows
 from conduit_core.connectors.duckdb.reading import brief, open_reader, reads_of
 from conduit_core.connectors.duckdb.session import DuckDBSession, bound_as
 from conduit_core.connectors.duckdb.types import SYSTEM, DuckDBDialect
@@ -24,7 +24,7 @@ from conduit_core.connectors.publish import Column, Publish
 from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
 from conduit_core.connectors.sql.ledger import LedgerSql, LedgerTypes
 from conduit_core.connectors.sql.session import Row, SqlSession, Value
-from conduit_core.connectors.sql.steps import Ingest, Step
+from conduit_core.connectors.sql.steps import Ingest, IngestLetters, ReadLetters, Step
 from conduit_core.errors import (
     ConcurrentLoadError,
     ConduitError,
@@ -45,6 +45,8 @@ _BYTES_OF_CHANGED_ROW = 24
 
 Near a row that is deleted, the commit needs 8 bytes of each row; the join that chooses them, more.
 """
+_BYTES_OF_LETTER = 768
+"""What can't spill of each letter that is settled or kept, most of it the key's index: measured."""
 _KEPT_IN_PLACE = ("PRIMARY KEY", "UNIQUE", "CHECK", "FOREIGN KEY")
 
 
@@ -218,6 +220,9 @@ class DuckDBDestination(SqlDestination):
         changes = existing is not None and bool(publish.action_kinds & _CHANGE_ROWS)
         for step in super().steps(publish, session, existing):
             yield step
+            if isinstance(step, IngestLetters | ReadLetters) and isinstance(session, DuckDBSession):
+                rows = waiting_rows(session, step.table, self.dialect.table(step.table))
+                session.widen(1, rows * _BYTES_OF_LETTER)
             if changes and isinstance(step, Ingest) and isinstance(session, DuckDBSession):
                 changes = False
                 target = Table(publish.target_schema, publish.target_table)

@@ -32,3 +32,14 @@ def rows_of(session: SqlSession, target: Table) -> int:
     """Return about how many rows the target has."""
     sql = f"SELECT max(estimated_size) FROM duckdb_tables() WHERE {_NAMED}"
     return int(str(session.rows(sql, (target.schema, target.name))[0][0] or 0))
+
+
+def waiting_rows(session: SqlSession, table: Table, quoted: str) -> int:
+    """Return how many rows a temporary relation has; 0 where there is none.
+
+    The catalogue's estimate leaves out those of the open transaction.
+    """
+    sql = "SELECT count(*) FROM duckdb_tables() WHERE temporary AND table_name = ?"
+    if session.rows(sql, (table.name,)) == [(0,)]:
+        return 0
+    return int(str(session.rows(f"SELECT count(*) FROM {quoted}")[0][0]))
