@@ -221,6 +221,7 @@ class LetterContract(DestinationFixtures):
         desk.keeper.check_letters()
         assert desk.keeper.letters(None) == []
         assert desk.keeper.open_letters(desk.target) == 0
+        assert desk.keeper.letter_counts(desk.target) == {}
         assert desk.keeper.audits(desk.target) == []
         assert desk.keeper.purge_letters(None) == 0
         found = desk.keeper.replayed_rows(desk.target, LetterFilter(), _KINDS).read_all()
