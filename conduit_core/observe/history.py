@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _LOADS = ("Published", "Version", "Mode", "Read", "Passed", "Rejected", "Took", "Load id")
 _TALL = {"passed": 0.35, "failed": 1.0, "not_judged": 0.08}
-_REM = 3
+_REM = 5
 """How wide a load's column is at most."""
 
 
@@ -136,8 +136,7 @@ def _figure(
     caption = el("figcaption", el("span", title, class_="title"))
     if big:
         caption.append(el("b", big, class_="bad" if bad else ""))
-    days = [f"{load.record.published_at:%Y-%m-%d}" for load in (loads[0], loads[-1])]
-    ends = [el("span", day) for day in (days if len(loads) > 1 else days[:1])]
+    ends = [el("span", when) for when in _ends(loads)]
     scale = [el("span", top), el("span", "0")] if top and top not in {"0", "0%"} else []
     plot = el(
         "div",
@@ -148,6 +147,15 @@ def _figure(
         style=f"max-width: {max(len(loads) * _REM, 14)}rem" if wide else "",
     )
     return el("figure", caption, plot, class_="wide" if wide else "card")
+
+
+def _ends(loads: Sequence[AuditedLoad]) -> list[str]:
+    """Return the days of the first and the last load, or their times on the same day."""
+    first, last = (load.record.published_at for load in (loads[0], loads[-1]))
+    if len(loads) == 1:
+        return [f"{last:%Y-%m-%d}"]
+    form = "%m-%d %H:%M" if first.date() == last.date() else "%Y-%m-%d"
+    return [first.strftime(form), last.strftime(form)]
 
 
 def loads_table(report: LoadReport) -> Node:
@@ -170,12 +178,16 @@ def loads_table(report: LoadReport) -> Node:
             )
         )
     shown = table("The loads of the charts, the newest first", _LOADS, rows)
-    summary = el("summary", f"Numbers of {_loads(report.loads)}")
+    summary = el("summary", f"Numbers of {_number(report.loads)}, the newest first")
     return el("section", el("h2", "Loads"), el("details", summary, shown))
 
 
 def _loads(loads: Sequence[AuditedLoad]) -> str:
-    return "1 load" if len(loads) == 1 else f"{figures.count(len(loads))} loads, the newest last"
+    return f"{_number(loads)}{', the newest last' if len(loads) > 1 else ''}"
+
+
+def _number(loads: Sequence[AuditedLoad]) -> str:
+    return "1 load" if len(loads) == 1 else f"{figures.count(len(loads))} loads"
 
 
 def _label(load: AuditedLoad) -> str:

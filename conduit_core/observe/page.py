@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -137,7 +138,7 @@ def _rule(rule: RuleReport) -> list[Node]:
         name.append(el("span", rule.description, class_="description"))
     found = el("td", class_="found")
     if counted and rule.sample:
-        found.extend(el("code", value) for value in rule.sample)
+        found.extend(_sample(value, times) for value, times in Counter(rule.sample).items())
     elif rule.result != "passed" or not counted:
         found.text = rule.text
     mark = f"{_MARKS.get(rule.result, '')} {rule.result.replace('_', ' ')}"
@@ -150,6 +151,11 @@ def _rule(rule: RuleReport) -> list[Node]:
         number_cell(figures.share(rule.rate) if counted else ""),
         found,
     ]
+
+
+def _sample(value: str, times: int) -> Node:
+    code = el("code", value)
+    return el("span", code, f" ×{times}" if times > 1 else "", class_="sample")
 
 
 def _word(result: str) -> str:
