@@ -473,6 +473,7 @@ class LetterContract(DestinationFixtures):
             session.begin(destination.lock_name(desk.target))
             assert self._replayed(desk) == [(1, 10, "x")]
             assert desk.keeper.open_letters(desk.target) == 1
+            assert desk.keeper.letter_counts(desk.target)["open"] == 1
             held = desk.keeper.replayed_rows(desk.target, LetterFilter(), _KINDS)
             session.execute(f"DELETE FROM {destination.dialect.table(desk.target)}")
             session.commit()
