@@ -97,6 +97,20 @@ def test_a_link_is_followed(here: Any, shop: Conduit, loads: list[str]) -> None:
     assert (shop.folder / "real.html").read_text(encoding="utf-8").startswith("<!DOCTYPE")
 
 
+def test_mended_state_is_no_load_of_the_charts(here: Any, shop: Conduit, loads: list[str]) -> None:
+    assert (
+        here("state", "set", "--cursor", "2024-02-01,9", "--skip", "--stream", "orders").code == 0
+    )
+    fill(shop.folder / "shop.db", "INSERT INTO orders VALUES (10, '2024-02-02', 1)")
+    assert here("run").code == 0
+    newest, mended, *_ = here("runs", "--json").document["runs"]
+    for run, number in ((newest, 3), (mended, 3)):
+        assert here("runs", "show", "--load", run["load_id"], "--html", "r.html").code == 0
+        text = (shop.folder / "r.html").read_text(encoding="utf-8")
+        assert f"{number} loads, the newest last" in text
+        assert ("state_set" in text) == (run is mended)
+
+
 def test_a_load_without_rules(here: Any, shop: Conduit) -> None:
     assert here("run", "--stream", "customers").code == 0
     (load,) = here("runs", "--json").document["runs"]
