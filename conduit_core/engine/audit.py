@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 from conduit_core.connectors.base import Destination
 from conduit_core.connectors.letters import KeepsAudits
 from conduit_core.engine.model import LoadPlan
-from conduit_core.engine.pipeline import Pipeline
 from conduit_core.events import Emit, RuleChecked
 from conduit_core.quality import (
     LoadFacts,
@@ -25,7 +24,6 @@ from conduit_core.quality import (
 )
 from conduit_core.spec import StreamSpec
 from conduit_core.spec.rules import Action, Drift, RowCount, rule_names
-from conduit_core.state.ledger import LedgerRecord
 from conduit_core.types.dialect import Table
 
 
@@ -92,15 +90,6 @@ def read_history(stream: StreamSpec, destination: Destination, target: Table) ->
         for audit in destination.audits(target, 2 * last)  # some may have had no rows
     )
     return tuple(r.facts.model_dump_json() for r in reports if r.facts.rows)[:last]
-
-
-def kept_report(pipeline: Pipeline, record: LedgerRecord) -> QualityReport | None:
-    """Return the report that was kept with a load; None: its stream had no rules."""
-    with pipeline.open() as ends:
-        if not isinstance(ends.destination, KeepsAudits):
-            return None
-        found = ends.destination.audits(record.target, load_id=record.load_id)
-    return QualityReport.model_validate_json(found[0].report) if found else None
 
 
 def load_tally(texts: Iterable[str]) -> Tally:

@@ -192,8 +192,9 @@ def _row_count(
             whole = int(median(last))
             shown += f" of {whole}, the median of the last {len(last)} loads"
         limit = rows_of(amount, whole)
-        word = "fewer" if is_least else "more"
-        yield (rows >= limit if is_least else rows <= limit), f"{rows} rows, {word} than {shown}"
+        is_fine = rows >= limit if is_least else rows <= limit
+        words = ("fewer than", "at least") if is_least else ("more than", "at most")
+        yield is_fine, f"{rows} rows, {words[is_fine]} {shown}"
 
 
 def _freshness(

@@ -74,6 +74,7 @@ class LetterContract(DestinationFixtures):
         desk.keeper.check_letters()
         assert desk.keeper.letters(None) == []
         assert desk.keeper.open_letters(desk.target) == 0
+        assert desk.keeper.letter_counts(desk.target) == {}
         assert desk.keeper.audits(desk.target) == []
         assert desk.keeper.purge_letters(None) == 0
         found = desk.keeper.replayed_rows(desk.target, LetterFilter(), KINDS).read_all()
@@ -404,6 +405,18 @@ class LetterContract(DestinationFixtures):
         desk.load([(6, 60, "z")], AppendStaged(), CheckUnique(rule="two", columns=("id", "v")))
         done = desk.load([(7, 70, "a")], AppendStaged(), loose)
         assert done.notes == (f"rule 'one_v': {desk.target} has 2 rows beside the first of each v",)
+
+    def test_letters_are_counted(self, desk: Desk) -> None:
+        first = desk.append([(9, 9, "z")], rejected=[(1, 10, "x"), (2, 20, "x")]).record
+        last = desk.append([(8, 8, "z")], rejected=[(2, 20, "x"), (3, 30, "x")]).record
+        assert first is not None
+        assert last is not None
+        (letter, _, _) = desk.keeper.letters(desk.target)
+        desk.keeper.purge_letters(desk.target, LetterFilter(ids=(letter.letter_id,)))
+        assert desk.keeper.letter_counts(desk.target) == {"open": 2, "purged": 1}
+        assert desk.keeper.letter_counts(desk.target, first.load_id) == {"open": 1}
+        assert desk.keeper.letter_counts(desk.target, last.load_id) == {"open": 1, "purged": 1}
+        assert desk.keeper.letter_counts(Table(desk.target.schema, "other")) == {}
 
     def test_reports_of_audits(self, desk: Desk) -> None:
         desk.append([(1, 10, "a")])

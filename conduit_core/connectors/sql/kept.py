@@ -89,6 +89,12 @@ class KeptLetters(SqlActions):
         found = self._rows(LETTERS, self.letters_sql.count(where), where.values)
         return int(str(found[0][0])) if found else 0
 
+    def letter_counts(self, target: Table, load_id: str | None = None) -> dict[str, int]:
+        """Return how many dead letters a target has of each status that has any."""
+        where = self.letters_sql.where(self.spelled(target), load_id=load_id)
+        found = self._rows(LETTERS, self.letters_sql.count_by_status(where), where.values)
+        return {str(status): int(str(count)) for status, count in found}
+
     def replayed_rows(
         self, target: Table, which: LetterFilter, schema: pa.Schema
     ) -> pa.RecordBatchReader:

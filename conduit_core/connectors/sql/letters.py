@@ -144,6 +144,14 @@ class LettersSql:
         """Return the query for the number of letters."""
         return f"SELECT count(*) FROM {self.letters} WHERE {where.sql}"
 
+    def count_by_status(self, where: Where) -> str:
+        """Return the query for the number of letters of each status."""
+        status = self.dialect.quote("status")
+        return (
+            f"SELECT {status}, count(*) FROM {self.letters} WHERE {where.sql}"
+            f" GROUP BY {status} ORDER BY {status}"
+        )
+
     # --- writing ---------------------------------------------------------------------------------
 
     def tell(
