@@ -36,8 +36,6 @@ from conduit_core.state.ledger import LedgerRecord, newest, since_emptied, water
 from conduit_core.state.window import Window
 from conduit_core.types.dialect import Table
 
-_SETTLED = ("resolved", "superseded")
-
 
 class _Data(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -286,31 +284,29 @@ def clean(pipeline: Pipeline, older_than: timedelta, *, dry_run: bool) -> list[C
             if isinstance(destination, Cleans)
             else []
         )
+        if isinstance(destination, KeepsLetters):
+            items += _clean_letters(destination, older_than, dry_run=dry_run)
         if ends.staging_url is not None:
             published = {r.load_id for r in destination.records(None)}
             items += ends.staging().sweep(older_than, published, dry_run=dry_run)
-        return [*items, *_clean_letters(pipeline, ends, older_than, dry_run=dry_run)]
+        return items
 
 
 def _clean_letters(
-    pipeline: Pipeline, ends: Ends, older_than: timedelta, *, dry_run: bool
+    destination: KeepsLetters, older_than: timedelta, *, dry_run: bool
 ) -> list[CleanItem]:
-    """Forget the rows of letters that were settled, and last rejected so long ago."""
-    keeper, border = ends.destination, datetime.now(UTC) - older_than
-    if not isinstance(keeper, KeepsLetters):
+    """Forget the rows of letters that were settled long ago; open ones wait for someone."""
+    border = datetime.now(UTC) - older_than
+    settled = ("resolved", "superseded")
+    if dry_run:
+        found = destination.letters(None, statuses=settled)
+        count = sum(1 for letter in found if letter.last_seen_at < border)
+    else:
+        count = destination.purge_letters(None, statuses=settled, seen_before=border)
+    if not count:
         return []
-    items = []
-    for stream in pipeline.streams:
-        target = pipeline.target(stream, ends.destination)
-        if dry_run:
-            letters = keeper.letters(target, statuses=_SETTLED)
-            count = sum(1 for letter in letters if letter.last_seen_at < border)
-        else:
-            count = keeper.purge_letters(target, statuses=_SETTLED, seen_before=border)
-        if count:
-            name = f"{number(count, 'dead letter', 'dead letters')} of {target}"
-            items.append(CleanItem("letters", name, f"settled, rejected before {border:%Y-%m-%d}"))
-    return items
+    name = number(count, "dead letter", "dead letters")
+    return [CleanItem("letters", name, f"settled, rejected before {border:%Y-%m-%d}")]
 
 
 def _owned(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> tuple[Table, list[LedgerRecord]]:

@@ -9,10 +9,10 @@ import pyarrow as pa
 from conduit_core.connectors.base import Shape, Source, StreamRef
 from conduit_core.engine.margins import look_back, settled_bounds, unfinished
 from conduit_core.engine.model import RunRequest
-from conduit_core.errors import ConfigError, SourceDataError, StateError, number
+from conduit_core.errors import ConfigError, SchemaError, SourceDataError, StateError, number
 from conduit_core.spec import StreamSpec
 from conduit_core.spec.model import MERGING_MODES
-from conduit_core.state.cursor import Cursor, parse_point
+from conduit_core.state.cursor import Cursor, compares, parse_point
 from conduit_core.state.ledger import LedgerRecord, since_emptied, watermark_record
 from conduit_core.state.window import Window
 from conduit_core.sync.strategies import Effective
@@ -63,6 +63,7 @@ def choose_window(
     Raises:
         ConfigError: the request doesn't go with the stream.
         StateError: a watermark run of a target of slices, or over published slices.
+        SchemaError: the cursor's type isn't the watermark's any more.
         SourceDataError: rows have a NULL in the cursor and ``null_cursor`` is ``fail``.
     """
     if request.window_from is not None:
@@ -80,6 +81,7 @@ def choose_window(
     if not request.full_refresh:
         _refuse_slices(stream, chain)
     mark = None if request.full_refresh else watermark
+    _refuse_other_types(mark, kinds)
     low = mark if whole or mark is None else look_back(stream, mark)
     settled = settled_bounds(stream, source, ref, kinds, low, cap)
     bounds, notes = settled.bounds, settled.notes
@@ -108,6 +110,23 @@ def choose_window(
     if not empty and stream.mode == "append":
         _refuse_overlap(stream, chain, window)
     return Choice(window, stream.mode, high, bounds.rows_estimate, bounds.null_rows, empty, notes)
+
+
+def _refuse_other_types(mark: Cursor | None, kinds: tuple[pa.DataType, ...]) -> None:
+    """Refuse a cursor whose values don't compare any more with those that were loaded."""
+    if mark is None:
+        return
+    changed = [
+        f"{name!r}: the source has {kind}, the watermark {value.type}"
+        for name, value, kind in zip(mark.columns, mark.values, kinds, strict=False)
+        if not compares(value.type, kind)
+    ]
+    if changed:
+        raise SchemaError(
+            "the cursor changed its type, so that no row can be told to be new"
+            f" ({'; '.join(changed)}): cast it in a `query:`, or load all anew",
+            command="conduit run --full-refresh",
+        )
 
 
 def _is_over(cap: Cursor | None, mark: Cursor | None) -> bool:

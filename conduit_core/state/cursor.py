@@ -93,6 +93,11 @@ def _family(kind: pa.DataType) -> str:
     return "time" if t.is_time(kind) else str(kind)
 
 
+def compares(one: pa.DataType, other: pa.DataType) -> bool:
+    """Say whether values of the two types compare with one another."""
+    return _family(one) == _family(other)
+
+
 def _key(value: pa.Scalar[pa.DataType]) -> object:
     """Return a Python value that orders like the column does."""
     kind = value.type
@@ -151,7 +156,7 @@ class Cursor:
                 command="conduit state show",
             )
         for a, b in zip(self.values, other.values, strict=True):
-            if _family(a.type) != _family(b.type):
+            if not compares(a.type, b.type):
                 raise StateError(
                     f"cursor types differ: {a.type} and {b.type}", command="conduit state show"
                 )

@@ -239,7 +239,11 @@ def _widen(draft: _Draft, change: Change) -> None:
 
 
 def _incompatible(draft: _Draft, change: Change, word: Word) -> None:
-    if word in ("auto", "fail"):
+    target = draft.target
+    if word in ("auto", "fail") and change.column in (*target.key, *target.cursor):
+        role = "unique_key" if change.column in target.key else "cursor"
+        draft.problems.append(f"{change}; it is part of the {role}")
+    elif word in ("auto", "fail"):
         draft.problems.append(str(change))
     else:
         draft.leave_out(word, change)

@@ -1,6 +1,7 @@
 """Runs a pipeline through ``conduit_core.run`` for what the command has no option for.
 
-Its last line on stdout is the run's result as JSON; its exit code the first failure's.
+With ``--replay`` it replays the pipeline's dead letters instead. Its last line on stdout is the
+run's result as JSON; its exit code the first failure's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 import stamina.instrumentation
 
 from conduit_core import Pipeline, RunRequest, run
+from conduit_core.engine import deadletters
 from conduit_core.events import Event, Notice
 from conduit_core.state.store import seal_of
 from conduit_core.testing.faults import from_environment
@@ -49,8 +51,14 @@ def main() -> int:
     parser.add_argument("--store", type=Path)
     parser.add_argument("--attempts", type=int, default=3)
     parser.add_argument("--to")
+    parser.add_argument("--replay", action="store_true")
     args = parser.parse_args()
     stamina.instrumentation.set_on_retry_hooks([])  # it would write its retries to stdout
+    pipeline = Pipeline.from_file(args.pipeline)
+    if args.replay:
+        for replayed in deadletters.replay(pipeline, listeners=(from_environment(),)):
+            sys.stdout.write(replayed.model_dump_json() + "\n")
+        return 0
     notices: list[str] = []
 
     def hear(event: Event) -> None:
@@ -58,7 +66,7 @@ def main() -> int:
             notices.append(event.message)
 
     result = run(
-        Pipeline.from_file(args.pipeline),
+        pipeline,
         request=RunRequest(window_to=args.to),
         store=FileStore(args.store) if args.store else None,
         listeners=(hear, from_environment()),

@@ -17,6 +17,7 @@ from conduit_core.connectors.publish import (
     CheckUnique,
     CloseVersions,
     Column,
+    Deletes,
     MergeStaged,
     Publish,
     ResolveDeadLetters,
@@ -133,23 +134,33 @@ class Settling:
             if isinstance(step, Sql) and step.text in (drop, dead):
                 yield from self._hold_to(waiting)
             if isinstance(step, Sql) and step.text == dead:
-                yield from self._hold_to_tombstones()
+                yield from self._hold_to_keys()
             yield step
 
-    def _hold_to_tombstones(self) -> Iterator[Step]:
-        """Yield what supersedes letters whose key is listed as deleted, and no earlier."""
+    def _hold_to_keys(self) -> Iterator[Step]:
+        """Yield what supersedes letters whose key is gone: else a replay would bring it back."""
         deletes = key_deletes(self.publish)
-        if not self.resolve or self._replays or not deletes or deletes.detect != "listed":
+        if not self.resolve or self._replays or not deletes:
             return
+        if deletes.detect == "listed":
+            yield self._hold_to_tombstones(deletes)
+        elif self.resolve.key and all(self._has(name) for name in self.resolve.key):
+            there = f"SELECT 1 FROM {self._table(self._keys)} AS s WHERE {self._same('s')}"
+            whole = " AND ".join(f"o.{self._q(k)} IS NOT NULL" for k in self.resolve.key)
+            yield self._mark("superseded", f"WHERE {whole} AND NOT EXISTS ({there})")
+
+    def _hold_to_tombstones(self, deletes: Deletes) -> Sql:
+        """Return what supersedes letters whose key is listed as deleted, not before their time."""
         late = ""
-        if deletes.time is not None and self.resolve.order and self._has(self.resolve.order[0]):
+        order = self.resolve.order if self.resolve else ()
+        if deletes.time is not None and order and self._has(order[0]):
             time = next(c for c in deletes.keys if c.name == deletes.time)
             died = self.sql.merging.ordered(time, f"s.{self._q(time.name)}")
-            first = self.resolve.order[0]
+            first = order[0]
             was = self._ordered(first, "o.")
             late = f" AND (o.{self._q(first)} IS NULL OR {died} >= {was})"
         keys = f"JOIN {self._table(self._keys)} AS s ON {self._same('s')}{late}"
-        yield self._mark("superseded", keys)
+        return self._mark("superseded", keys)
 
     def _hold_to(self, waiting: Table) -> Iterator[Step]:
         if self.resolve is None or self._replays:
