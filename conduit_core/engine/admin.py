@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from conduit_core.connectors.base import CleanItem, Cleans
 from conduit_core.connectors.chain import owned_by_another
+from conduit_core.connectors.letters import KeepsLetters
 from conduit_core.connectors.publish import (
     Action,
     DeleteWindow,
@@ -26,7 +27,7 @@ from conduit_core.connectors.publish import (
 )
 from conduit_core.engine.identity import digest, stream_fingerprint, target_fingerprint
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
-from conduit_core.errors import ConduitError, ConfigError, StateError
+from conduit_core.errors import ConduitError, ConfigError, StateError, number
 from conduit_core.events import ignore
 from conduit_core.spec import StreamSpec
 from conduit_core.state.coverage import coverage
@@ -34,6 +35,8 @@ from conduit_core.state.cursor import Cursor, parse_point
 from conduit_core.state.ledger import LedgerRecord, newest, since_emptied, watermark_record
 from conduit_core.state.window import Window
 from conduit_core.types.dialect import Table
+
+_SETTLED = ("resolved", "superseded")
 
 
 class _Data(BaseModel):
@@ -271,7 +274,10 @@ def runs(
 
 
 def clean(pipeline: Pipeline, older_than: timedelta, *, dry_run: bool) -> list[CleanItem]:
-    """Remove what has aged in the destination (staging, old ledger records); return what went."""
+    """Remove what has aged in the destination; return what went.
+
+    Staging, old ledger records, and the rows of dead letters that are settled.
+    """
     with pipeline.open() as ends:
         destination = ends.destination
         items = (
@@ -282,7 +288,21 @@ def clean(pipeline: Pipeline, older_than: timedelta, *, dry_run: bool) -> list[C
         if ends.staging_url is not None:
             published = {r.load_id for r in destination.records(None)}
             items += ends.staging().sweep(older_than, published, dry_run=dry_run)
-        return items
+        return [*items, *_clean_letters(ends, older_than, dry_run=dry_run)]
+
+
+def _clean_letters(ends: Ends, older_than: timedelta, *, dry_run: bool) -> list[CleanItem]:
+    """Forget the rows of letters that are settled; open ones wait for people."""
+    keeper, border = ends.destination, datetime.now(UTC) - older_than
+    if not isinstance(keeper, KeepsLetters):
+        return []
+    if dry_run:
+        settled = keeper.letters(None, statuses=_SETTLED)
+        count = sum(1 for letter in settled if letter.last_seen_at < border)
+    else:
+        count = keeper.purge_letters(None, statuses=_SETTLED, seen_before=border)
+    name = number(count, "dead letter", "dead letters")
+    return [CleanItem("letters", name, "settled: their rows are forgotten")] if count else []
 
 
 def _owned(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> tuple[Table, list[LedgerRecord]]:

@@ -188,8 +188,9 @@ def _row_count(
             whole = int(median(last))
             shown += f" of {whole}, the median of the last {len(last)} loads"
         limit = rows_of(amount, whole)
-        word = "fewer" if is_least else "more"
-        yield (rows >= limit if is_least else rows <= limit), f"{rows} rows, {word} than {shown}"
+        is_fine = rows >= limit if is_least else rows <= limit
+        word = f"{'not ' if is_fine else ''}{'fewer' if is_least else 'more'}"
+        yield is_fine, f"{rows} rows, {word} than {shown}"
 
 
 def _freshness(

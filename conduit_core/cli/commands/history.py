@@ -108,14 +108,12 @@ def _rule(rule: RuleReport) -> tuple[str, ...]:
 
 
 def _row(record: LedgerRecord) -> tuple[str, ...]:
-    from conduit_core.state.window import Window
-
     return (
         record.published_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         record.stream,
         str(record.version),
         record.mode,
-        Window.from_json(record.load_window).display(),
+        _window(record),
         figures.count(record.counts.read),
         figures.kinds(record.counts.model_dump()),
         figures.duration((record.published_at - record.started_at).total_seconds()),
@@ -123,9 +121,16 @@ def _row(record: LedgerRecord) -> tuple[str, ...]:
     )
 
 
+def _window(record: LedgerRecord) -> str:
+    from conduit_core.engine.replay import MODE
+    from conduit_core.state.window import Window
+
+    is_replay = record.mode == MODE
+    return "dead letters" if is_replay else Window.from_json(record.load_window).display()
+
+
 def _facts(record: LedgerRecord) -> list[tuple[str, str]]:
     from conduit_core.state.cursor import Cursor
-    from conduit_core.state.window import Window
 
     counts = record.counts.model_dump()
     read = f"{figures.count(record.counts.read)} read"
@@ -135,7 +140,7 @@ def _facts(record: LedgerRecord) -> list[tuple[str, str]]:
         ("stream", f"{record.stream} ({record.pipeline})"),
         ("target", f"{record.target} version {record.version}"),
         ("mode", record.mode),
-        ("window", Window.from_json(record.load_window).display()),
+        ("window", _window(record)),
         ("watermark", Cursor.from_json(record.cursor).display() if record.cursor else "none"),
         ("rows", ", ".join(p for p in (read, figures.kinds(counts)) if p)),
         ("request", record.request),
@@ -164,7 +169,7 @@ def clean(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
 ) -> Answer:
-    """Remove old staging and old ledger records, never a target's newest."""
+    """Remove old staging, old ledger records and the rows of settled dead letters."""
     from conduit_core.engine import admin
     from conduit_core.errors import ConfigError
     from conduit_core.spec import parse_duration
