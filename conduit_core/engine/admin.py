@@ -276,7 +276,8 @@ def runs(
 def clean(pipeline: Pipeline, older_than: timedelta, *, dry_run: bool) -> list[CleanItem]:
     """Remove what has aged in the destination; return what went.
 
-    Staging, old ledger records, and the rows of dead letters that are settled.
+    Staging, old ledger records, and the rows of dead letters that are settled: an open one stays
+    until it is purged by name.
     """
     with pipeline.open() as ends:
         destination = ends.destination
@@ -288,21 +289,28 @@ def clean(pipeline: Pipeline, older_than: timedelta, *, dry_run: bool) -> list[C
         if ends.staging_url is not None:
             published = {r.load_id for r in destination.records(None)}
             items += ends.staging().sweep(older_than, published, dry_run=dry_run)
-        return [*items, *_clean_letters(ends, older_than, dry_run=dry_run)]
+        return [*items, *_clean_letters(pipeline, ends, older_than, dry_run=dry_run)]
 
 
-def _clean_letters(ends: Ends, older_than: timedelta, *, dry_run: bool) -> list[CleanItem]:
-    """Forget the rows of letters that are settled; open ones wait for people."""
+def _clean_letters(
+    pipeline: Pipeline, ends: Ends, older_than: timedelta, *, dry_run: bool
+) -> list[CleanItem]:
+    """Forget the rows of letters that were settled, and last rejected so long ago."""
     keeper, border = ends.destination, datetime.now(UTC) - older_than
     if not isinstance(keeper, KeepsLetters):
         return []
-    if dry_run:
-        settled = keeper.letters(None, statuses=_SETTLED)
-        count = sum(1 for letter in settled if letter.last_seen_at < border)
-    else:
-        count = keeper.purge_letters(None, statuses=_SETTLED, seen_before=border)
-    name = number(count, "dead letter", "dead letters")
-    return [CleanItem("letters", name, "settled: their rows are forgotten")] if count else []
+    items = []
+    for stream in pipeline.streams:
+        target = pipeline.target(stream, ends.destination)
+        if dry_run:
+            letters = keeper.letters(target, statuses=_SETTLED)
+            count = sum(1 for letter in letters if letter.last_seen_at < border)
+        else:
+            count = keeper.purge_letters(target, statuses=_SETTLED, seen_before=border)
+        if count:
+            name = f"{number(count, 'dead letter', 'dead letters')} of {target}"
+            items.append(CleanItem("letters", name, f"settled, rejected before {border:%Y-%m-%d}"))
+    return items
 
 
 def _owned(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> tuple[Table, list[LedgerRecord]]:

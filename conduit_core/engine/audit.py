@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -23,7 +24,7 @@ from conduit_core.quality import (
     raise_for,
 )
 from conduit_core.spec import StreamSpec
-from conduit_core.spec.rules import Drift, RowCount, rule_names
+from conduit_core.spec.rules import Action, Drift, RowCount, rule_names
 from conduit_core.state.ledger import LedgerRecord
 from conduit_core.types.dialect import Table
 
@@ -43,8 +44,8 @@ class RuleReport(BaseModel):
 
     rule: str
     kind: str
-    action: str
-    result: str
+    action: Action
+    result: Literal["passed", "failed", "not_judged"]
     text: str = ""
     checked: int = 0
     failed: int = 0

@@ -138,7 +138,11 @@ def raise_for(outcomes: Sequence[Outcome]) -> None:
     stops = [outcome for outcome in outcomes if outcome.stops]
     if stops:
         text = "; ".join(f"rule {each.rule!r}: {each.text}" for each in stops)
-        raise QualityError(text, command="conduit runs")
+        raise QualityError(
+            f"{text}. Correct the rows at the source, or let the rule's `action` or ceiling allow"
+            " them",
+            command="conduit run",
+        )
 
 
 def _is_over(failed: int, ceiling: int | Share | None, whole: int, *, is_final: bool) -> bool:

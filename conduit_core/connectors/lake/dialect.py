@@ -21,6 +21,8 @@ class LakeDialect(Dialect):
         form: the data files' format.
     """
 
+    has_ddl = False
+
     def __init__(self, system: str, form: FileFormat) -> None:
         self.name = system
         self._form = form

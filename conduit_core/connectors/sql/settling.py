@@ -137,7 +137,7 @@ class Settling:
             yield step
 
     def _hold_to_tombstones(self) -> Iterator[Step]:
-        """Yield what supersedes letters whose key is listed as deleted, not before their time."""
+        """Yield what supersedes letters whose key is listed as deleted, and no earlier."""
         deletes = key_deletes(self.publish)
         if not self.resolve or self._replays or not deletes or deletes.detect != "listed":
             return
@@ -188,7 +188,8 @@ class Settling:
             adds = self.append.adds_copies and not self._replays
             spelled = self.sql.spelled(self.target)
             yield self.letters.supersede(rejected, spelled, record, self.now)
-            yield self.letters.upsert(rejected, self.append, record, self.now, adds_copies=adds)
+            yield self.letters.tell(rejected, self.append, record, self.now, adds_copies=adds)
+            yield self.letters.add(rejected, self.append, record, self.now)
         yield Sql(f"DROP TABLE {rejected}", when="letters")
 
     def _settle(self, resolve: ResolveDeadLetters) -> Iterator[Step]:
