@@ -18,7 +18,7 @@ _FILE = re.compile(r"<!-- file: (\S+) -->\s*$")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: language, text, first line, why it isn't run, and which file it is written to.
+    """A fenced block: its language, text, first line, why it isn't run, and the file it becomes.
 
     The last two are None where it is run, and where it is no file.
     """

@@ -120,8 +120,8 @@ def _console(page: Path, block: Block, shop: Path) -> None:
     told: list[str] = []
     for line in block.text.splitlines():
         if line.startswith("$ "):
-            line = _ID.sub(lambda found: IDS.get(found[0], found[0]), line)
-            told += [line, *_conduit(line[2:], shop).splitlines()]
+            now_named = _ID.sub(lambda found: IDS.get(found[0], found[0]), line)
+            told += [now_named, *_conduit(now_named[2:], shop).splitlines()]
     now = "\n".join(line.rstrip() for line in told).rstrip() + "\n"
     IDS.update(zip(_ID.findall(block.text), _ID.findall(now), strict=False))
     if UPDATE:
