@@ -224,7 +224,12 @@ def quality_actions(
 ) -> tuple[ResolveDeadLetters | AppendDeadLetters | CheckUnique, ...]:
     """Return what publish does for the rules, after the rows are in."""
     checks = [
-        CheckUnique(rule=name, columns=rule.columns, stops=rule.action == "fail")
+        CheckUnique(
+            rule=name,
+            columns=rule.columns,
+            stops=rule.action == "fail",
+            hides=not set(stream.redact).isdisjoint(rule.columns),
+        )
         for name, rule in _unique_rules(stream)
         if rule.within == "target" and rule.action != "dlq"
     ]

@@ -399,6 +399,9 @@ class LetterContract(DestinationFixtures):
         desk.append([(5, 50, "c")])
         with pytest.raises(QualityError, match=r"one_v.*\(a\)"):
             desk.load([(6, 60, "z")], AppendStaged(), CheckUnique(rule="one_v", columns=("v",)))
+        hidden = CheckUnique(rule="one_v", columns=("v",), hides=True)
+        with pytest.raises(QualityError, match="the same v, so nothing"):
+            desk.load([(6, 60, "z")], AppendStaged(), hidden)
         with pytest.raises(QualityError, match="20, a"):
             desk.load([(6, 20, "a")], AppendStaged(), CheckUnique(rule="two", columns=("at", "v")))
         assert len(desk.rows()) == 5

@@ -10,7 +10,7 @@ from conduit_core.cli import options
 from conduit_core.cli.screen import Answer, Screen
 from conduit_core.cli.session import Session
 from conduit_core.observe import figures
-from conduit_core.observe.facts import facts, took
+from conduit_core.observe.facts import facts, took, window
 
 if TYPE_CHECKING:
     from conduit_core.engine.audit import RuleReport
@@ -118,14 +118,12 @@ def _rule(rule: RuleReport) -> tuple[str, ...]:
 
 
 def _row(record: LedgerRecord) -> tuple[str, ...]:
-    from conduit_core.state.window import Window
-
     return (
         record.published_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         record.stream,
         str(record.version),
         record.mode,
-        Window.from_json(record.load_window).display(),
+        window(record),
         figures.count(record.counts.read),
         figures.kinds(record.counts.model_dump()),
         took(record),
@@ -143,7 +141,7 @@ def clean(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
 ) -> Answer:
-    """Remove old staging and old ledger records, never a target's newest."""
+    """Remove old staging, old ledger records and the rows of settled dead letters."""
     from conduit_core.engine import admin
     from conduit_core.errors import ConfigError
     from conduit_core.spec import parse_duration

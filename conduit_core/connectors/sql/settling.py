@@ -392,10 +392,10 @@ def settling_of(
 
 def _doubled(action: CheckUnique, target: Table, found: list[Row]) -> QualityError:
     shown = "; ".join(", ".join(str(value) for value in row) for row in found)
-    more = " ..." if len(found) == SAMPLE else ""
+    shown = "" if action.hides else f" ({shown}{' ...' if len(found) == SAMPLE else ''})"
     return QualityError(
         f"rule {action.rule!r}: {target} would have more than one row with the same"
-        f" {', '.join(action.columns)} ({shown}{more}), so nothing was published",
+        f" {', '.join(action.columns)}{shown}, so nothing was published",
         command="conduit plan",
     )
 
