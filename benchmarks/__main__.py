@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import deleting, merging, spread
+from benchmarks import deleting, merging, quality, spread
 from benchmarks.data import fill_postgres, write_files
 from benchmarks.measure import CONDUIT, Row, compare, table
 from tests.services import LocalPostgres, local_binaries
@@ -190,6 +190,7 @@ def cases(bench: Bench) -> dict[str, Callable[[], Row]]:
         "pg-5m": lambda: bench.postgres_to_postgres(5 * MILLION, "process 1.2x, memory as at 1M"),
         **merging.cases(bench),
         **deleting.cases(bench),
+        **quality.cases(bench),
         **spread.cases(bench),
     }
 

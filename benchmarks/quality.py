@@ -1,39 +1,39 @@
-"""Rules and transforms on batches in memory, beside just going through them.
-
-``python -m benchmarks.quality [ROWS]``; 5 million by default. CPU seconds, so that a busy machine
-says about the same, and the ratio to what a load of the same rows takes: reading them from Parquet
-and casting them is the least that any load does.
-"""
+"""Loads held to rules against the same loads without; dead letters; pandera beside our kernels."""
 
 from __future__ import annotations
 
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import TypeAdapter
 
-from conduit_core.quality import Judge, Transform, compile_rules
+from benchmarks.measure import Row, compare
 from conduit_core.quality.arrays import kernels as pc
-from conduit_core.spec.rules import Rule, RuleSpec
-from conduit_core.spec.transforms import Step, StepSpec
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.__main__ import Bench
+
+MILLION = 1_000_000
+ROWS = 5 * MILLION
 BATCH = 65_536
-Batches: TypeAlias = "Callable[[], Iterator[pa.RecordBatch]]"
-RULES: TypeAdapter[RuleSpec] = TypeAdapter(Rule)
-STEPS: TypeAdapter[StepSpec] = TypeAdapter(Step)
-FIVE: list[dict[str, object]] = [
-    {"rule": "not_null", "columns": ["id", "customer"]},
-    {"rule": "range", "column": "amount", "min": 0, "max": 100_000},
-    {"rule": "regex", "column": "email", "pattern": r"^[^@\s]+@[^@\s]+$"},
-    {"rule": "accepted_values", "column": "status", "values": ["new", "paid", "sent", "done"]},
-    {"rule": "unique", "column": "id"},
-]
+FIVE = (
+    "{rule: not_null, columns: [id, customer]@}",
+    "{rule: range, column: amount, min: 0, max: 100000@}",
+    r"{rule: regex, column: email, pattern: '^[^@\s]+@[^@\s]+$'@}",
+    "{rule: accepted_values, column: status, values: [new, paid, sent, done]@}",
+    "{rule: unique, column: id@}",
+)
+MODEL = """
+import pandera.pandas as pa
+Rows = pa.DataFrameSchema(
+    {
+        "amount": pa.Column(float, pa.Check.in_range(0, 100000)),
+        "status": pa.Column(str, pa.Check.isin(["new", "paid", "sent", "done"])),
+    }
+)
+"""
 
 
 def batch_of(start: int, rows: int, *, bad: int = 0) -> pa.RecordBatch:
@@ -54,65 +54,81 @@ def batch_of(start: int, rows: int, *, bad: int = 0) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, names)
 
 
-def made(rows: int, folder: Path, *, bad: int = 0) -> Batches:
-    """Write the rows as Parquet and return what reads them."""
-    path = folder / f"rows_{bad}.parquet"
-    with pq.ParquetWriter(path, batch_of(0, 1).schema) as writer:
-        for start in range(0, rows, BATCH):
-            writer.write_batch(batch_of(start, min(BATCH, rows - start), bad=bad))
-    return lambda: pq.ParquetFile(path).iter_batches(BATCH)
+class QualityBench:
+    """The cases over one bench's folder."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+
+    def rows(self, count: int, *, bad: int = 0) -> str:
+        """Return a Parquet file of the rows, made when first asked for."""
+        path = self.bench.folder / f"rows_{count}_{bad}.parquet"
+        if not path.exists():
+            with pq.ParquetWriter(path, batch_of(0, 1).schema) as writer:
+                for start in range(0, count, BATCH):
+                    writer.write_batch(batch_of(start, min(BATCH, count - start), bad=bad))
+        return path.name
+
+    def load(self, name: str, path: str, rules: list[str], action: str = "fail") -> list[str]:
+        """Return the command that loads a file under rules."""
+        told = "".join(f"\n      - {rule.replace('@}', f', action: {action}}}')}" for rule in rules)
+        quality = f"\n    quality:{told}" if rules else ""
+        return self.bench.pipeline(
+            name,
+            "{type: parquet, path: .}",
+            f"{{type: duckdb, path: {name}.duckdb}}",
+            f"path: {path}\n    into: rows\n    mode: replace{quality}",
+        )
+
+    def five(self) -> Row:
+        """Five rules on 5M rows, against the same load without."""
+        path = self.rows(ROWS)
+        return self._compared(
+            "parquet 5M rows to DuckDB, five rules; without",
+            self.load("ruled", path, list(FIVE)),
+            self.load("plain", path, []),
+            "load 1.15x",
+        )
+
+    def letters(self) -> Row:
+        """A load of which every tenth row becomes a dead letter, against the clean load."""
+        return self._compared(
+            "five rules, 10% dead letters of 5M; none",
+            self.load("letters", self.rows(ROWS, bad=10), list(FIVE), "dlq"),
+            self.load("clean", self.rows(ROWS), list(FIVE), "dlq"),
+            "load 1.5x",
+        )
+
+    def pandera(self) -> Row:
+        """Two checks by a pandera schema, against the same two built in."""
+        (self.bench.folder / "bench_model.py").write_text(MODEL)
+        path = self.rows(MILLION)
+        return self._compared(
+            "pandera, two checks on 1M rows; built in",
+            self.load("pandera", path, ["{rule: pandera, model: 'bench_model:Rows'@}"]),
+            self.load("built_in", path, [FIVE[1], FIVE[3]]),
+            "measured",
+        )
+
+    def _compared(self, name: str, ours: list[str], reference: list[str], limit: str) -> Row:
+        mine, theirs = (command[2].removesuffix(".yml") for command in (ours, reference))
+        return compare(
+            name,
+            ours,
+            reference,
+            cwd=self.bench.folder,
+            limit=limit,
+            runs=self.bench.runs,
+            before=f"rm -f {mine}.duckdb*",
+            before_reference=f"rm -f {theirs}.duckdb*",
+        )
 
 
-def seconds(batches: Batches, each: Callable[[pa.RecordBatch], object]) -> float:
-    """Return the CPU seconds that ``each`` takes of all batches, without reading them."""
-    spent = 0.0
-    for batch in batches():
-        began = time.process_time()
-        each(batch)
-        spent += time.process_time() - began
-    return spent
-
-
-def reading(batches: Batches) -> float:
-    """Return the CPU seconds of going through the batches."""
-    began = time.process_time()
-    for _ in batches():
-        pass
-    return time.process_time() - began
-
-
-def rules(batches: Batches, specs: list[dict[str, object]]) -> float:
-    """Return the CPU seconds of judging all batches."""
-    schema = batch_of(0, 1).schema
-    judge = Judge(compile_rules([RULES.validate_python(spec) for spec in specs], schema))
-    return seconds(batches, judge.judge)
-
-
-def main() -> None:
-    """Measure and print."""
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000_000
-    with tempfile.TemporaryDirectory() as folder:
-        clean = made(rows, Path(folder))
-        base = reading(clean)
-        print(f"{rows:,} rows in batches of {BATCH:,}; CPU seconds, and ratio to reading Parquet\n")
-        print("| what | seconds | ratio |\n|---|---|---|")
-
-        def show(what: str, spent: float) -> None:
-            print(f"| {what} | {spent:.2f} | {spent / base:.2f} |")
-
-        show("just reading", base)
-        show("five rules", rules(clean, FIVE))
-        for spec in FIVE:
-            show(f"{spec['rule']} alone", rules(clean, [spec]))
-        bad = made(rows, Path(folder), bad=10)
-        show("five rules, 10% dead letters", rules(bad, [{**s, "action": "dlq"} for s in FIVE]))
-        expression = {"rule": "expression", "sql": "amount >= 0 AND status IN ('new', 'paid')"}
-        show("an expression", rules(clean, [{**expression, "action": "warn"}]))
-        schema = batch_of(0, 1).schema
-        for step in ({"mask": {"columns": "email", "keep_last": 4}}, {"hash": "email"}):
-            transform = Transform([STEPS.validate_python(step)], schema)
-            show(f"transform: {next(iter(step))}", seconds(clean, transform))
-
-
-if __name__ == "__main__":
-    main()
+def cases(bench: Bench) -> dict[str, Callable[[], Row]]:
+    """Return the cases by name."""
+    made = QualityBench(bench)
+    return {
+        "rules": made.five,
+        "letters": made.letters,
+        "pandera": made.pandera,
+    }

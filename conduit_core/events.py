@@ -132,8 +132,8 @@ class RuleChecked(Event):
 
     load_id: str
     rule: str
-    action: str
-    result: str
+    action: Literal["fail", "dlq", "warn"]
+    result: Literal["passed", "failed", "not_judged"]
     checked: int
     failed: int
     text: str
@@ -145,7 +145,7 @@ class SchemaChanged(Event):
 
     load_id: str
     column: str
-    change: str
+    change: Literal["added", "widened", "nullable"]
     was: str | None
     now: str
 

@@ -490,7 +490,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class CleanItem:
-    """Something that ``conduit clean`` removes: kind (``staging``, ``record``), name, why."""
+    """What ``conduit clean`` removes: kind (``staging``, ``record``, ``letters``), name, why."""
 
     kind: str
     name: str

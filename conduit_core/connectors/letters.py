@@ -134,6 +134,15 @@ class KeepsLetters(KeepsAudits, Protocol):
         """Return the fingerprints of the schemas that open letters' payloads have."""
         ...
 
+    def letter_counts(self, target: Table, load_id: str | None = None) -> dict[str, int]:
+        """Return how many dead letters a target has of each status that has any.
+
+        Args:
+            target: whose.
+            load_id: only those that this load was the last to reject.
+        """
+        ...
+
     def replayed_rows(
         self, target: Table, which: LetterFilter, schema: pa.Schema
     ) -> pa.RecordBatchReader:

@@ -361,13 +361,14 @@ class CheckUnique(_Data):
     """Look for two rows of the target, as it is after the load, with the same ``columns``.
 
     NULLs never match. ``stops``: the load ends with a QualityError that shows some; else a note
-    says how many rows there are beside the first of each.
+    says how many rows there are beside the first of each. ``hides``: no value is shown.
     """
 
     kind: Literal["check_unique"] = "check_unique"
     rule: str
     columns: tuple[str, ...]
     stops: bool = True
+    hides: bool = False
 
 
 class RecordLoad(_Data):

@@ -274,7 +274,8 @@ def runs(
 def clean(pipeline: Pipeline, older_than: timedelta, *, dry_run: bool) -> list[CleanItem]:
     """Remove what has aged in the destination; return what went.
 
-    That is staging, old ledger records, and the rows of dead letters that are settled.
+    Staging, old ledger records, and the rows of dead letters that are settled: an open one stays
+    until it is purged by name.
     """
     with pipeline.open() as ends:
         destination = ends.destination

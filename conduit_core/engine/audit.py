@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from conduit_core.connectors.base import Destination
 from conduit_core.connectors.letters import KeepsAudits
 from conduit_core.engine.model import LoadPlan
-from conduit_core.engine.pipeline import Pipeline
 from conduit_core.events import Emit, RuleChecked
 from conduit_core.quality import (
     LoadFacts,
@@ -23,8 +23,7 @@ from conduit_core.quality import (
     raise_for,
 )
 from conduit_core.spec import StreamSpec
-from conduit_core.spec.rules import Drift, RowCount, rule_names
-from conduit_core.state.ledger import LedgerRecord
+from conduit_core.spec.rules import Action, Drift, RowCount, rule_names
 from conduit_core.types.dialect import Table
 
 
@@ -43,8 +42,8 @@ class RuleReport(BaseModel):
 
     rule: str
     kind: str
-    action: str
-    result: str
+    action: Action
+    result: Literal["passed", "failed", "not_judged"]
     text: str = ""
     checked: int = 0
     failed: int = 0
@@ -91,15 +90,6 @@ def read_history(stream: StreamSpec, destination: Destination, target: Table) ->
         for audit in destination.audits(target, 2 * last)  # some may have had no rows
     )
     return tuple(r.facts.model_dump_json() for r in reports if r.facts.rows)[:last]
-
-
-def kept_report(pipeline: Pipeline, record: LedgerRecord) -> QualityReport | None:
-    """Return the report that was kept with a load; None: its stream had no rules."""
-    with pipeline.open() as ends:
-        if not isinstance(ends.destination, KeepsAudits):
-            return None
-        found = ends.destination.audits(record.target, load_id=record.load_id)
-    return QualityReport.model_validate_json(found[0].report) if found else None
 
 
 def load_tally(texts: Iterable[str]) -> Tally:

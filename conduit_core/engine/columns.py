@@ -6,7 +6,7 @@ The target is compared with the rows; ``on_schema_change`` says what becomes of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -141,6 +141,8 @@ def stage_columns(
         _with_metadata(expected, wanted),
         destination.landing,
     )
+    if wishes.inferred:
+        found = tuple(_of_sample(change) for change in found)
     if problems := [_named(c) for c in found if c.kind in ("case", "too_long", "too_many")]:
         raise _refusal(target, problems, "conduit plan")
     if existing is None:
@@ -369,6 +371,13 @@ def _told(change: AddColumn | WidenColumn, *, versions: bool) -> str:
 
 
 # --- messages -------------------------------------------------------------------------------------
+
+
+def _of_sample(change: Change) -> Change:
+    """Return a finding about types that a sample gave: the table isn't to be made anew for them."""
+    if change.kind != "incompatible":
+        return change
+    return replace(change, remedy="a value in the files isn't one, and `types:` finds it")
 
 
 def _named(change: Change) -> str:

@@ -143,7 +143,7 @@ class ColumnChange(_Data):
     """A column of the target that a load changed: ``added``, ``widened`` or ``nullable``."""
 
     column: str
-    change: str
+    change: Literal["added", "widened", "nullable"]
     was: str | None
     now: str
 

@@ -24,6 +24,7 @@ from conduit_core.connectors.base import (
 from conduit_core.connectors.registry import get
 from conduit_core.engine.columns import VERSION_COLUMNS
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
+from conduit_core.engine.shaping import rows_schema
 from conduit_core.errors import ConfigError
 from conduit_core.spec import StreamSpec
 from conduit_core.spec.names import file_stem, file_type
@@ -63,12 +64,12 @@ class Side:
 
 
 def source_side(source: Source, stream: StreamSpec) -> Side:
-    """Return what the stream brings.
+    """Return what the stream brings, after its transform.
 
     Raises:
         SchemaError: the table, the file or a column isn't there.
     """
-    schema = source.describe(stream_ref(stream)).schema
+    schema = rows_schema(stream, source.describe(stream_ref(stream)).schema)
     knows = "path" not in source.capabilities.kinds
     return Side("source", _without_ours(schema, stream), knows_nulls=knows)
 
@@ -91,8 +92,7 @@ def target_side(pipeline: Pipeline, stream: StreamSpec, destination: Destination
 
 def dialect_of(destination: Destination) -> Dialect | None:
     """Return how the destination spells types; None where it has no DDL (files)."""
-    found = getattr(destination, "dialect", None)
-    return found if isinstance(found, Dialect) else None
+    return destination.dialect if destination.dialect.has_ddl else None
 
 
 def landed_in(destination: Destination, schema: pa.Schema) -> pa.Schema:

@@ -240,7 +240,12 @@ def quality_actions(
     if choice.effective == "replace_window" or replaces_files:
         _refuse_own_twins(stream, "files" if replaces_files else "a window")
     checks = [
-        CheckUnique(rule=name, columns=rule.columns, stops=rule.action == "fail")
+        CheckUnique(
+            rule=name,
+            columns=rule.columns,
+            stops=rule.action == "fail",
+            hides=not set(stream.redact).isdisjoint(rule.columns),
+        )
         for name, rule in _unique_rules(stream)
         if rule.within == "target" and rule.action != "dlq"
     ]

@@ -1,1 +1,4 @@
-"""Listeners on a load's events: progress, plain lines, JSON lines. They know the events alone."""
+"""What people see: listeners on a load's events (progress, plain or JSON lines), and its report.
+
+Listeners know the events alone.
+"""

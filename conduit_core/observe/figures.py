@@ -15,6 +15,15 @@ def kinds(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count(n)} {kind}" for kind, n in counts.items() if n and kind != "read")
 
 
+def share(rate: float) -> str:
+    """Return a share in percent: ``2.50%``; it says 0% and 100% only of none and all."""
+    if 0 < rate < 0.0001:
+        return "<0.01%"
+    if 0.9999 < rate < 1:
+        return ">99.99%"
+    return f"{rate:.2%}" if 0 < rate < 1 else f"{rate:.0%}"
+
+
 def size(amount: float) -> str:
     """Return bytes in the largest unit that fits: ``41.2 MiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -138,7 +138,11 @@ def raise_for(outcomes: Sequence[Outcome]) -> None:
     stops = [outcome for outcome in outcomes if outcome.stops]
     if stops:
         text = "; ".join(f"rule {each.rule!r}: {each.text}" for each in stops)
-        raise QualityError(text, command="conduit runs")
+        raise QualityError(
+            f"{text}. Correct the rows at the source, or let the rule's `action` or ceiling allow"
+            " them",
+            command="conduit run",
+        )
 
 
 def _is_over(failed: int, ceiling: int | Share | None, whole: int, *, is_final: bool) -> bool:
@@ -188,8 +192,9 @@ def _row_count(
             whole = int(median(last))
             shown += f" of {whole}, the median of the last {len(last)} loads"
         limit = rows_of(amount, whole)
-        word = "fewer" if is_least else "more"
-        yield (rows >= limit if is_least else rows <= limit), f"{rows} rows, {word} than {shown}"
+        is_fine = rows >= limit if is_least else rows <= limit
+        words = ("fewer than", "at least") if is_least else ("more than", "at most")
+        yield is_fine, f"{rows} rows, {words[is_fine]} {shown}"
 
 
 def _freshness(

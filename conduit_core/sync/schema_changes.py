@@ -186,7 +186,7 @@ def _added(draft: _Draft, change: Change, word: Word) -> None:
 
 def _removed(draft: _Draft, change: Change, word: Word) -> None:
     before = draft.target.before
-    ours = before is None or change.column in before.names
+    ours = before is not None and change.column in before.names
     needs_value = not _nullable(change) and change.column not in draft.target.filled
     if change.column in (*draft.target.key, *draft.target.cursor):
         draft.problems.append(f"{change.fact}; the stream's key or cursor names it")

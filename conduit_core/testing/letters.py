@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from conduit_core.connectors.base import Commit, Destination, StagedRows, Tally
-from conduit_core.connectors.letters import DeadLetter, KeepsLetters, Letters, LetterSpool
+from conduit_core.connectors.base import Destination, StagedRows
 from conduit_core.connectors.objects.local import LocalStore
 from conduit_core.connectors.objects.staging import FolderStaging
 from conduit_core.connectors.publish import (
@@ -21,7 +18,6 @@ from conduit_core.connectors.publish import (
     VALID_FROM,
     VALID_TO,
     Action,
-    AppendDeadLetters,
     AppendStaged,
     CheckUnique,
     CloseVersions,
@@ -34,9 +30,7 @@ from conduit_core.connectors.publish import (
     KeepNewest,
     LetterFilter,
     MergeStaged,
-    Publish,
     ReplaceWithStaged,
-    ResolveDeadLetters,
 )
 from conduit_core.connectors.sql.destination import SqlDestination
 from conduit_core.connectors.sql.letters import AUDITS, LETTERS
@@ -44,163 +38,22 @@ from conduit_core.connectors.staging import Attempt, OpenLoad, Staging
 from conduit_core.errors import GuardError, QualityError, SchemaError, SourceDataError, StateError
 from conduit_core.events import ignore
 from conduit_core.state.cursor import Cursor
-from conduit_core.state.ledger import Counts
 from conduit_core.state.window import Window
-from conduit_core.testing.doubles import TableRows, columns_of, landed, publish, record, unique
-from conduit_core.testing.fixtures import DestinationFixtures, scan
+from conduit_core.testing.deleting import TableKeys
+from conduit_core.testing.doubles import columns_of, landed, unique
+from conduit_core.testing.fixtures import DestinationFixtures
+from conduit_core.testing.ruled import KINDS, Desk, Rows, RuledRows, by_key, table_of
 from conduit_core.types.dialect import Table
 from conduit_core.types.schema import fingerprint, schema_to_json
 
-_FIELDS: list[tuple[str, pa.DataType]] = [
-    ("id", pa.int64()),
-    ("at", pa.int64()),
-    ("v", pa.string()),
-]
-_KINDS = pa.schema(_FIELDS)
-_REASONS = pa.list_(
-    pa.struct([("rule", pa.string()), ("column", pa.string()), ("reason", pa.string())])
-)
 _COMPARE = ("id", "at", "v")
-_TEXT = json.dumps(schema_to_json(_KINDS))
 _UPSERT = MergeStaged(key=("id",), order=("at",), compare=_COMPARE)
 _NEWER = MergeStaged(key=("id",), order=("at",), compare=_COMPARE, only_newer=True)
 _INSERT = MergeStaged(key=("id",), order=("at",), compare=_COMPARE, update=False)
 _VERSIONS = CloseVersions(key=("id",), order=("at",), compare=_COMPARE, track=("v",))
-Rows = Sequence[tuple[Any, ...]]
 
 
-def table_of(rows: Rows, schema: pa.Schema = _KINDS) -> pa.Table:
-    """Return rows as a table."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-    arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
-    return pa.table(arrays, schema=schema)
-
-
-class RuledRows(TableRows):
-    """``TableRows`` of which some were rejected.
-
-    Args:
-        table: the rows that passed, in the types that the destination asked for.
-        letters: those that were rejected.
-        report: what the audit found.
-        fail_at: as of ``TableRows``.
-    """
-
-    def __init__(
-        self,
-        table: pa.Table,
-        letters: Letters | None = None,
-        report: str = "",
-        fail_at: int | None = None,
-    ) -> None:
-        super().__init__(table, fail_at=fail_at)
-        self._letters = letters
-        self._report = report
-
-    def finish(self) -> Tally:
-        """Count rows read and rejected."""
-        found = super().finish()
-        rejected = self._letters.rows if self._letters else 0
-        read = found.counts.read + rejected
-        counts = Counts(read=read, rejected=rejected)
-        return Tally(counts, letters=self._letters, report=self._report, bytes=found.bytes)
-
-
-class Desk:
-    """One target, the loads that come to it, and its letters."""
-
-    def __init__(self, destination: Destination, schema: str) -> None:
-        if not isinstance(destination, KeepsLetters):
-            pytest.skip("keeps no letters")
-        self.destination = destination
-        self.keeper: KeepsLetters = destination
-        self.target = Table(schema, "t")
-
-    def spool(
-        self,
-        rejected: Rows,
-        schema: pa.Schema = _KINDS,
-        key: tuple[str, ...] = ("id",),
-        rules: Sequence[str] = ("r1",),
-        redact: frozenset[str] = frozenset(),
-    ) -> LetterSpool:
-        """Return letters of rows that broke rules."""
-        made = LetterSpool(self.target, schema, key, redact)
-        told = [{"rule": rule, "column": None, "reason": "because"} for rule in rules]
-        for batch in table_of(rejected, schema).to_batches():
-            made.add(batch, pa.array([told] * batch.num_rows, _REASONS))
-        return made
-
-    def plan(
-        self,
-        schema: pa.Schema,
-        *actions: Action,
-        resolve: ResolveDeadLetters | None,
-        adds_copies: bool = False,
-        load_id: str | None = None,
-    ) -> Publish:
-        """Return a publish of these actions; the first one makes the table."""
-        made = record("t", self.target.schema, load_id=load_id)
-        after: list[Action] = [] if resolve is None else [resolve]
-        after.append(
-            AppendDeadLetters(
-                schema_fingerprint=fingerprint(_KINDS), schema_text=_TEXT, adds_copies=adds_copies
-            )
-        )
-        there = self.destination.describe(self.target) is not None
-        create = CreateTable(columns=columns_of(self.destination, schema))
-        first: list[Action] = [] if there or isinstance(actions[0], CreateTable) else [create]
-        guards = [a for a in actions if isinstance(a, Guard)]
-        rest = [a for a in actions if not isinstance(a, Guard)]
-        return publish(made, schema, *first, *rest, *after, *guards)
-
-    def load(
-        self,
-        rows: Rows,
-        *actions: Action,
-        rejected: Rows | Letters = (),
-        resolve: ResolveDeadLetters | None = None,
-        schema: pa.Schema = _KINDS,
-        adds_copies: bool = False,
-        report: str = "",
-        fail_at: int | None = None,
-    ) -> Commit:
-        """Publish rows, and keep those that were rejected."""
-        arriving = landed(self.destination, table_of(rows, schema))
-        plan = self.plan(arriving.schema, *actions, resolve=resolve, adds_copies=adds_copies)
-        assert self.destination.render(plan)
-        letters = self.spool(rejected) if isinstance(rejected, Sequence) else rejected
-        staged = RuledRows(arriving, letters, report, fail_at)
-        return self.destination.commit(plan, staged, ignore)
-
-    def append(self, rows: Rows, **more: Any) -> Commit:
-        """Publish rows by ``append_staged``."""
-        return self.load(rows, AppendStaged(), **more)
-
-    def statuses(self) -> dict[str, int]:
-        """Count all letters by status."""
-        every = ("open", "resolved", "superseded", "purged")
-        found = [one.status for one in self.keeper.letters(None, statuses=every)]
-        return {status: found.count(status) for status in dict.fromkeys(found)}
-
-    def one(self) -> DeadLetter:
-        """Return the only letter."""
-        every = ("open", "resolved", "superseded", "purged")
-        (found,) = self.keeper.letters(self.target, statuses=every)
-        return found
-
-    def rows(self) -> list[tuple[object, ...]]:
-        """Return the target's rows."""
-        found = scan(self.destination, self.target.schema, "t").to_pylist()
-        return sorted((tuple(row.values()) for row in found), key=str)
-
-
-def _by_key(**more: Any) -> ResolveDeadLetters:
-    fields = {"key": ("id",), "order": ("at",), "schema_text": _TEXT, **more}
-    return ResolveDeadLetters.model_validate(fields)
-
-
-_REPLAY = _by_key(replays=LetterFilter())
+_REPLAY = by_key(replays=LetterFilter())
 
 
 def _window(low: int, high: int) -> str:
@@ -221,9 +74,10 @@ class LetterContract(DestinationFixtures):
         desk.keeper.check_letters()
         assert desk.keeper.letters(None) == []
         assert desk.keeper.open_letters(desk.target) == 0
+        assert desk.keeper.letter_counts(desk.target) == {}
         assert desk.keeper.audits(desk.target) == []
         assert desk.keeper.purge_letters(None) == 0
-        found = desk.keeper.replayed_rows(desk.target, LetterFilter(), _KINDS).read_all()
+        found = desk.keeper.replayed_rows(desk.target, LetterFilter(), KINDS).read_all()
         assert found.num_rows == 0
 
     def test_rejected_rows_become_letters(self, desk: Desk) -> None:
@@ -239,7 +93,7 @@ class LetterContract(DestinationFixtures):
         assert one.row_key == "[2]"
         assert [r["rule"] for r in json.loads(one.reasons)] == ["a", 'b"', "c"]
         assert json.loads(one.payload or "") == {"id": 2, "at": 20, "v": bad}
-        assert one.schema_fingerprint == fingerprint(_KINDS)
+        assert one.schema_fingerprint == fingerprint(KINDS)
         assert one.settled_at is None
         assert one.first_seen_at == one.last_seen_at
         assert desk.rows() == [(1, 10, "a")]
@@ -254,7 +108,7 @@ class LetterContract(DestinationFixtures):
         one = desk.one()
         assert (one.attempts, one.copies, one.row_key) == (2, 4 if adds else 2, None)
         assert one.load_id != one.first_load_id
-        back = desk.keeper.replayed_rows(desk.target, LetterFilter(), _KINDS).read_all()
+        back = desk.keeper.replayed_rows(desk.target, LetterFilter(), KINDS).read_all()
         assert back.to_pylist() == [{"id": 2, "at": 20, "v": "x"}] * one.copies
 
     def test_hidden_values_are_not_kept(self, desk: Desk) -> None:
@@ -264,7 +118,7 @@ class LetterContract(DestinationFixtures):
         one = desk.one()
         assert (one.redacted, one.attempts) == (("v",), 2)
         assert json.loads(one.payload or "") == {"id": 2, "at": 20, "v": None}
-        assert not desk.keeper.replayed_rows(desk.target, LetterFilter(), _KINDS).read_all()
+        assert not desk.keeper.replayed_rows(desk.target, LetterFilter(), KINDS).read_all()
 
     def test_letters_by_filter(self, desk: Desk) -> None:
         desk.append([], rejected=desk.spool([(1, 1, "x")], rules=("a", "b")))
@@ -283,6 +137,8 @@ class LetterContract(DestinationFixtures):
         assert {one.row_key for one in newest} == {"[2]", "[3]"}
         assert len(keeper.letters(target, LetterFilter(ids=ids[:1]))) == 1
         assert keeper.letters(target, LetterFilter(ids=())) == []
+        folds = not desk.destination.capabilities.case_sensitive_names
+        assert keeper.open_letters(Table(target.schema.upper(), "T")) == (3 if folds else 0)
 
     def test_letters_are_purged(self, desk: Desk) -> None:
         desk.append([], rejected=[(1, 1, "x"), (2, 2, "x")])
@@ -312,7 +168,7 @@ class LetterContract(DestinationFixtures):
         ids=["append", "insert_only", "upsert", "scd2", "by_key", "newest_by_key"],
     )  # fmt: skip
     def test_a_row_of_the_key_resolves(self, desk: Desk, actions: tuple[Action, ...]) -> None:
-        schema = _KINDS
+        schema = KINDS
         if isinstance(actions[0], CloseVersions):
             ddl = columns_of(desk.destination, schema)
             flag = columns_of(desk.destination, pa.schema([("f", pa.bool_())]))[0].ddl
@@ -325,7 +181,7 @@ class LetterContract(DestinationFixtures):
         first = (AppendStaged(),) if isinstance(actions[-1], AppendStaged) else actions
         desk.load([(1, 10, "a")], *first, rejected=[(2, 20, "x"), (3, 30, "x")])
         later = tuple(a for a in actions if not isinstance(a, CreateTable))
-        done = desk.load([(2, 21, "good"), (4, 1, "b")], *later, resolve=_by_key())
+        done = desk.load([(2, 21, "good"), (4, 1, "b")], *later, resolve=by_key())
         assert done.record is not None
         assert desk.statuses() == {"open": 1, "resolved": 1}
         (one,) = desk.keeper.letters(desk.target, statuses=("resolved",))
@@ -335,7 +191,7 @@ class LetterContract(DestinationFixtures):
 
     def test_an_append_without_a_key_leaves_letters_open(self, desk: Desk) -> None:
         desk.append([], rejected=desk.spool([(2, 20, "x")], key=()))
-        desk.append([(2, 20, "good")], resolve=_by_key(key=()))
+        desk.append([(2, 20, "good")], resolve=by_key(key=()))
         assert desk.statuses() == {"open": 1}
 
     @pytest.mark.parametrize("how", ["swap", "in_place"])
@@ -344,43 +200,43 @@ class LetterContract(DestinationFixtures):
         columns = columns_of(desk.destination, landed(desk.destination, table_of([])).schema)
         action = ReplaceWithStaged.model_validate({"how": how, "columns": columns})
         rejected = [(4, 40, "x"), (5, 50, "x")]
-        desk.load([(2, 20, "b")], action, rejected=rejected, resolve=_by_key(covers="target"))
+        desk.load([(2, 20, "b")], action, rejected=rejected, resolve=by_key(covers="target"))
         assert desk.statuses() == {"open": 2, "resolved": 1, "superseded": 1}
         assert desk.rows() == [(2, 20, "b")]
 
     def test_a_window_covers_its_letters(self, desk: Desk) -> None:
         desk.append([(1, 10, "a")], rejected=[(2, 20, "x"), (3, 25, "x"), (4, 30, "x")])
         window = _window(20, 30)
-        resolve = _by_key(covers="window", window=window)
+        resolve = by_key(covers="window", window=window)
         actions = (DeleteWindow(window=window), AppendStaged())
         desk.load([(2, 20, "b")], *actions, resolve=resolve)
         assert desk.statuses() == {"open": 1, "resolved": 1, "superseded": 1}
         assert desk.keeper.letters(desk.target)[0].row_key == "[4]"
 
     def test_files_that_come_again_cover_their_letters(self, desk: Desk) -> None:
-        kinds = _KINDS.append(pa.field("_conduit_file", pa.string()))
+        kinds = KINDS.append(pa.field("_conduit_file", pa.string()))
         text = json.dumps(schema_to_json(kinds))
         bad = [(2, 20, "x", "a.csv"), (3, 30, "x", "b.csv")]
         spool = desk.spool(bad, schema=kinds, key=())
         desk.load([(1, 1, "a", "a.csv")], AppendStaged(), rejected=spool, schema=kinds)
-        resolve = _by_key(key=(), covers="files", schema_text=text)
+        resolve = by_key(key=(), covers="files", schema_text=text)
         actions = (DeleteMatching(columns=("_conduit_file",)), AppendStaged())
         desk.load([(1, 1, "b", "a.csv")], *actions, resolve=resolve, schema=kinds)
         assert desk.statuses() == {"open": 1, "superseded": 1}
         assert '"b.csv"' in (desk.keeper.letters(desk.target)[0].payload or "")
 
     def test_a_newer_payload_supersedes(self, desk: Desk) -> None:
-        desk.load([], _UPSERT, rejected=[(2, 20, "x"), (3, 30, "x")], resolve=_by_key())
-        desk.load([(9, 9, "z")], _UPSERT, rejected=[(2, 21, "y"), (3, 30, "x")], resolve=_by_key())
+        desk.load([], _UPSERT, rejected=[(2, 20, "x"), (3, 30, "x")], resolve=by_key())
+        desk.load([(9, 9, "z")], _UPSERT, rejected=[(2, 21, "y"), (3, 30, "x")], resolve=by_key())
         assert desk.statuses() == {"open": 2, "superseded": 1}
         old = desk.keeper.letters(desk.target, statuses=("superseded",))[0]
         assert json.loads(old.payload or "")["at"] == 20
-        desk.load([(2, 22, "good")], _UPSERT, rejected=[(2, 21, "y")], resolve=_by_key())
+        desk.load([(2, 22, "good")], _UPSERT, rejected=[(2, 21, "y")], resolve=by_key())
         assert desk.statuses() == {"open": 2, "superseded": 1}
 
     def test_rows_without_a_whole_key_are_no_ones(self, desk: Desk) -> None:
         for at in (1, 2):
-            desk.load([(9, at, "z")], _UPSERT, rejected=[(None, at, "x")], resolve=_by_key())
+            desk.load([(9, at, "z")], _UPSERT, rejected=[(None, at, "x")], resolve=by_key())
         assert desk.statuses() == {"open": 2}
 
     @pytest.mark.parametrize("soft", [False, True])
@@ -392,28 +248,45 @@ class LetterContract(DestinationFixtures):
             )
             sql = desk.destination
             assert isinstance(sql, SqlDestination)
-            _run(sql, sql.add_column(desk.target, kind[0]))
+            column = f"{sql.dialect.quote(kind[0].name)} {kind[0].ddl}"
+            _run(sql, f"ALTER TABLE {sql.dialect.table(desk.target)} ADD COLUMN {column}")
         at = "2026-01-01 00:00:00.000000+00:00"
         deletes = Deletes(detect="flag", soft=soft, at=at)
         merge = _UPSERT.model_copy(update={"deletes": deletes})
-        kinds = _KINDS.append(pa.field(DELETED_AT, pa.timestamp("us", "UTC")))
+        kinds = KINDS.append(pa.field(DELETED_AT, pa.timestamp("us", "UTC")))
         rows = [(2, 21, None, datetime(2026, 1, 1, tzinfo=UTC)), (3, 31, "good", None)]
-        desk.load(rows, merge, resolve=_by_key(), schema=kinds)
+        desk.load(rows, merge, resolve=by_key(), schema=kinds)
         assert desk.statuses() == {"superseded": 1, "resolved": 1}
 
+    def test_a_tombstone_supersedes(self, desk: Desk) -> None:
+        desk.append([(1, 10, "a")], rejected=[(2, 20, "x"), (3, 30, "x"), (4, 40, "x")])
+        arriving = landed(desk.destination, table_of([(4, 50, "back")]))
+        tombs = arriving.select(["id", "at"]).schema
+        at = "2026-01-01 00:00:00.000000+00:00"
+        keys = columns_of(desk.destination, tombs)
+        deletes = Deletes(detect="listed", soft=False, at=at, keys=keys, time="at")
+        plan = desk.plan(
+            arriving.schema, _UPSERT.model_copy(update={"deletes": deletes}), resolve=by_key()
+        )
+        dead = table_of([(2, 25), (3, 29), (4, 45)], tombs)
+        rows = RuledRows(arriving)
+        desk.destination.commit(plan, rows, ignore, TableKeys(dead, arriving))
+        assert desk.statuses() == {"superseded": 1, "open": 1, "resolved": 1}
+        assert desk.keeper.letters(desk.target)[0].row_key == "[3]"
+
     def test_a_payload_that_no_longer_fits_stays_open(self, desk: Desk) -> None:
-        kinds = _KINDS.set(0, pa.field("id", pa.string()))
+        kinds = KINDS.set(0, pa.field("id", pa.string()))
         bad = desk.spool([("two", 20, "x"), ("3", 30, "x")], schema=kinds)
         desk.append([(1, 10, "a")], rejected=bad)
-        desk.load([(3, 31, "c")], _UPSERT, resolve=_by_key())
+        desk.load([(3, 31, "c")], _UPSERT, resolve=by_key())
         assert desk.statuses() == {"open": 1, "resolved": 1}
         with pytest.raises(SchemaError, match="'id'"):
-            desk.keeper.replayed_rows(desk.target, LetterFilter(), _KINDS).read_all()
+            desk.keeper.replayed_rows(desk.target, LetterFilter(), KINDS).read_all()
 
     # --- replayed --------------------------------------------------------------------------------
 
     def _replayed(self, desk: Desk) -> Rows:
-        rows = desk.keeper.replayed_rows(desk.target, LetterFilter(), _KINDS).read_all()
+        rows = desk.keeper.replayed_rows(desk.target, LetterFilter(), KINDS).read_all()
         return [tuple(row.values()) for row in rows.to_pylist()]
 
     def test_a_replay_settles_what_it_brings(self, desk: Desk) -> None:
@@ -435,7 +308,7 @@ class LetterContract(DestinationFixtures):
     def test_without_a_cursor_an_existing_key_wins(self, desk: Desk) -> None:
         desk.append([(2, 25, "there")], rejected=[(1, 10, "x"), (2, 20, "x")])
         merge = MergeStaged(key=("id",), compare=_COMPARE, only_newer=True)
-        resolve = _by_key(order=(), replays=LetterFilter())
+        resolve = by_key(order=(), replays=LetterFilter())
         desk.load(self._replayed(desk), merge, resolve=resolve)
         assert desk.rows() == [(1, 10, "x"), (2, 25, "there")]
         assert desk.statuses() == {"resolved": 1, "superseded": 1}
@@ -450,7 +323,7 @@ class LetterContract(DestinationFixtures):
 
     def test_a_replay_of_an_append_brings_all_copies(self, desk: Desk) -> None:
         desk.append([(1, 1, "a")], rejected=desk.spool([(2, 2, "x"), (2, 2, "x")], key=()))
-        resolve = _by_key(key=(), order=(), replays=LetterFilter())
+        resolve = by_key(key=(), order=(), replays=LetterFilter())
         desk.append(self._replayed(desk), resolve=resolve, adds_copies=True)
         assert desk.rows() == [(1, 1, "a"), (2, 2, "x"), (2, 2, "x")]
         assert desk.statuses() == {"resolved": 1}
@@ -459,7 +332,7 @@ class LetterContract(DestinationFixtures):
         desk.append([(9, 9, "z")], rejected=[(1, 10, "x"), (2, 20, "x")])
         which = next(one for one in desk.keeper.letters(None) if one.row_key == "[1]")
         chosen = LetterFilter(ids=(which.letter_id,))
-        desk.load([(1, 10, "x")], _NEWER, resolve=_by_key(replays=chosen))
+        desk.load([(1, 10, "x")], _NEWER, resolve=by_key(replays=chosen))
         assert desk.statuses() == {"resolved": 1, "open": 1}
 
     def test_letters_are_read_while_the_target_is_locked(
@@ -472,7 +345,7 @@ class LetterContract(DestinationFixtures):
             session.begin(destination.lock_name(desk.target))
             assert self._replayed(desk) == [(1, 10, "x")]
             assert desk.keeper.open_letters(desk.target) == 1
-            held = desk.keeper.replayed_rows(desk.target, LetterFilter(), _KINDS)
+            held = desk.keeper.replayed_rows(desk.target, LetterFilter(), KINDS)
             session.execute(f"DELETE FROM {destination.dialect.table(desk.target)}")
             session.commit()
             assert held.read_all().num_rows == 1
@@ -488,9 +361,9 @@ class LetterContract(DestinationFixtures):
         no = Guard(expr="inserted == 0", message="no")
         spools = [desk.spool([(2, 20, "x"), (3, 30, "y")]) for _ in range(2)]
         with pytest.raises(GuardError):
-            desk.load([(2, 21, "b")], _UPSERT, no, rejected=spools[0], resolve=_by_key())
+            desk.load([(2, 21, "b")], _UPSERT, no, rejected=spools[0], resolve=by_key())
         with pytest.raises(SourceDataError):
-            desk.load([(2, 21, "b")], _UPSERT, rejected=spools[1], resolve=_by_key(), fail_at=0)
+            desk.load([(2, 21, "b")], _UPSERT, rejected=spools[1], resolve=by_key(), fail_at=0)
         assert desk.keeper.letters(None) == before
         assert desk.rows() == [(1, 10, "a")]
         spools[1].close()
@@ -514,7 +387,7 @@ class LetterContract(DestinationFixtures):
             )
         assert desk.keeper.letters(None) == []
         assert desk.keeper.open_letters(desk.target) == 0
-        desk.append([(2, 10, "a")], rejected=[(3, 30, "x")], resolve=_by_key(), report="{}")
+        desk.append([(2, 10, "a")], rejected=[(3, 30, "x")], resolve=by_key(), report="{}")
         assert desk.statuses() == {"open": 1}
 
     # --- unique columns, reports -----------------------------------------------------------------
@@ -526,12 +399,27 @@ class LetterContract(DestinationFixtures):
         desk.append([(5, 50, "c")])
         with pytest.raises(QualityError, match=r"one_v.*\(a\)"):
             desk.load([(6, 60, "z")], AppendStaged(), CheckUnique(rule="one_v", columns=("v",)))
+        hidden = CheckUnique(rule="one_v", columns=("v",), hides=True)
+        with pytest.raises(QualityError, match="the same v, so nothing"):
+            desk.load([(6, 60, "z")], AppendStaged(), hidden)
         with pytest.raises(QualityError, match="20, a"):
             desk.load([(6, 20, "a")], AppendStaged(), CheckUnique(rule="two", columns=("at", "v")))
         assert len(desk.rows()) == 5
         desk.load([(6, 60, "z")], AppendStaged(), CheckUnique(rule="two", columns=("id", "v")))
         done = desk.load([(7, 70, "a")], AppendStaged(), loose)
         assert done.notes == (f"rule 'one_v': {desk.target} has 2 rows beside the first of each v",)
+
+    def test_letters_are_counted(self, desk: Desk) -> None:
+        first = desk.append([(9, 9, "z")], rejected=[(1, 10, "x"), (2, 20, "x")]).record
+        last = desk.append([(8, 8, "z")], rejected=[(2, 20, "x"), (3, 30, "x")]).record
+        assert first is not None
+        assert last is not None
+        (letter, _, _) = desk.keeper.letters(desk.target)
+        desk.keeper.purge_letters(desk.target, LetterFilter(ids=(letter.letter_id,)))
+        assert desk.keeper.letter_counts(desk.target) == {"open": 2, "purged": 1}
+        assert desk.keeper.letter_counts(desk.target, first.load_id) == {"open": 1}
+        assert desk.keeper.letter_counts(desk.target, last.load_id) == {"open": 1, "purged": 1}
+        assert desk.keeper.letter_counts(Table(desk.target.schema, "other")) == {}
 
     def test_reports_of_audits(self, desk: Desk) -> None:
         desk.append([(1, 10, "a")])
@@ -554,7 +442,7 @@ class LetterContract(DestinationFixtures):
         staging: Staging = desk.destination.staging() or FolderStaging(LocalStore(tmp_path / "s"))
         desk.append([(9, 9, "z")], rejected=[(1, 1, "x")])
         arriving = landed(desk.destination, table_of([(1, 2, "a")]))
-        plan = desk.plan(arriving.schema, _UPSERT, resolve=_by_key())
+        plan = desk.plan(arriving.schema, _UPSERT, resolve=by_key())
         load = OpenLoad(
             load_id=plan.record.load_id,
             plan_id=unique("plan"),

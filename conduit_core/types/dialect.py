@@ -47,6 +47,8 @@ class Dialect(ABC):
     name: str
     max_identifier_bytes: int | None = None
     placeholder: str = "?"
+    has_ddl: bool = True
+    """Whether the system makes tables by statements."""
 
     def quote(self, identifier: str) -> str:
         """Return the identifier quoted; quotes inside are doubled (the SQL standard's rule).

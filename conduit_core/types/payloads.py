@@ -34,8 +34,6 @@ _T = pa.types
 _A = cast("Any", pa)  # its stubs know fewer forms of these constructors than it takes
 _K = cast("Any", pc)
 _TEXT = pa.large_string()
-_NULL = pa.scalar("null", _TEXT)
-_EMPTY = pa.scalar("", _TEXT)
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _DAY_MS = 86_400_000
@@ -56,7 +54,7 @@ def to_payloads(names: Sequence[str], columns: Sequence[Column]) -> Texts:
 def json_lists(names: Sequence[str], columns: Sequence[Column]) -> Texts:
     """Return one JSON list for each row of the columns."""
     values = [json_values(c, n) for n, c in zip(names, columns, strict=True)]
-    return _bracketed(joined(*values, pa.scalar(",", _TEXT)))
+    return _bracketed(joined(*values, _text(",")))
 
 
 def json_values(column: Column, name: str) -> Texts:
@@ -69,9 +67,9 @@ def json_values(column: Column, name: str) -> Texts:
     if _T.is_dictionary(kind):
         return json_values(cast("Any", column).dictionary_decode(), name)
     if _T.is_null(kind):
-        return pa.repeat(_NULL, len(column))
+        return cast("Texts", pa.repeat(_text("null"), len(column)))
     texts = _nested(column, name) if _T.is_nested(kind) else _flat(column, name)
-    return cast("Texts", _K.fill_null(texts, _NULL))
+    return cast("Texts", _K.fill_null(texts, _text("null")))
 
 
 def _flat(column: Column, name: str) -> Texts:
@@ -80,7 +78,7 @@ def _flat(column: Column, name: str) -> Texts:
         return column.cast(_TEXT)
     if _T.is_floating(kind):
         texts = json_texts(column.cast(pa.float32()) if _T.is_float16(kind) else column, name)
-        return cast("Texts", _K.if_else(_K.equal(texts, "-0"), pa.scalar("-0.0", _TEXT), texts))
+        return cast("Texts", _K.if_else(_K.equal(texts, "-0"), _text("-0.0"), texts))
     if is_text(kind):
         return quoted(escaped(column.cast(_TEXT)))
     if _T.is_duration(kind):
@@ -130,21 +128,21 @@ def _nested(column: Column, name: str) -> Texts:
         names = _members(kind)
         texts: Texts
         if not parts:
-            texts = pa.repeat(pa.scalar("{}", _TEXT), len(column))
+            texts = pa.repeat(_text("{}"), len(column))
         elif len(set(names)) == len(names):
             texts = json_objects(names, parts)
         else:
-            texts = _bracketed(joined(*parts, pa.scalar(",", _TEXT)))
+            texts = _bracketed(joined(*parts, _text(",")))
     elif _T.is_map(kind):
         return _nested(column.cast(_as_list(kind)), name)
     elif _is_list(kind):
         lists = cast("pa.ListArray[Any]", column)
         items = json_values(lists.flatten(), name)
         rows = pa.LargeListArray.from_arrays(_offsets(lists), cast("pa.LargeStringArray", items))
-        texts = _bracketed(cast("Texts", _K.binary_join(rows, pa.scalar(",", _TEXT))))
+        texts = _bracketed(cast("Texts", _K.binary_join(rows, _text(","))))
     else:
         raise SchemaError(f"column {name!r}: no dead letter can hold the type {kind}")
-    return cast("Texts", _K.if_else(_K.is_valid(column), texts, pa.scalar(None, _TEXT)))
+    return cast("Texts", _K.if_else(_K.is_valid(column), texts, _text(None)))
 
 
 def _offsets(lists: Column) -> pa.Int64Array:
@@ -174,8 +172,12 @@ def _members(kind: pa.DataType) -> list[str]:
     return [kind.field(i).name for i in range(kind.num_fields)]
 
 
+def _text(text: str | None) -> Any:
+    return pa.scalar(text, _TEXT)
+
+
 def _bracketed(texts: Texts) -> Texts:
-    return joined(pa.scalar("[", _TEXT), texts, pa.scalar("]", _TEXT), _EMPTY)
+    return joined(_text("["), texts, _text("]"), _text(""))
 
 
 # --- back from JSON -------------------------------------------------------------------------------

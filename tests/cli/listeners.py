@@ -82,5 +82,5 @@ def crash_plan() -> Callable[[Event], None]:
     def explode(*_: object) -> None:
         raise LookupError(f"no key for {os.environ['CANARY']}")
 
-    plan._refuse_unsupported = explode  # type: ignore[assignment]
+    plan.refuse_unsupported = explode  # type: ignore[assignment]
     return lambda _: None

@@ -13,16 +13,21 @@ PAGES = sorted(
 )
 _FENCE = re.compile(r"^( *)```(\S*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _MARKER = re.compile(r"<!-- not run: (\S.*?) -->\s*$", re.DOTALL)
+_FILE = re.compile(r"<!-- file: (\S+) -->\s*$")
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: its language, text, first line, and why it isn't run, if it isn't."""
+    """A fenced block: its language, text, first line, why it isn't run, and the file it becomes.
+
+    The last two are None where it is run, and where it is no file.
+    """
 
     language: str
     text: str
     line: int
     reason: str | None
+    file: str | None = None
 
 
 def name(page: Path) -> str:
@@ -33,8 +38,10 @@ def blocks(page: Path) -> Iterator[Block]:
     text = page.read_text(encoding="utf-8")
     for found in _FENCE.finditer(text):
         marker = _MARKER.search(text[: found.start()])
+        file = _FILE.search(text[: found.start()])
         line = text.count("\n", 0, found.start()) + 2
-        yield Block(found[2], found[3], line, marker[1] if marker else None)
+        reason = marker[1] if marker else None
+        yield Block(found[2], found[3], line, reason, file[1] if file else None)
 
 
 def tables(page: Path) -> dict[str, list[list[str]]]:

@@ -25,6 +25,10 @@ UPDATE = os.environ.get("CONDUIT_UPDATE_DOCS") == "1"
 """Set to write what the commands of ``console`` blocks say today into the pages."""
 
 HEAD = {"name": "page", "source": "sqlite:///shop.db", "destination": "duckdb:///w.duckdb"}
+IDS: dict[str, str] = {}
+"""The ids that a page shows: what they are in this run, for the commands below that name them."""
+_ID = re.compile(r"\b[0-9a-f]{16,64}\b")
+_WHO = re.compile(r"\bhost \S+, pid \d+, user \S+")
 ENV = {"SHOP_URL": "postgres://u@h/db", "SHOP_PASSWORD": "secret"}
 
 
@@ -36,9 +40,12 @@ def _ids() -> list[Path]:
 def test_blocks_run_as_they_stand(page: Path, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shop)
     monkeypatch.setenv("HOME", str(shop.parent))
+    IDS.clear()
     for block in blocks(page):
         if block.reason is not None:
             continue
+        if block.file is not None:
+            (shop / block.file).write_text(block.text, encoding="utf-8")
         check = CHECKS.get(block.language)
         assert check is not None, f"{name(page)}:{block.line}: no check for {block.language!r}"
         try:
@@ -98,7 +105,8 @@ def _conduit(line: str, shop: Path) -> str:
     with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
         ended = main(arguments)
     assert ended == exit_code, f"{line}: exit {ended}\n{told.getvalue()}"
-    return told.getvalue().replace(str(shop), "/srv/shop")
+    said = told.getvalue().replace(str(shop), "/srv/shop")
+    return _WHO.sub("host loader, pid 4711, user etl", said)
 
 
 def _sh(page: Path, block: Block, shop: Path) -> None:
@@ -112,8 +120,10 @@ def _console(page: Path, block: Block, shop: Path) -> None:
     told: list[str] = []
     for line in block.text.splitlines():
         if line.startswith("$ "):
-            told += [line, *_conduit(line[2:], shop).splitlines()]
+            now_named = _ID.sub(lambda found: IDS.get(found[0], found[0]), line)
+            told += [now_named, *_conduit(now_named[2:], shop).splitlines()]
     now = "\n".join(line.rstrip() for line in told).rstrip() + "\n"
+    IDS.update(zip(_ID.findall(block.text), _ID.findall(now), strict=False))
     if UPDATE:
         text = page.read_text(encoding="utf-8")
         page.write_text(text.replace(block.text, now), encoding="utf-8")
@@ -123,7 +133,7 @@ def _console(page: Path, block: Block, shop: Path) -> None:
 
 def _plain(text: str) -> list[str]:
     text = re.sub(r"\d{4}-\d\d-\d\d[T ][\d:.]+(Z|\+00:00)?", "TIME", text)
-    text = re.sub(r"\b[0-9a-f]{16,64}\b", "ID", text)
+    text = _ID.sub("ID", text)
     text = re.sub(r"[\d,.]+( (ms|s|B|KiB|MiB|rows/s))?", "N", text)
     return [" ".join(re.sub(r"[─━-]{2,}", "", line).split()) for line in text.splitlines()]
 

@@ -161,7 +161,7 @@ def test_a_full_refresh_replaces_the_content_and_takes_changed_columns_along(lab
     lab.run()
     lab.sql("ALTER TABLE orders ADD COLUMN extra TEXT DEFAULT 'x'", "DELETE FROM orders WHERE id=1")
     with pytest.raises(SchemaError, match="'extra'"):
-        lab.run()
+        lab.run(lab.pipeline(stream(on_schema_change="fail")))
     got = lab.run(full_refresh=True)
     assert (got.mode, got.counts.inserted, got.watermark) == ("replace", 4, "5")
     assert lab.ids() == [2, 3, 4, 5]

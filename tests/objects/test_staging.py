@@ -145,8 +145,10 @@ def test_no_more_is_read_than_fits(staging: FolderStaging, monkeypatch: pytest.M
     taken: list[int] = []
     file = StagedFiles._file
 
-    def counted(self: StagedFiles, of: StageReceipt, place: str) -> Iterator[pa.RecordBatch]:
-        for batch in file(self, of, place):
+    def counted(
+        self: StagedFiles, of: StageReceipt, place: str, schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        for batch in file(self, of, place, schema):
             taken.append(batch.num_rows)
             yield batch
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +10,7 @@ from conduit_core.cli import options
 from conduit_core.cli.screen import Answer, Screen
 from conduit_core.cli.session import Session
 from conduit_core.observe import figures
+from conduit_core.observe.facts import facts, took, window
 
 if TYPE_CHECKING:
     from conduit_core.engine.audit import RuleReport
@@ -66,32 +66,42 @@ def show(
     file: options.File = options.DEFAULT_FILE,
     *,
     load: Annotated[str, typer.Option("--load", help="The load's id, or its beginning.")],
+    html: Annotated[
+        str | None,
+        typer.Option("--html", metavar="FILE", help="Also write the report to this file, as HTML."),
+    ] = None,
+    last: Annotated[
+        int, typer.Option("--last", min=1, help="How many loads the HTML's charts show.")
+    ] = 30,
 ) -> Answer:
     """Show one published load: counts, window, watermark, who ran it, what its rules found."""
-    from conduit_core.engine import admin
-    from conduit_core.engine.audit import kept_report
-    from conduit_core.errors import ConfigError
-
     pipeline = session.pipeline(file)
-    found = [r for r in admin.runs(pipeline) if r.load_id.startswith(load)]
-    if len(found) != 1:
-        what = "no published load" if not found else f"{len(found)} published loads"
-        raise ConfigError(
-            f"{what} with an id that begins with {load!r}",
-            command="conduit runs",
-        )
-    record = found[0]
-    report = kept_report(pipeline, record)
+    from conduit_core.engine.loadreport import load_report
+
+    found = load_report(pipeline, load, last if html is not None else 1)
+    record, quality = found.load.record, found.load.quality
+    if html is not None:
+        from conduit_core.cli.writing import write_file
+        from conduit_core.observe.page import page
+
+        command = f"conduit runs show --load {record.load_id} --html report.html"
+        write_file(html, page(found, session.redact).encode(), command)
 
     def write(screen: Screen) -> None:
-        for name, text in _facts(record):
+        for name, text in facts(record):
             screen.line(f"{name:<12} {text}")
-        if report is not None:
+        if quality is not None:
             screen.line()
-            screen.table(_RULES, [_rule(rule) for rule in report.rules])
+            screen.table(_RULES, [_rule(rule) for rule in quality.rules])
+        if html is not None:
+            screen.line(f"wrote {html}")
 
-    quality = report.model_dump(mode="json") if report is not None else None
-    return Answer({"run": record.model_dump(mode="json"), "quality": quality}, write)
+    document = {
+        "run": record.model_dump(mode="json"),
+        "quality": quality.model_dump(mode="json") if quality is not None else None,
+        "html": html,
+    }
+    return Answer(document, write)
 
 
 def _rule(rule: RuleReport) -> tuple[str, ...]:
@@ -102,55 +112,22 @@ def _rule(rule: RuleReport) -> tuple[str, ...]:
         rule.result.replace("_", " "),
         figures.count(rule.checked) if counted else "",
         figures.count(rule.failed) if counted else "",
-        f"{rule.rate:.2%}" if counted else "",
+        figures.share(rule.rate) if counted else "",
         ", ".join(rule.sample) if counted else rule.text,
     )
 
 
 def _row(record: LedgerRecord) -> tuple[str, ...]:
-    from conduit_core.state.window import Window
-
     return (
         record.published_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         record.stream,
         str(record.version),
         record.mode,
-        Window.from_json(record.load_window).display(),
+        window(record),
         figures.count(record.counts.read),
         figures.kinds(record.counts.model_dump()),
-        figures.duration((record.published_at - record.started_at).total_seconds()),
+        took(record),
         record.load_id,
-    )
-
-
-def _facts(record: LedgerRecord) -> list[tuple[str, str]]:
-    from conduit_core.state.cursor import Cursor
-    from conduit_core.state.window import Window
-
-    counts = record.counts.model_dump()
-    read = f"{figures.count(record.counts.read)} read"
-    runner = json.loads(record.runner)
-    return [
-        ("load id", record.load_id),
-        ("stream", f"{record.stream} ({record.pipeline})"),
-        ("target", f"{record.target} version {record.version}"),
-        ("mode", record.mode),
-        ("window", Window.from_json(record.load_window).display()),
-        ("watermark", Cursor.from_json(record.cursor).display() if record.cursor else "none"),
-        ("rows", ", ".join(p for p in (read, figures.kinds(counts)) if p)),
-        ("request", record.request),
-        ("request key", record.request_key or "none"),
-        ("runner", ", ".join(f"{key} {value}" for key, value in runner.items()) or "unknown"),
-        *(("column", _change(change)) for change in json.loads(record.schema_changes)),
-        ("started", record.started_at.isoformat()),
-        ("published", record.published_at.isoformat()),
-    ]
-
-
-def _change(change: dict[str, str | None]) -> str:
-    was = f"from {change['was']} " if change["change"] == "widened" else ""
-    return f"{change['column']} {change['change']} {was}to {change['now']}".replace(
-        "added to", "added as"
     )
 
 
@@ -164,7 +141,7 @@ def clean(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
 ) -> Answer:
-    """Remove old staging and old ledger records, never a target's newest."""
+    """Remove old staging, old ledger records and the rows of settled dead letters."""
     from conduit_core.engine import admin
     from conduit_core.errors import ConfigError
     from conduit_core.spec import parse_duration

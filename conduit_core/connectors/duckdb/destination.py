@@ -71,6 +71,7 @@ class DuckDBDestination(SqlDestination):
     system = SYSTEM
     merging = DuckDBMerging()
     folded = f"translate({{}}, '{string.ascii_uppercase}', '{string.ascii_lowercase}')"
+    keyed_letters = False
 
     def __init__(
         self, path: Path, budget: int, schema: str, internal: str, lock_wait: float

@@ -21,6 +21,8 @@ class LakeDialect(Dialect):
         form: the data files' format.
     """
 
+    has_ddl = False
+
     def __init__(self, system: str, form: FileFormat) -> None:
         self.name = system
         self._form = form
@@ -34,5 +36,10 @@ class LakeDialect(Dialect):
         return pa.field(name, parse_type(ddl), nullable)
 
     def effort(self, old: str, new: str) -> Effort:
-        """Files that are published stay as they are."""
-        return "catalogue" if old == new else "impossible"
+        """Only the manifest changes: published files are read as the wider type.
+
+        Text of a number is read to the digits of its type, so that a wider float would be another.
+        """
+        if old != new and old in ("halffloat", "float") and self.name != "parquet":
+            return "impossible"
+        return "catalogue"

@@ -7,6 +7,7 @@ import time
 from conduit_core.connectors.base import CheckItem
 from conduit_core.connectors.postgres.connection import Server, ServerConnection
 from conduit_core.connectors.postgres.types import PostgresDialect
+from conduit_core.connectors.sql.letters import LETTERS
 from conduit_core.errors import ConnectionFailedError
 from conduit_core.types.dialect import Table
 
@@ -147,14 +148,15 @@ def _check_tables(connection: ServerConnection, schema: str, role: str) -> list[
                concat_ws(', ',
                  CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
                  CASE WHEN NOT has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
-                 CASE WHEN c.relname NOT LIKE '\_conduit\_%'
+                 CASE WHEN (c.relname NOT LIKE '\_conduit\_%' OR c.relname = $2)
                    AND NOT has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END,
-                 CASE WHEN NOT has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END)
+                 CASE WHEN c.relname <> $2
+                   AND NOT has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END)
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition
         ORDER BY 1
         """,
-        (schema,),
+        (schema, LETTERS),
     )
     lacking = [(str(table), str(rights)) for table, rights in rows if rights]
     if not lacking:

@@ -59,6 +59,8 @@ class SqlActions(Altering):
     merging = Merging()
     folded = "{}"
     """How SQL folds a name as the system does."""
+    keyed_letters = True
+    """Whether the table of dead letters has a primary key."""
     keep_identities = ""
     """The clause by which an INSERT keeps the rows' own values of identity columns."""
 
@@ -84,7 +86,8 @@ class SqlActions(Altering):
     def letters_sql(self) -> LettersSql:
         """The statements on dead letters and audit reports."""
         ledger = self.ledger
-        return LettersSql(self.dialect, self.merging, ledger.types, ledger.schema, self.folded)
+        types, keyed = ledger.types, self.keyed_letters
+        return LettersSql(self.dialect, self.merging, types, ledger.schema, self.folded, keyed)
 
     def steps(
         self, publish: Publish, session: SqlSession, existing: tuple[Column, ...] | None

@@ -95,6 +95,12 @@ class KeptLetters(SqlActions):
         found = self._rows(LETTERS, self.letters_sql.schemas(where), where.values)
         return tuple(str(fingerprint) for (fingerprint,) in found)
 
+    def letter_counts(self, target: Table, load_id: str | None = None) -> dict[str, int]:
+        """Return how many dead letters a target has of each status that has any."""
+        where = self.letters_sql.where(self.spelled(target), load_id=load_id)
+        found = self._rows(LETTERS, self.letters_sql.count_by_status(where), where.values)
+        return {str(status): int(str(count)) for status, count in found}
+
     def replayed_rows(
         self, target: Table, which: LetterFilter, schema: pa.Schema
     ) -> pa.RecordBatchReader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -38,6 +38,8 @@ class LettersSql:
         schema: where the internal tables lie.
         folded: how SQL folds a name as the system does; ``{}`` stands for it. Where names are
             taken as they are, an index finds a target's letters.
+        keyed: whether letters have a primary key; the target's lock keeps them apart without, and
+            DuckDB would hold it in memory.
     """
 
     dialect: Dialect
@@ -45,6 +47,7 @@ class LettersSql:
     types: LedgerTypes
     schema: str
     folded: str = "{}"
+    keyed: bool = True
 
     @property
     def letters(self) -> str:
@@ -75,7 +78,8 @@ class LettersSql:
                 f"{self.dialect.quote(c.name)} {c.ddl}{'' if c.nullable else ' NOT NULL'}"
                 for c in self.columns(names)
             ]
-            parts.append(f"PRIMARY KEY ({self.dialect.quote(names[0])})")
+            if self.keyed or names is AUDIT_COLUMNS:
+                parts.append(f"PRIMARY KEY ({self.dialect.quote(names[0])})")
             lines.append(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(parts)})")
         if self.folded == "{}":
             name = self.dialect.quote(f"{LETTERS}_by_target")
@@ -145,9 +149,17 @@ class LettersSql:
         name = self.dialect.quote("schema_fingerprint")
         return f"SELECT DISTINCT {name} FROM {self.letters} WHERE {where.sql} ORDER BY {name}"
 
+    def count_by_status(self, where: Where) -> str:
+        """Return the query for the number of letters of each status."""
+        status = self.dialect.quote("status")
+        return (
+            f"SELECT {status}, count(*) FROM {self.letters} WHERE {where.sql}"
+            f" GROUP BY {status} ORDER BY {status}"
+        )
+
     # --- writing ---------------------------------------------------------------------------------
 
-    def upsert(
+    def tell(
         self,
         rejected: str,
         action: AppendDeadLetters,
@@ -156,7 +168,7 @@ class LettersSql:
         *,
         adds_copies: bool,
     ) -> Sql:
-        """Return what makes letters of a load's rejected rows, or tells the known ones of it.
+        """Return what tells letters that are there of a load that rejected them again.
 
         Args:
             rejected: the quoted relation of the rejected rows.
@@ -165,6 +177,35 @@ class LettersSql:
             now: when.
             adds_copies: whether open letters get further copies.
         """
+        q = self.dialect.quote
+        given: dict[str, Value] = {
+            "status": "open",
+            "load_id": record.load_id,
+            "schema_fingerprint": action.schema_fingerprint,
+            "last_seen_at": now,
+            "pipeline": record.pipeline,
+            "stream": record.stream,
+        }
+        sets = [f"{q(name)} = {typed}" for name, typed in self._typed(given).items()]
+        sets += [f"{q(n)} = r.{q(n)}" for n in _FROM_LOAD if n != "letter_id"]
+        sets += [f"{q(n)} = NULL" for n in ("settled_at", "settled_by")]
+        copies = f"r.{q('copies')}"
+        if adds_copies:
+            more = f"l.{q('copies')} + {copies}"
+            copies = f"CASE WHEN l.{q('status')} = 'open' THEN {more} ELSE {copies} END"
+        sets += [f"{q('attempts')} = l.{q('attempts')} + 1", f"{q('copies')} = {copies}"]
+        found = ", ".join(f"{text} AS {q(name)}" for name, text in self._gathered().items())
+        return Sql(
+            f"UPDATE {self.letters} AS l SET {', '.join(sets)} FROM (SELECT {found} FROM {rejected}"
+            f" GROUP BY {q('letter_id')}) AS r WHERE l.{q('letter_id')} = r.{q('letter_id')}",
+            tuple(given.values()),
+            when="letters",
+        )
+
+    def add(
+        self, rejected: str, action: AppendDeadLetters, record: LedgerRecord, now: datetime
+    ) -> Sql:
+        """Return what makes letters of a load's rejected rows that have none; after ``tell``."""
         q = self.dialect.quote
         given: dict[str, Value] = {
             "target_schema": record.target_schema,
@@ -178,30 +219,30 @@ class LettersSql:
             "first_seen_at": now,
             "last_seen_at": now,
         }
-        values: list[Value] = []
-        shown: dict[str, str] = {"attempts": "1", "copies": "count(*)"}
-        for column in self.columns(tuple(given)):
-            values.append(given[column.name])
-            shown[column.name] = self.merging.typed(column, self.dialect.param(len(values)))
-        for name in _FROM_LOAD:
-            shown[name] = q(name) if name == "letter_id" else f"min({q(name)})"
-        names = tuple(shown)
-        kept = {"letter_id", "attempts", "copies", "first_load_id", "first_seen_at"}
-        sets = [f"{q(n)} = excluded.{q(n)}" for n in names if n not in kept]
-        sets += [f"{q(n)} = NULL" for n in ("settled_at", "settled_by")]
-        copies = f"excluded.{q('copies')}"
-        if adds_copies:
-            more = f"l.{q('copies')} + {copies}"
-            copies = f"CASE WHEN l.{q('status')} = 'open' THEN {more} ELSE {copies} END"
-        sets += [f"{q('attempts')} = l.{q('attempts')} + 1", f"{q('copies')} = {copies}"]
+        shown = {"attempts": "1", **self._typed(given), **self._gathered("r.")}
+        known = f"SELECT 1 FROM {self.letters} AS l WHERE l.{q('letter_id')} = r.{q('letter_id')}"
         return Sql(
-            f"INSERT INTO {self.letters} AS l ({self.dialect.columns(names)})"
-            f" SELECT {', '.join(shown.values())} FROM {rejected} WHERE 1 = 1"
-            f" GROUP BY {q('letter_id')} ON CONFLICT ({q('letter_id')}) DO UPDATE SET"
-            f" {', '.join(sets)}",
-            tuple(values),
+            f"INSERT INTO {self.letters} ({self.dialect.columns(tuple(shown))})"
+            f" SELECT {', '.join(shown.values())} FROM {rejected} AS r WHERE NOT EXISTS ({known})"
+            f" GROUP BY r.{q('letter_id')}",
+            tuple(given.values()),
             when="letters",
         )
+
+    def _typed(self, given: Mapping[str, Value]) -> dict[str, str]:
+        """Return the placeholder of each value, in the type of its column."""
+        columns = self.columns(tuple(given))
+        param = self.dialect.param
+        return {c.name: self.merging.typed(c, param(i)) for i, c in enumerate(columns, 1)}
+
+    def _gathered(self, of: str = "") -> dict[str, str]:
+        """Return what a letter takes of the rejected rows that are one."""
+        q = self.dialect.quote
+        gathered = {"copies": "count(*)"}
+        for name in _FROM_LOAD:
+            column = f"{of}{q(name)}"
+            gathered[name] = column if name == "letter_id" else f"min({column})"
+        return gathered
 
     def supersede(self, rejected: str, target: Table, record: LedgerRecord, now: datetime) -> Sql:
         """Return what settles open letters whose key was rejected with another payload."""

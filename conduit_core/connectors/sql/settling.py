@@ -199,7 +199,8 @@ class Settling:
             adds = self.append.adds_copies and not self._replays
             spelled = self.sql.spelled(self.target)
             yield self.letters.supersede(rejected, spelled, record, self.now)
-            yield self.letters.upsert(rejected, self.append, record, self.now, adds_copies=adds)
+            yield self.letters.tell(rejected, self.append, record, self.now, adds_copies=adds)
+            yield self.letters.add(rejected, self.append, record, self.now)
         yield Sql(f"DROP TABLE {rejected}", when="letters")
 
     def _settle(self, resolve: ResolveDeadLetters) -> Iterator[Step]:
@@ -391,10 +392,10 @@ def settling_of(
 
 def _doubled(action: CheckUnique, target: Table, found: list[Row]) -> QualityError:
     shown = "; ".join(", ".join(str(value) for value in row) for row in found)
-    more = " ..." if len(found) == SAMPLE else ""
+    shown = "" if action.hides else f" ({shown}{' ...' if len(found) == SAMPLE else ''})"
     return QualityError(
         f"rule {action.rule!r}: {target} would have more than one row with the same"
-        f" {', '.join(action.columns)} ({shown}{more}), so nothing was published",
+        f" {', '.join(action.columns)}{shown}, so nothing was published",
         command="conduit plan",
     )
 

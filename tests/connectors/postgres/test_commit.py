@@ -218,6 +218,12 @@ def test_a_role_that_may_only_read_can_plan(
     assert error.value.retry == "never"
     assert {i.name: i.remedy for i in reader.check(("public", "elsewhere")) if not i.ok} == {
         "schema public: CREATE": f'GRANT CREATE ON SCHEMA "public" TO {role.name}',
+        "table public._conduit_audits": (
+            f'GRANT INSERT, DELETE ON "public"."_conduit_audits" TO {role.name}'
+        ),
+        "table public._conduit_dead_letters": (
+            f'GRANT INSERT, UPDATE ON "public"."_conduit_dead_letters" TO {role.name}'
+        ),
         "table public._conduit_ledger": (
             f'GRANT INSERT, DELETE ON "public"."_conduit_ledger" TO {role.name}'
         ),

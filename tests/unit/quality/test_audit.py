@@ -98,6 +98,26 @@ def test_row_count() -> None:
     assert _outcome(rows, before[:2], rule="row_count", min="51%", max=9) == "failed"
 
 
+@pytest.mark.parametrize(
+    ("side", "limit", "text"),
+    [
+        ("min", 1, "2 rows, at least 1"),
+        ("min", 3, "2 rows, fewer than 3"),
+        ("max", 3, "2 rows, at most 3"),
+        ("max", 1, "2 rows, more than 1"),
+    ],
+)
+def test_row_count_says_what_is_so(side: str, limit: int, text: str) -> None:
+    batch = pa.RecordBatch.from_pylist([{"n": 1}, {"n": 2}])
+    ruleset = compile_rules(
+        [RULE.validate_python({"rule": "row_count", side: limit})], batch.schema
+    )
+    judge = Judge(ruleset)
+    judge.judge(batch)
+    (outcome,) = judge_load(ruleset, judge.tally(), [], NOW)
+    assert outcome.text == text
+
+
 def test_freshness() -> None:
     def result(newest: datetime | None, **rule: object) -> str:
         rows = [{"at": newest}, {"at": newest and newest - timedelta(days=9)}]

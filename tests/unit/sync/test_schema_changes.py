@@ -45,6 +45,7 @@ def decided(
     )
     limits = NAMES.get(dialect, Limits(dialect.name, case_sensitive_names=False))
     changes = preflight(comes, dialect, limits, target, expected)
+    known.setdefault("before", target)
     return decide(changes, spec, Target(dialect, ddl, **known))
 
 
@@ -211,14 +212,14 @@ def test_a_column_gone_that_was_not_null_takes_nulls_from_now_on() -> None:
         assert decided(there, comes, policy(word), before=BEFORE).problems
     # nobody loaded it: NOT NULL is the target's own wish
     assert decided(there, comes, policy("auto"), before=pa.schema([("x", pa.int32())])).problems
-    assert decided(there, comes, policy("auto")).problems
+    assert decided(there, comes, policy("auto"), before=None).problems
 
 
 @pytest.mark.parametrize("word", ["auto", "warn", "ignore", "fail"])
 def test_a_column_of_the_targets_own_is_no_change(word: str) -> None:
     there, comes = KINDS["removed"]
-    before = pa.schema([("id", pa.int64())])
-    assert decided(there, comes, policy(word), before=before) == Decision()
+    for before in (pa.schema([("id", pa.int64())]), None):
+        assert decided(there, comes, policy(word), before=before) == Decision()
 
 
 def test_not_null_is_dropped_where_the_source_dropped_it() -> None:
@@ -228,7 +229,7 @@ def test_not_null_is_dropped_where_the_source_dropped_it() -> None:
     )
     found = decided(there, comes, policy("auto"), before=BEFORE)
     assert found.actions == (widened("id", "bigint", "bigint", was_null=False),)
-    assert decided(there, comes, policy("auto")) == Decision()
+    assert decided(there, comes, policy("auto"), before=None) == Decision()
     assert decided(there, comes, policy("auto"), before=comes) == Decision()
     assert decided(there, comes, policy("auto"), before=BEFORE, key=("id",)) == Decision()
     assert decided(there, comes, policy("warn"), before=BEFORE).warnings

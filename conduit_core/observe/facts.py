@@ -1,0 +1,59 @@
+"""The facts of one published load, as people read them: by name, in the order that matters."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from conduit_core.observe import figures
+
+if TYPE_CHECKING:
+    from conduit_core.state.ledger import LedgerRecord
+
+
+def facts(record: LedgerRecord) -> list[tuple[str, str]]:
+    """Return names and texts; each changed column is a fact of its own."""
+    from conduit_core.state.cursor import Cursor
+
+    read = f"{figures.count(record.counts.read)} read"
+    runner = json.loads(record.runner)
+    return [
+        ("load id", record.load_id),
+        ("stream", f"{record.stream} ({record.pipeline})"),
+        ("target", f"{record.target} version {record.version}"),
+        ("mode", record.mode),
+        ("window", window(record)),
+        ("watermark", Cursor.from_json(record.cursor).display() if record.cursor else "none"),
+        ("rows", ", ".join(p for p in (read, figures.kinds(record.counts.model_dump())) if p)),
+        ("request", record.request),
+        ("request key", record.request_key or "none"),
+        ("runner", ", ".join(f"{key} {value}" for key, value in runner.items()) or "unknown"),
+        *(("column", _change(change)) for change in json.loads(record.schema_changes)),
+        ("started", record.started_at.isoformat()),
+        ("published", record.published_at.isoformat()),
+        ("took", took(record)),
+    ]
+
+
+def window(record: LedgerRecord) -> str:
+    """Return what a load covered."""
+    from conduit_core.state.window import Window
+
+    if record.mode == "replay":
+        return "dead letters"
+    return Window.from_json(record.load_window).display()
+
+
+def took(record: LedgerRecord) -> str:
+    """Return how long a load took."""
+    return figures.duration((record.published_at - record.started_at).total_seconds())
+
+
+def _change(change: dict[str, str | None]) -> str:
+    match change["change"]:
+        case "added":
+            return f"{change['column']} added as {change['now']}"
+        case "widened":
+            return f"{change['column']} widened from {change['was']} to {change['now']}"
+        case _:
+            return f"{change['column']} may be NULL now"

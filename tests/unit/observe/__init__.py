@@ -1,0 +1,3 @@
+"""What people see: pages and figures."""
+
+from __future__ import annotations
