@@ -182,7 +182,7 @@ def test_without_rules_rows_and_dead_letters() -> None:
 
 
 def test_texts_never_become_markup() -> None:
-    evil = rule(EVIL, 3, description=EVIL, action=EVIL)
+    evil = rule(EVIL, 3, description=EVIL, sample=(EVIL,))
     evil = evil.model_copy(update={"sample": (EVIL, "", "a\x00b\x1b\u202ec\ud800", " ünï 😀")})
     changes = [{"column": EVIL, "change": "added", "was": None, "now": EVIL}]
     one = load(
