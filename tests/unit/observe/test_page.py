@@ -187,7 +187,7 @@ def test_texts_never_become_markup() -> None:
     changes = [{"column": EVIL, "change": "added", "was": None, "now": EVIL}]
     one = load(
         1,
-        [evil, rule(EVIL + "2", checked=0, result=EVIL, text=EVIL)],
+        [evil, rule(EVIL + "2", checked=0, result="not_judged", text=EVIL)],
         stream=EVIL,
         pipeline=EVIL,
         target_table=EVIL,
