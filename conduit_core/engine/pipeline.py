@@ -60,6 +60,11 @@ class Ends:
             self._staging = self.destination.staging() or self._folder()
         return self._staging
 
+    @property
+    def has_staging(self) -> bool:
+        """Whether there is a place where rows can wait."""
+        return self.staging_url is not None or self.destination.staging() is not None
+
     def _folder(self) -> Staging:
         if self.staging_url is None:
             raise ConfigError(

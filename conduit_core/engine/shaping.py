@@ -166,6 +166,12 @@ def _before(ends: Ends, seen: Seen) -> pa.Schema | None:
 
 def _refuse_what_it_cannot(stream: StreamSpec, ends: Ends, *, takes_out: bool) -> None:
     destination = ends.destination
+    if stream.keep_rejected_staging and not ends.has_staging:
+        raise ConfigError(
+            "`keep_rejected_staging` needs a place where rows are staged: give the destination a"
+            " `staging:` (a folder or a URL)",
+            command=_COMMAND,
+        )
     if takes_out and not isinstance(destination, KeepsLetters):
         raise ConfigError(
             f"a {destination.system} destination keeps no dead letters: use `action: fail` or"

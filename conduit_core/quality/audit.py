@@ -18,6 +18,7 @@ from conduit_core.quality.verdict import RuleCount, Tally
 from conduit_core.spec.amounts import Share, format_amount, rows_of
 from conduit_core.spec.rules import Action, Drift, Freshness, RowCount
 
+_OF_LOADS = ("row_count", "freshness", "drift")
 MIN_LOADS = 3
 """Loads before this one without which nothing is said against the last loads."""
 
@@ -138,11 +139,11 @@ def raise_for(outcomes: Sequence[Outcome]) -> None:
     stops = [outcome for outcome in outcomes if outcome.stops]
     if stops:
         text = "; ".join(f"rule {each.rule!r}: {each.text}" for each in stops)
-        raise QualityError(
-            f"{text}. Correct the rows at the source, or let the rule's `action` or ceiling allow"
-            " them",
-            command="conduit run",
-        )
+        if any(each.kind not in _OF_LOADS for each in stops):
+            text += (
+                ". Correct the rows at the source, or let the rule's `action` or ceiling allow them"
+            )
+        raise QualityError(text, command="conduit run")
 
 
 def _is_over(failed: int, ceiling: int | Share | None, whole: int, *, is_final: bool) -> bool:

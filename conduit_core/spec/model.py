@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo
 
 from pydantic import (
     BaseModel,
@@ -25,6 +24,7 @@ from conduit_core.spec.endpoints import MODEL_CONFIG, ConnectionSpec, Duration
 from conduit_core.spec.names import FILE_TYPES, file_stem, looks_like_path, quote_name, split_table
 from conduit_core.spec.problems import Loc, refusal
 from conduit_core.spec.rules import Rule, rule_names
+from conduit_core.spec.scalars import many, zone
 from conduit_core.spec.schema_changes import OnSchemaChange, SchemaChangeSpec
 from conduit_core.spec.splits import SplitsSpec, spread
 from conduit_core.spec.transforms import Step
@@ -41,20 +41,14 @@ MERGING_MODES = frozenset({"insert_only", "upsert", "scd2"})
 KEYED_MODES = MERGING_MODES | {"replace_window"}
 
 
-def _many(value: object) -> object:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else value
-
-
 def _steps(value: object) -> object:
     """Read one step, or one rule, without a list around it."""
-    return (value,) if isinstance(value, Mapping) else _many(value)
+    return (value,) if isinstance(value, Mapping) else many(value)
 
 
 def _some(value: object) -> object:
     """Refuse an empty list here: pydantic's min_length also counts items that are wrong."""
-    value = _many(value) if value is not None else None
+    value = many(value) if value is not None else None
     if isinstance(value, list | tuple) and not value:
         raise ValueError("must not be empty")
     return value
@@ -66,15 +60,6 @@ def _point(value: object) -> object:
         return value.isoformat()
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    return value
-
-
-def _zone(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError):
-            raise ValueError("is not a time zone; write one such as UTC or Europe/Oslo") from None
     return value
 
 
@@ -121,15 +106,15 @@ class StreamDefaults(BaseModel):
     mode: Mode = Field(
         default="replace", description="How rows are published. A cursor needs it said."
     )
-    unique_key: Annotated[tuple[Column, ...], BeforeValidator(_many)] = Field(
+    unique_key: Annotated[tuple[Column, ...], BeforeValidator(many)] = Field(
         default=(), description="The column or columns that identify a row in the target."
     )
-    cursor: Annotated[tuple[Column, ...], BeforeValidator(_many)] = Field(
+    cursor: Annotated[tuple[Column, ...], BeforeValidator(many)] = Field(
         default=(),
         description="The column or columns that order change; a load reads what lies above the "
         "watermark. Files: [_file_modified, _file_path].",
     )
-    cursor_timezone: Annotated[str | None, BeforeValidator(_zone)] = Field(
+    cursor_timezone: Annotated[str | None, BeforeValidator(zone)] = Field(
         default=None, description="The time zone of a cursor without one: UTC, Europe/Oslo."
     )
     initial: Annotated[str | None, BeforeValidator(_point)] = Field(
@@ -148,7 +133,7 @@ class StreamDefaults(BaseModel):
         description="How far behind the watermark a load reads again: 10m, or a number for a "
         "cursor of numbers. Needs a unique_key.",
     )
-    metadata: Annotated[tuple[Metadata, ...], BeforeValidator(_many)] = Field(
+    metadata: Annotated[tuple[Metadata, ...], BeforeValidator(many)] = Field(
         default=("load",),
         description="Columns added to each row: load (_conduit_load_id, _conduit_loaded_at), "
         "file (the file's path); [] for none.",
@@ -159,7 +144,7 @@ class StreamDefaults(BaseModel):
     deletes: Deletes | None = Field(
         default=None, description="How rows that are gone at the source are found, and what then."
     )
-    ignore_columns: Annotated[tuple[Column, ...], BeforeValidator(_many)] = Field(
+    ignore_columns: Annotated[tuple[Column, ...], BeforeValidator(many)] = Field(
         default=(), description="scd2: columns whose change alone makes no new version."
     )
     splits: Annotated[SplitsSpec | None, BeforeValidator(spread)] = Field(
@@ -180,7 +165,7 @@ class StreamDefaults(BaseModel):
         description="How many rows, or which share (1%), may become dead letters; more fail the "
         "load.",
     )
-    redact: Annotated[tuple[Column, ...], BeforeValidator(_many)] = Field(
+    redact: Annotated[tuple[Column, ...], BeforeValidator(many)] = Field(
         default=(),
         description="Columns whose values no dead letter, sample or report may hold.",
     )
@@ -428,7 +413,7 @@ class PipelineSpec(BaseModel):
         if not isinstance(data, Mapping):
             return data
         out: dict[str, Any] = {key: item for key, item in data.items() if item is not None}
-        streams = _many(out["streams"]) if "streams" in out else None
+        streams = many(out["streams"]) if "streams" in out else None
         if isinstance(streams, list | tuple):
             kind = _type_of(out.get("source"))
             inherited = _inherited(out)

@@ -10,22 +10,16 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Annotated, ClassVar, Literal, Self, TypeAlias
-from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from conduit_core.spec.amounts import Amount, Share
 from conduit_core.spec.endpoints import MODEL_CONFIG, Duration
 from conduit_core.spec.problems import Loc, refusal
+from conduit_core.spec.scalars import many, zone
 
 Action = Literal["fail", "dlq", "warn"]
 _IMPORT_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
-
-
-def _many(value: object) -> object:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else value
 
 
 def _literal(value: object) -> object:
@@ -42,15 +36,6 @@ def _literals(value: object) -> object:
     if any(item is None for item in items):
         raise ValueError("must not list null: NULL passes anyway; use rule: not_null")
     return tuple(_literal(item) for item in items)
-
-
-def _zone(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError):
-            raise ValueError("is not a time zone; write one such as UTC or Europe/Oslo") from None
-    return value
 
 
 def _bound(value: object) -> object:
@@ -77,7 +62,7 @@ class RuleBase(BaseModel):
     """Whether it judges rows; else a whole load, at its audit."""
     needs_columns: ClassVar[bool] = True
 
-    columns: Annotated[tuple[Column, ...], BeforeValidator(_many)] = Field(
+    columns: Annotated[tuple[Column, ...], BeforeValidator(many)] = Field(
         default=(), description="The column or columns it looks at; `column` is the same key."
     )
     action: Action = Field(
@@ -256,7 +241,7 @@ class Freshness(RuleBase):
     rule: Literal["freshness"]
     is_of_rows: ClassVar[bool] = False
     max_age: Duration = Field(description="How old the newest row may be: 24h.")
-    timezone: Annotated[str | None, BeforeValidator(_zone)] = Field(
+    timezone: Annotated[str | None, BeforeValidator(zone)] = Field(
         default=None, description="The time zone of a column without one: UTC, Europe/Oslo."
     )
 

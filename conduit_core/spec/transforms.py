@@ -14,13 +14,10 @@ from pydantic import model_validator as _model_validator
 
 from conduit_core.spec.endpoints import MODEL_CONFIG
 from conduit_core.spec.problems import refusal
+from conduit_core.spec.scalars import many
 
 Column = Annotated[str, Field(min_length=1)]
 _KINDS = ("rename", "cast", "drop", "hash", "mask")
-
-
-def _many(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
 
 
 def _columns_of(value: object) -> object:
@@ -28,7 +25,7 @@ def _columns_of(value: object) -> object:
     return {"columns": value} if isinstance(value, str | list | tuple) else value
 
 
-Columns = Annotated[tuple[Column, ...], BeforeValidator(_many), Field(min_length=1)]
+Columns = Annotated[tuple[Column, ...], BeforeValidator(many), Field(min_length=1)]
 
 
 class HashOptions(BaseModel):

@@ -182,12 +182,12 @@ def test_without_rules_rows_and_dead_letters() -> None:
 
 
 def test_texts_never_become_markup() -> None:
-    evil = rule(EVIL, 3, description=EVIL, action=EVIL)
+    evil = rule(EVIL, 3, description=EVIL, sample=(EVIL,))
     evil = evil.model_copy(update={"sample": (EVIL, "", "a\x00b\x1b\u202ec\ud800", " ünï 😀")})
     changes = [{"column": EVIL, "change": "added", "was": None, "now": EVIL}]
     one = load(
         1,
-        [evil, rule(EVIL + "2", checked=0, result=EVIL, text=EVIL)],
+        [evil, rule(EVIL + "2", checked=0, result="not_judged", text=EVIL)],
         stream=EVIL,
         pipeline=EVIL,
         target_table=EVIL,
