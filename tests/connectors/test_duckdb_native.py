@@ -288,6 +288,8 @@ def test_internal_tables_lie_where_they_are_asked_to(path: Path, sql: Sql) -> No
     apart.close()
     found = sql("SELECT schema_name, table_name FROM duckdb_tables() ORDER BY ALL")
     assert found == [
+        ("conduit_internal", "_conduit_audits"),
+        ("conduit_internal", "_conduit_dead_letters"),
         ("conduit_internal", "_conduit_ledger"),
         ("conduit_internal", "_conduit_schemas"),
         ("raw", "t"),

@@ -14,6 +14,11 @@ import pyarrow as pa
 
 from tests import services
 
+INTERNAL_TABLES = frozenset(
+    {"_conduit_ledger", "_conduit_schemas", "_conduit_dead_letters", "_conduit_audits"}
+)
+"""What a destination has beside its targets."""
+
 
 class System(ABC):
     """A destination, empty at first."""

@@ -24,8 +24,8 @@ def test_clean_forgets_the_rows_of_settled_letters(lab: Lab) -> None:
     gone = admin.clean(pipeline, timedelta(0), dry_run=False)
 
     assert [i for i in kept if i.kind == "letters"] == []
-    assert [i.name for i in listed if i.kind == "letters"] == ["1 dead letter of main.paid"]
-    assert [i.name for i in gone if i.kind == "letters"] == ["1 dead letter of main.paid"]
+    assert [i.name for i in listed if i.kind == "letters"] == ["1 dead letter"]
+    assert [i.name for i in gone if i.kind == "letters"] == ["1 dead letter"]
     found = deadletters.letters(pipeline, statuses=deadletters.ALL)
     assert {x.row_key: (x.status, x.payload is None) for x in found} == {
         "[1]": ("purged", True),

@@ -353,6 +353,7 @@ def test_a_bucket_that_refuses_is_named_without_its_secrets(
         assert SECRET not in str(error.value)
         assert SECRET not in str(pickle.dumps(error.value))
         assert error.value.__cause__ is None
+        assert error.value.__context__ is None  # who pickles errors whole would take it along
     assert SECRET not in f"{store!r} {store.identity}"
 
 

@@ -14,7 +14,7 @@ from tests.soak.schedule import Row, Spec, schedule
 
 pytestmark = pytest.mark.crash
 
-SLICE = 24
+SLICE = 6
 
 
 def soak(*args: str) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from conduit_core.connectors.objects.base import Entry, ObjectStore, checked
@@ -122,7 +122,8 @@ class RemoteStore(ObjectStore):
             try:
                 return bytes(self._obstore.get(self._client, checked(path)).bytes())
             except FileNotFoundError as error:
-                self._is_bucket_there(error)
+                if _says_no_bucket(error):
+                    _alone(self._no_bucket())
                 return None
 
     def entries(self, prefix: str = "") -> list[Entry]:
@@ -145,7 +146,8 @@ class RemoteStore(ObjectStore):
                 self._obstore.delete(self._client, waiting)
                 return
             except FileNotFoundError as error:
-                self._is_bucket_there(error)
+                if _says_no_bucket(error):
+                    _alone(self._no_bucket())
             for path in waiting:  # Azure and GCS stop at the first that isn't there
                 try:
                     self._obstore.delete(self._client, path)
@@ -179,10 +181,6 @@ class RemoteStore(ObjectStore):
         with self._told("read", path):
             return memoryview(self._obstore.get_range(self._client, path, start=start, end=end))
 
-    def _is_bucket_there(self, error: Exception) -> None:
-        if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
-            raise self._no_bucket() from None
-
     def _no_bucket(self) -> ConfigError:
         return ConfigError(f"{self.identity}: there is no such bucket; make it first")
 
@@ -195,20 +193,21 @@ class RemoteStore(ObjectStore):
         try:
             yield
         except FileNotFoundError as error:
-            self._is_bucket_there(error)
-            if doing == "read":
-                raise FileNotFoundError(f"{self.identity}: no object {path!r}") from None
-            raise self._no_bucket() from None
+            if doing == "read" and not _says_no_bucket(error):
+                _alone(FileNotFoundError(f"{self.identity}: no object {path!r}"))
+            _alone(self._no_bucket())
         except (BaseError, OSError) as error:  # an upload's errors are OSErrors with the same text
-            self._is_bucket_there(error)
+            if _says_no_bucket(error):
+                _alone(self._no_bucket())
             why, is_refused = _reason(error)
             if is_refused:
-                raise ConnectionFailedError(
+                refused = ConnectionFailedError(
                     f"{place}: refused ({why}); the credentials come from the environment or the"
                     " URL's options and need the right to list, read, write and delete there",
                     retry="never",
-                ) from None
-            raise ConnectionFailedError(f"{place}: {why}") from None
+                )
+                _alone(refused)
+            _alone(ConnectionFailedError(f"{place}: {why}"))
 
 
 class _Upload(io.RawIOBase):
@@ -321,3 +320,19 @@ def _reason(error: Exception) -> tuple[str, bool]:
         found = [words for words in known if words in text.lower()]
     why = ", ".join(found) or f"{type(error).__name__}, no answer that could be understood"
     return why, why.startswith(("401", "403"))
+
+
+def _says_no_bucket(error: Exception) -> bool:
+    return "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error)
+
+
+def _alone(error: Exception) -> NoReturn:
+    """Raise an error without what was being handled, which may hold secrets.
+
+    ``from None`` only hides it: who pickles errors whole (tblib, in Dask's workers) takes it along.
+    """
+    try:
+        raise error from None
+    except type(error):
+        error.__context__ = None
+        raise

@@ -160,8 +160,8 @@ def test_both_ways_end_the_same(
     ("source", "target", "stream"),
     [
         ("id int, v text", "id bigint, v text", {}),
-        ("id int, v varchar(9)", "id int, v varchar(8)", {}),
-        ("id int, v timestamptz", "id int, v timestamptz(3)", {}),
+        ("id int, v varchar(9)", "id int, v varchar(8)", {"on_schema_change": "ignore"}),
+        ("id int, v timestamptz", "id int, v timestamptz(3)", {"on_schema_change": "ignore"}),
         ("id int, v mood", None, {}),
         ("id int, v mood[]", None, {}),
         ("id int, v pair", None, {}),
