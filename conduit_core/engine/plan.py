@@ -144,6 +144,47 @@ def _plan(
         raise error.at(state=watermark_state(seen.chain)) from error.__cause__
 
 
+def _is_by_file(stream: StreamSpec) -> bool:
+    return bool(stream.cursor) and stream.cursor[0].startswith("_file_")
+
+
+def _appends_files(draft: _Draft) -> bool:
+    return draft.choice.effective == "append" and _is_by_file(draft.stream)
+
+
+def _facts(draft: _Draft, record: LedgerRecord, marks: Marks) -> LoadFacts:
+    """Return what the strategy must know."""
+    seen, choice, stream, request = draft.seen, draft.choice, draft.stream, draft.request
+    existing, last = seen.existing, newest(seen.chain)
+    return LoadFacts(
+        effective=choice.effective,
+        window=choice.window,
+        base_version=_base_version(choice.window, seen.chain),
+        newest_version=last.version if last else 0,
+        columns=draft.marks.staged.columns,
+        table_columns=draft.table,
+        existing=tuple(c.name for c in existing.columns) if existing else None,
+        has_dependants=bool(_kept_in_place(draft)),
+        replaces_files=_appends_files(draft) and "file" in stream.metadata,
+        asked=asked_for(request),
+        allow_empty=request.allow_empty,
+        key=stream.key,
+        order=marks.order if stream.key else (),
+        compare=marks.compare if stream.key else (),
+        starts_over=bool(stream.cursor) and seen.reconciled.cursor is None,
+        changes=_changes(draft),
+        quality=quality_actions(stream, draft.shaped, choice, draft.ends, seen),
+        allow_deletes=request.allow_deletes,
+        versions=stream.mode == "scd2",
+        track=marks.track,
+        ends_at=marks.ends_at,
+        deletes=marks.deletes,
+        max_ratio=stream.deletes.max_ratio if stream.deletes else None,
+        record=record,
+        schema_text=schema_text(draft.shaped.rows),
+    )
+
+
 def _changes(draft: _Draft) -> tuple[AddColumn | WidenColumn, ...]:
     """Return what happens to the existing target's columns."""
     own = (AddColumn(column=column) for column in draft.marks.missing)
@@ -163,48 +204,19 @@ def _columns(existing: TargetShape) -> tuple[Column, ...]:
 
 
 def _freeze(draft: _Draft) -> LoadPlan:
-    seen, choice, stream, request = draft.seen, draft.choice, draft.stream, draft.request
+    seen, choice, stream = draft.seen, draft.choice, draft.stream
     record = _record(draft)
-    by_file = bool(stream.cursor) and stream.cursor[0].startswith("_file_")
-    appends_files = choice.effective == "append" and by_file
+    appends_files = _appends_files(draft)
+    by_file = _is_by_file(stream)
     remembers = by_file and stream.mode == "append" and "file" not in stream.metadata
     if remembers and appends_files and not choice.empty:
         refuse_forgotten_files(seen.chain)
-    existing, last = seen.existing, newest(seen.chain)
+    last = newest(seen.chain)
     if choice.effective != "replace" or _kept_in_place(draft):
         refuse_held(draft.shaped.staged.changes, stream, draft.ends, seen)
-    columns = draft.marks.staged.columns
     marks = deletes_of(stream, draft.marks, _covered(draft), record.started_at)
     reads_keys = marks.keys if _reads_keys(draft) else None
-    publish = build_publish(
-        LoadFacts(
-            effective=choice.effective,
-            window=choice.window,
-            base_version=_base_version(choice.window, seen.chain),
-            newest_version=last.version if last else 0,
-            columns=columns,
-            table_columns=draft.table,
-            existing=tuple(c.name for c in existing.columns) if existing else None,
-            has_dependants=bool(_kept_in_place(draft)),
-            replaces_files=appends_files and "file" in stream.metadata,
-            asked=asked_for(request),
-            allow_empty=request.allow_empty,
-            key=stream.key,
-            order=marks.order if stream.key else (),
-            compare=marks.compare if stream.key else (),
-            starts_over=bool(stream.cursor) and seen.reconciled.cursor is None,
-            changes=_changes(draft),
-            quality=quality_actions(stream, draft.shaped, choice, draft.ends, seen),
-            allow_deletes=request.allow_deletes,
-            versions=stream.mode == "scd2",
-            track=marks.track,
-            ends_at=marks.ends_at,
-            deletes=marks.deletes,
-            max_ratio=stream.deletes.max_ratio if stream.deletes else None,
-            record=record,
-            schema_text=schema_text(draft.shaped.rows),
-        )
-    )
+    publish = build_publish(_facts(draft, record, marks))
     _refuse_actions(publish.action_kinds, stream, draft.ends)
     wire = choose_wire(draft.ends, stream, draft.marks.staged, record.load_id, record.started_at)
     publish = publish.model_copy(update={"wire": wire})
