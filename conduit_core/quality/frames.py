@@ -167,7 +167,7 @@ def _keep_rows(schema: Any) -> None:
 
 
 def _take_unique(schema: Any, names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Take what the schema calls unique out of it; of a column that may be missing, and is, none."""
+    """Take what the schema calls unique out of it; not columns that may be missing, and are."""
     found: list[tuple[str, ...]] = []
     if schema.unique:
         columns = [schema.unique] if isinstance(schema.unique, str) else list(schema.unique)
