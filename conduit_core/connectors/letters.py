@@ -130,6 +130,10 @@ class KeepsLetters(KeepsAudits, Protocol):
         """Return how many open dead letters a target has."""
         ...
 
+    def letter_schemas(self, target: Table, which: LetterFilter) -> tuple[str, ...]:
+        """Return the fingerprints of the schemas that open letters' payloads have."""
+        ...
+
     def letter_counts(self, target: Table, load_id: str | None = None) -> dict[str, int]:
         """Return how many dead letters a target has of each status that has any.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import Commit, Reading
 from conduit_core.connectors.letters import KeepsLetters
@@ -34,13 +35,16 @@ from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
 from conduit_core.engine.rows import new_flow
 from conduit_core.engine.runtime import Runtime
 from conduit_core.engine.seen import Seen, look, watermark_state
-from conduit_core.engine.shaping import Shaped, payload_fields, schema_text, shape_rows
+from conduit_core.engine.shaping import Shaped, payload_fields, rows_schema, schema_text, shape_rows
 from conduit_core.errors import ConduitError, ConfigError, StateError, unexpected
 from conduit_core.spec import StreamSpec
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.ledger import LedgerRecord, newest, watermark_record
 from conduit_core.state.window import Window
 from conduit_core.types.schema import fingerprint, schema_from_json, schema_to_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MODE = "replay"
 """The mode of a replay's ledger record."""
@@ -115,7 +119,9 @@ def plan_replay(
         )
     try:
         shape = ends.source.describe(stream_ref(stream))
-        shaped = shape_rows(stream, shape, ends, seen, seen.existing)
+        prints = destination.letter_schemas(seen.target, which)
+        gone = _gone(rows_schema(stream, shape.schema), prints, ends, seen)
+        shaped = shape_rows(stream, shape, ends, seen, seen.existing, gone)
         if shaped.staged.changes:
             raise StateError(
                 "the source's columns changed since the last load, and a replay changes none of"
@@ -136,6 +142,31 @@ def plan_replay(
         raise error.at(state=watermark_state(seen.chain)) from error.__cause__
     letters = destination.letters(seen.target, which, limit=1)
     return _plan(pipeline, stream, ends, which, seen, shaped, marks, bool(letters), runner)
+
+
+def _gone(
+    rows: pa.Schema, prints: tuple[str, ...], ends: Ends, seen: Seen
+) -> tuple[pa.Field[pa.DataType], ...]:
+    """Return columns that letters have and today's rows don't: their values are loaded, too.
+
+    Raises:
+        StateError: the target has no such column any more, so that values would be lost.
+    """
+    found: dict[str, pa.Field[pa.DataType]] = {}
+    for one in prints:
+        text = ends.destination.kept_schema(seen.target, one)
+        fields = schema_from_json(json.loads(text)) if text is not None else ()
+        found |= {
+            f.name: f.with_nullable(nullable=True) for f in fields if f.name not in rows.names
+        }
+    there = {c.name for c in seen.existing.columns} if seen.existing else set()
+    if lost := [name for name in found if name not in there]:
+        raise StateError(
+            f"dead letters have values of {', '.join(map(repr, lost))}, which neither the stream"
+            f" nor {seen.target} has any more: add the column to the target, or purge them",
+            command="conduit dlq list",
+        )
+    return tuple(found.values())
 
 
 def _plan(

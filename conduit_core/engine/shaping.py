@@ -56,7 +56,12 @@ class Shaped:
 
 
 def shape_rows(
-    stream: StreamSpec, shape: Shape, ends: Ends, seen: Seen, fit_into: TargetShape | None
+    stream: StreamSpec,
+    shape: Shape,
+    ends: Ends,
+    seen: Seen,
+    fit_into: TargetShape | None,
+    also: tuple[pa.Field[pa.DataType], ...] = (),
 ) -> Shaped:
     """Compile a stream's transform and rules, and fit its columns into the target. Reads little.
 
@@ -66,11 +71,14 @@ def shape_rows(
         ends: asked for landings, earlier schemas and reports.
         seen: the target.
         fit_into: the table that is loaded into; None: a new one.
+        also: columns that come with the rows beside the source's.
 
     Raises:
         ConduitError: a step, a rule or a change is impossible or unwanted.
     """
     rows = rows_schema(stream, shape.schema)
+    for field in also:
+        rows = rows.append(field)
     refuse_missing_key(stream, rows)
     staged = stage_columns(
         rows,
@@ -228,7 +236,15 @@ def _unique_rules(stream: StreamSpec) -> list[tuple[str, Unique]]:
 def quality_actions(
     stream: StreamSpec, shaped: Shaped, choice: Choice, ends: Ends, seen: Seen
 ) -> tuple[ResolveDeadLetters | AppendDeadLetters | CheckUnique, ...]:
-    """Return what publish does for the rules, after the rows are in."""
+    """Return what publish does for the rules, after the rows are in.
+
+    Raises:
+        ConfigError: a rule would take rows that the load replaces for twins of those it brings.
+    """
+    by_file = bool(stream.cursor) and stream.cursor[0].startswith("_file_")
+    replaces_files = choice.effective == "append" and by_file and "file" in stream.metadata
+    if choice.effective == "replace_window" or replaces_files:
+        _refuse_own_twins(stream, "files" if replaces_files else "a window")
     checks = [
         CheckUnique(
             rule=name,
@@ -256,13 +272,25 @@ def quality_actions(
             key=key,
             order=tuple(c for c in stream.cursor if c in names),
             window=choice.window,
-            replaces_files=choice.effective == "append" and "file" in stream.metadata,
+            replaces_files=replaces_files,
             fingerprint=fingerprint(payload),
             payload_text=schema_text(payload),
             staged_text=schema_text(shaped.staged.schema),
         )
     )
     return (*letters, *checks)
+
+
+def _refuse_own_twins(stream: StreamSpec, what: str) -> None:
+    """Refuse to look for twins among rows of the target that the same load deletes first."""
+    for name, rule in _unique_rules(stream):
+        if rule.within == "target" and rule.action == "dlq":
+            raise ConfigError(
+                f"rule {name!r}: a load of {what} replaces rows of the target, and `within: target`"
+                " with `action: dlq` would reject those that come again; use `action: fail` or"
+                " `warn`, or leave out `within`",
+                command="conduit plan",
+            )
 
 
 def refuse_held(

@@ -161,6 +161,28 @@ def test_a_row_that_is_read_again_and_rejected_again_is_an_attempt(lab: Lab) -> 
     assert letter.first_load_id != letter.load_id
 
 
+@pytest.mark.parametrize("cursor", ["id", ["_file_modified", "_file_path"]], ids=["rows", "files"])
+def test_letters_of_a_file_are_settled_only_by_loads_of_whole_files(
+    lab: Lab, cursor: object
+) -> None:
+    folder = lab.folder / "data"
+    folder.mkdir()
+    rule = {"rule": "range", "column": "n", "max": 10, "action": "dlq"}
+    keys = {"mode": "append", "cursor": cursor, "metadata": ["load", "file"], "unique_key": "id"}
+    pipeline = lab.pipeline(
+        {"path": "a.csv", "name": "items", "quality": rule, **keys},
+        source={"type": "csv", "path": "data"},
+    )
+    (folder / "a.csv").write_text("id,n\n1,1\n2,99\n")
+    lab.run(pipeline)
+    (folder / "a.csv").write_text("id,n\n1,1\n2,2\n3,3\n")
+    lab.run(pipeline)
+    (letter,) = letters(pipeline)
+    whole = cursor != "id"
+    assert letter.status == ("resolved" if whole else "open")
+    assert sorted(r["id"] for r in lab.rows("items", pipeline)) == ([1, 2, 3] if whole else [1, 3])
+
+
 def test_equal_rows_without_a_key_are_one_letter_with_copies(lab: Lab) -> None:
     pipeline = judged(lab, mode="append", unique_key=None)
     items(lab, (2, 2, None), (2, 2, None), (1, 3, "a"))
@@ -318,6 +340,19 @@ def test_unique_within_the_target_rejects_what_is_there_already(lab: Lab) -> Non
     assert {status for status, _ in told(pipeline).values()} == {"open"}
 
 
+def test_unique_within_the_target_never_rejects_what_a_slice_brings_again(lab: Lab) -> None:
+    """The slice's own rows are there when the rule looks, and are deleted by the same load."""
+    window = {"window_from": "0", "window_to": "10"}
+    keys: dict[str, Any] = {"mode": "append", "unique_key": None}
+    rule = {"rule": "unique", "column": "v", "within": "target"}
+    items(lab, (1, 1, "a"), (2, 2, "b"))
+    for _ in range(2):
+        lab.run(judged(lab, rule, **keys), **window)
+        assert content(lab, judged(lab)) == [(1, 1, "a"), (2, 2, "b")]
+    with pytest.raises(ConfigError, match="a load of a window replaces rows of the target"):
+        lab.plan(judged(lab, {**rule, "action": "dlq"}, **keys), **window)
+
+
 def test_unique_within_the_target_that_fails_publishes_nothing(each_lab: Lab) -> None:
     lab = each_lab
     rule = {"rule": "unique", "column": "v", "within": "target"}
@@ -439,6 +474,40 @@ def test_a_replay_waits_for_a_load_where_the_columns_changed(lab: Lab) -> None:
     lab.run(pipeline)
     assert replay(loosened(lab)).counts.inserted == 1
     assert next(r["extra"] for r in lab.rows("items", pipeline) if r["id"] == 2) is None
+
+
+def test_values_of_a_column_that_the_source_lost_are_replayed(each_lab: Lab) -> None:
+    lab = each_lab
+    lab.sql(
+        "CREATE TABLE items (id INTEGER, at INTEGER, v TEXT, note TEXT)",
+        "INSERT INTO items VALUES (1, 1, 'a', 'n1'), (2, 2, NULL, 'n2')",
+    )
+    pipeline = judged(lab)
+    lab.run(pipeline)
+    lab.sql("ALTER TABLE items DROP COLUMN note", "INSERT INTO items VALUES (3, 3, 'c')")
+    lab.run(pipeline)
+    assert counted(replay(loosened(lab))) == {"read": 1, "inserted": 1}
+    notes = {row["id"]: row["note"] for row in lab.rows("items", pipeline)}
+    assert notes == {1: "n1", 2: "n2", 3: None}
+    lab.sql("INSERT INTO items VALUES (4, 4, 'd')")
+    assert counted(lab.run(pipeline)) == {"read": 1, "inserted": 1}
+
+
+def test_values_that_nothing_could_take_stop_a_replay(lab: Lab) -> None:
+    import duckdb
+
+    lab.sql(
+        "CREATE TABLE items (id INTEGER, at INTEGER, v TEXT, note TEXT)",
+        "INSERT INTO items VALUES (2, 2, NULL, 'n2')",
+    )
+    lab.run(judged(lab))
+    lab.sql("ALTER TABLE items DROP COLUMN note")
+    with duckdb.connect(str(lab.file)) as connection:
+        connection.execute("ALTER TABLE items DROP COLUMN note")
+    with pytest.raises(StateError, match="values of 'note'") as caught:
+        replay(loosened(lab))
+    assert "nothing published" in caught.value.lines()[1]
+    assert told(judged(lab)) == {(2, 2): ("open", 1)}
 
 
 # --- purge and retention --------------------------------------------------------------------------

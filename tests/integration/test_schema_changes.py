@@ -165,7 +165,9 @@ def test_each_word_makes_of_each_change_what_the_table_says(lab: Lab, kind: str,
     assert [(c.column, c.change, c.was or "", c.now) for c in loaded.schema_changes] == changes
     assert [(e.column, e.change, e.was or "", e.now) for e in told] == changes
     assert all(e.load_id == loaded.load_id for e in told)
-    # Once more: what was done, or was said, is no change any more, or is said again; no error.
+    if word != "auto":
+        return
+    # Once more: what was done is no change any more.
     source(lab, change.columns, {**change.row, "id": 3})
     assert lab.run(pipeline).schema_changes == ()
 

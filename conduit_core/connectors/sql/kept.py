@@ -89,6 +89,12 @@ class KeptLetters(SqlActions):
         found = self._rows(LETTERS, self.letters_sql.count(where), where.values)
         return int(str(found[0][0])) if found else 0
 
+    def letter_schemas(self, target: Table, which: LetterFilter) -> tuple[str, ...]:
+        """Return the fingerprints of the schemas that open letters' payloads have."""
+        where = self._where(target, which, ("open",))
+        found = self._rows(LETTERS, self.letters_sql.schemas(where), where.values)
+        return tuple(str(fingerprint) for (fingerprint,) in found)
+
     def letter_counts(self, target: Table, load_id: str | None = None) -> dict[str, int]:
         """Return how many dead letters a target has of each status that has any."""
         where = self.letters_sql.where(self.spelled(target), load_id=load_id)

@@ -144,6 +144,11 @@ class LettersSql:
         """Return the query for the number of letters."""
         return f"SELECT count(*) FROM {self.letters} WHERE {where.sql}"
 
+    def schemas(self, where: Where) -> str:
+        """Return the query for the fingerprints of payloads' schemas."""
+        name = self.dialect.quote("schema_fingerprint")
+        return f"SELECT DISTINCT {name} FROM {self.letters} WHERE {where.sql} ORDER BY {name}"
+
     def count_by_status(self, where: Where) -> str:
         """Return the query for the number of letters of each status."""
         status = self.dialect.quote("status")

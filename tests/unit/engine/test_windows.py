@@ -11,7 +11,7 @@ import pytest
 from conduit_core.connectors.base import StreamRef
 from conduit_core.engine.model import RunRequest
 from conduit_core.engine.windows import Choice, choose_window
-from conduit_core.errors import ConfigError, SourceDataError, StateError
+from conduit_core.errors import ConfigError, SchemaError, SourceDataError, StateError
 from conduit_core.spec import StreamSpec
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.ledger import LedgerRecord
@@ -456,5 +456,5 @@ def test_a_watermark_inside_a_slice_with_nothing_new_is_empty_and_no_error() -> 
 
 def test_a_cursor_whose_type_has_changed_is_named() -> None:
     table = pa.table({"id": pa.array([dt.date(2024, 1, 1)])})
-    with pytest.raises(StateError, match="types differ"):
+    with pytest.raises(SchemaError, match="'id': the source has date32"):
         choose(table, at(5))
