@@ -28,7 +28,7 @@ from conduit_core.connectors.publish import (
     TargetIs,
 )
 from conduit_core.engine.identity import digest, stream_fingerprint
-from conduit_core.engine.marks import Marks, plan_marks
+from conduit_core.engine.marks import Marks, deletes_of, plan_marks
 from conduit_core.engine.model import LoadPlan, LoadResult
 from conduit_core.engine.outcome import emit_committed, mirror, result_of, state_after_failure
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
@@ -129,7 +129,7 @@ def plan_replay(
                 command="conduit run",
             )
         marks = plan_marks(
-            stream,
+            _unflagged(stream),
             ends.source,
             shape.schema,
             destination,
@@ -137,6 +137,7 @@ def plan_replay(
             seen.existing,
             seen.target,
         )
+        marks = deletes_of(_unflagged(stream), marks, None, datetime.now(UTC))
     except ConduitError as error:
         raise error.at(state=watermark_state(seen.chain)) from error.__cause__
     letters = destination.letters(seen.target, which, limit=1)
@@ -274,7 +275,13 @@ def _rows(stream: StreamSpec, marks: Marks) -> tuple[Action, ...]:
     key = replay_key(stream)
     if stream.mode == "scd2":
         return (
-            CloseVersions(key=key, order=marks.order, compare=marks.compare, track=marks.track),
+            CloseVersions(
+                key=key,
+                order=marks.order,
+                compare=marks.compare,
+                track=marks.track,
+                deletes=marks.deletes,
+            ),
         )
     if not key:
         return (AppendStaged(),)
@@ -285,6 +292,7 @@ def _rows(stream: StreamSpec, marks: Marks) -> tuple[Action, ...]:
             compare=marks.compare,
             update=stream.mode != "insert_only",
             only_newer=True,
+            deletes=marks.deletes,
         ),
     )
 

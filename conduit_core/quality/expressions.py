@@ -63,6 +63,12 @@ class Condition:
             node = compiler.node(parse(sql))
         except UnfitError as error:
             raise ConfigError(f"{what} {sql!r}: {error}", command="conduit check") from error
+        except RecursionError as error:
+            raise ConfigError(
+                f"{what} is too deep: write it in parts, as rules of their own, and a long list of"
+                " OR as IN",
+                command="conduit check",
+            ) from error
         if not (pa.types.is_boolean(node.kind) or pa.types.is_null(node.kind)):
             raise ConfigError(
                 f"{what} {sql!r} is no condition: its value is of type {node.kind}",

@@ -9,6 +9,7 @@ batch isn't the load. ``coerce`` judges the coerced values; the rows go on as th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -57,7 +58,8 @@ class FrameSchema:
                 command="conduit check",
             )
         self._schema: Any = deepcopy(found)
-        self.unique = _take_unique(self._schema)
+        _keep_rows(self._schema)
+        self.unique = _take_unique(self._schema, schema.names)
         """Columns that the schema calls unique: each a rule of its own."""
         self._kinds = {name: _wanted(column) for name, column in self._schema.columns.items()}
         self._check_types(schema)
@@ -157,7 +159,15 @@ def _arrow_backed(column: pa.Array[Any]) -> Any:
     return pd.arrays.ArrowExtensionArray(pa.chunked_array([column]))
 
 
-def _take_unique(schema: Any) -> list[tuple[str, ...]]:
+def _keep_rows(schema: Any) -> None:
+    """Let the schema tell of bad rows; with `drop_invalid_rows` it would be silent of them."""
+    schema.drop_invalid_rows = False
+    for column in schema.columns.values():
+        column.drop_invalid_rows = False
+
+
+def _take_unique(schema: Any, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Take what the schema calls unique out of it; not columns that may be missing, and are."""
     found: list[tuple[str, ...]] = []
     if schema.unique:
         columns = [schema.unique] if isinstance(schema.unique, str) else list(schema.unique)
@@ -165,7 +175,8 @@ def _take_unique(schema: Any) -> list[tuple[str, ...]]:
         schema.unique = None
     for name, column in schema.columns.items():
         if column.unique:
-            found.append((name,))
+            meant = [n for n in names if re.match(name, n)] if column.regex else [name]
+            found += [(each,) for each in meant if column.required or each in names]
             column.unique = False
     return found
 

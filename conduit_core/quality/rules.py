@@ -187,6 +187,7 @@ def _row_rule(
         frame = FrameSchema(rule.model, schema, folder)
         for columns in frame.unique:
             each = f"{name}.unique({', '.join(columns)})"
+            _need(columns, schema, each)
             more.append(UniqueRule(each, rule.action, columns, where, rule.max_rejected))
         look: Look = frame.findings
     elif isinstance(rule, Custom):

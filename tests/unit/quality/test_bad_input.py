@@ -50,6 +50,7 @@ whole = pandera.DataFrameSchema({"id": pandera.Column("int32", above)})
 broken = pandera.DataFrameSchema({"id": pandera.Column("int32", pandera.Check(lambda s: 1 / 0))})
 missing = pandera.DataFrameSchema({"gone": pandera.Column(int)})
 other = pandera.DataFrameSchema({"name": pandera.Column(int)})
+keys = pandera.DataFrameSchema({"id": pandera.Column("int32")}, unique=["gone"])
 """
 
 
@@ -100,6 +101,8 @@ def _rule(**keys: object) -> RuleSpec:
         ({"rule": "pandera", "model": "users_rules:short"}, ConfigError, "not a DataFrameSchema"),
         ({"rule": "pandera", "model": "users_rules:missing"}, SchemaError, "gone"),
         ({"rule": "pandera", "model": "users_rules:other"}, SchemaError, "name"),
+        ({"rule": "pandera", "model": "users_rules:keys"}, SchemaError, "'gone'"),
+        ({"rule": "expression", "sql": " AND ".join(["id = 1"] * 3000)}, ConfigError, "too deep"),
         ({"rule": "freshness", "column": "id", "max_age": "1h"}, ConfigError, "no date"),
         ({"rule": "freshness", "column": "naive", "max_age": "1h"}, ConfigError, "`timezone`"),
         ({"rule": "drift", "column": "tags", "max_shift": 1}, ConfigError, "has no mean"),

@@ -212,6 +212,23 @@ def test_pandera_finds_rows_and_reasons(tmp_path: Path) -> None:
     assert "greater_than_or_equal_to(0)" in str(verdict.reasons)
 
 
+def test_pandera_says_of_rows_what_it_would_drop_and_of_columns_that_are_there(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "users_quiet.py").write_text(
+        "import pandera.pandas as pa\n"
+        "text = pa.Column(str, regex=True, unique=True)\n"
+        "gone = pa.Column(str, unique=True, required=False)\n"
+        "quiet = pa.DataFrameSchema({'^s$': text, 'gone': gone}, drop_invalid_rows=True)\n"
+    )
+    batch = pa.RecordBatch.from_pylist([{"s": "a"}, {"s": None}, {"s": "a"}])
+    judge = _judge(batch, {"rule": "pandera", "model": "users_quiet:quiet"}, folder=tmp_path)
+    verdict = judge.judge(batch)
+    assert verdict.passed.to_pylist() == [{"s": "a"}]
+    told = [[r["rule"] for r in row] for row in verdict.reasons.to_pylist()]
+    assert told == [["pandera"], ["pandera.unique(s)"]]
+
+
 def test_rules_without_conditions_or_models_import_nothing_heavy() -> None:
     program = (
         "import sys, pyarrow as pa\n"
