@@ -158,7 +158,9 @@ def stage_columns(
     )
     problems = [*decided.problems, *_lost_keys(wanted, existing, destination, wishes)]
     if problems:
+        anew = any("--full-refresh" in problem for problem in problems)
         command = "conduit schema infer" if wishes.inferred else _COMMAND
+        command = command if wishes.inferred or anew else "conduit schema diff"
         raise _refusal(target, problems, command)
     staged = _fitted(wanted, existing, destination, wishes, decided)
     return Staged(
@@ -175,13 +177,17 @@ def altered(
     return (*(wider.get(c.name, c) for c in columns), *added)
 
 
-def change_record(change: AddColumn | WidenColumn) -> dict[str, str | None]:
-    """Return a change as the ledger keeps it: column, change, and both types."""
+def change_records(change: AddColumn | WidenColumn) -> list[dict[str, str | None]]:
+    """Return a change as the ledger keeps it: column, each kind of change, and both types."""
     column = change.column
     if isinstance(change, AddColumn):
-        return {"column": column.name, "change": "added", "was": None, "now": column.ddl}
-    kind = "widened" if column.ddl != change.was.ddl else "nullable"
-    return {"column": column.name, "change": kind, "was": change.was.ddl, "now": column.ddl}
+        return [{"column": column.name, "change": "added", "was": None, "now": column.ddl}]
+    kinds = ["widened"] if column.ddl != change.was.ddl else []
+    kinds += ["nullable"] if column.nullable and not change.was.nullable else []
+    return [
+        {"column": column.name, "change": kind, "was": change.was.ddl, "now": column.ddl}
+        for kind in kinds
+    ]
 
 
 def refuse_missing_key(stream: StreamSpec, rows: pa.Schema) -> None:
@@ -366,7 +372,10 @@ def _told(change: AddColumn | WidenColumn, *, versions: bool) -> str:
         more = ": it makes no version" if versions else ""
         return f"column {column.name!r} is new and is added as {column.ddl}{more}"
     if column.ddl != change.was.ddl:
-        return f"column {column.name!r} is widened from {change.was.ddl} to {column.ddl}"
+        more = (
+            ", and may be NULL from now on" if column.nullable and not change.was.nullable else ""
+        )
+        return f"column {column.name!r} is widened from {change.was.ddl} to {column.ddl}{more}"
     return f"column {column.name!r} may be NULL from now on"
 
 

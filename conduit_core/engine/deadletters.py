@@ -15,10 +15,13 @@ from conduit_core.engine.replay import replay_stream
 from conduit_core.engine.runtime import Runtime
 from conduit_core.errors import ConfigError
 from conduit_core.events import Emitter, Listener
+from conduit_core.spec.rules import rule_names
 from conduit_core.state.store import StateStore
 from conduit_core.types.dialect import Table
 
 ALL: tuple[Status, ...] = ("open", "resolved", "superseded", "purged")
+BUILT_IN = ("storable", "readable")
+"""Rules that no file names."""
 KEPT: tuple[Status, ...] = ("open", "resolved", "superseded")
 
 
@@ -73,11 +76,10 @@ def replay(
     queue_bytes, _ = budgets(1)
     runtime = Runtime(Emitter(listeners), store, queue_bytes)
     with pipeline.open() as ends:
-        _keeper(ends)
-        return [
-            replay_stream(pipeline, stream, ends, which or LetterFilter(), runtime, runner)
-            for stream in pipeline.select(streams)
-        ]
+        chosen = pipeline.select(streams)
+        targets = [pipeline.target(stream, ends.destination) for stream in chosen]
+        known = _known(_keeper(ends), targets, pipeline, which or LetterFilter())
+        return [replay_stream(pipeline, stream, ends, known, runtime, runner) for stream in chosen]
 
 
 def purge(
@@ -101,6 +103,7 @@ def purge(
     """
     border = datetime.now(UTC) - older_than if older_than is not None else None
     with _kept(pipeline, streams) as (keeper, targets):
+        which = _known(keeper, targets, pipeline, which or LetterFilter())
         if not dry_run:
             return sum(
                 keeper.purge_letters(target, which, statuses=statuses, seen_before=border)
@@ -108,6 +111,39 @@ def purge(
             )
         found = (keeper.letters(target, which, statuses=statuses) for target in targets)
         return sum(1 for each in found for x in each if border is None or x.last_seen_at < border)
+
+
+def _known(
+    keeper: KeepsLetters, targets: list[Table], pipeline: Pipeline, which: LetterFilter
+) -> LetterFilter:
+    """Return the filter with whole ids for their beginnings.
+
+    Raises:
+        ConfigError: no letter, or several, have such an id; nothing breaks, or is called, the rule.
+    """
+    if which.rule is not None:
+        rules = {n for s in pipeline.streams for n in rule_names(s.quality)} | {*BUILT_IN}
+        one = LetterFilter(rule=which.rule)
+        if which.rule not in rules and not any(
+            keeper.letters(t, one, statuses=ALL, limit=1) for t in targets
+        ):
+            raise ConfigError(
+                f"no rule is called {which.rule!r}; there are {', '.join(sorted(rules))}",
+                command="conduit dlq list",
+            )
+    if which.ids is None:
+        return which
+    whole: list[str] = []
+    there = [x.letter_id for t in targets for x in keeper.letters(t, statuses=ALL)]
+    for beginning in which.ids:
+        found = [one for one in there if one.startswith(beginning)]
+        if len(found) != 1:
+            what = "no dead letter" if not found else f"{len(found)} dead letters"
+            raise ConfigError(
+                f"{what} with an id that begins with {beginning!r}", command="conduit dlq list"
+            )
+        whole += found
+    return which.model_copy(update={"ids": tuple(whole)})
 
 
 @contextmanager

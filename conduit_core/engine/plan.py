@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from conduit_core.connectors.base import Shape, TargetShape
 from conduit_core.connectors.chain import touches
 from conduit_core.connectors.publish import AddColumn, Column, WidenColumn
-from conduit_core.engine.columns import altered, change_record
+from conduit_core.engine.columns import altered, change_records
 from conduit_core.engine.identity import asked_for, load_id, request_text, stream_fingerprint
 from conduit_core.engine.marks import Marks, deletes_of, plan_marks
 from conduit_core.engine.model import Guarantee, LoadPlan, RunRequest
@@ -336,7 +336,7 @@ def _record(draft: _Draft) -> LedgerRecord:
         spec_fingerprint=spec_print,
         target_fingerprint=seen.fingerprint,
         runner=request.runner,
-        schema_changes=json.dumps([change_record(c) for c in _changes(draft)]),
+        schema_changes=json.dumps([r for c in _changes(draft) for r in change_records(c)]),
         started_at=now,
         published_at=now,
     )

@@ -85,13 +85,16 @@ def judge_counts(
     if max_rejected is not None:
         over = _is_over(tally.rejected, max_rejected, tally.read, is_final=is_final)
         allowed = format_amount(max_rejected)
+        most = sorted((c for c in tally.rules if c.action == "dlq"), key=lambda c: -c.failed)
+        by = ", ".join(f"{c.rule} {c.failed}" for c in most[:3] if c.failed)
         out.append(
             Outcome(
                 rule="max_rejected",
                 kind="max_rejected",
                 action="fail",
                 result="failed" if over else "passed",
-                text=f"{tally.rejected} of {tally.read} rows are rejected; {allowed} may be",
+                text=f"{tally.rejected} of {tally.read} rows are rejected; {allowed} may be"
+                + (f" ({by})" if by else ""),
             )
         )
     return out

@@ -197,7 +197,7 @@ def test_the_command_shows_replays_and_purges_letters(here: Any, rules: Conduit)
     assert ended.code == 0
     assert ended.document["results"][0]["counts"]["inserted"] == 1
     assert "1 would be purged" in here("dlq", "purge", "--status", "open", "--dry-run").out
-    assert here("dlq", "purge").code == 0
+    assert here("dlq", "purge", "--status", "all").code == 0
     assert {
         x["status"] for x in here("dlq", "list", "--status", "all", "--json").document["letters"]
     } == {"purged"}

@@ -144,13 +144,16 @@ def purge(
     load: Load = None,
     rule: Rule = None,
     id_: Ids = None,
-    status: Status_ = StatusOption.all,
+    status: Annotated[
+        StatusOption | None,
+        typer.Option("--status", help="Of this status, or all. Default: those that are settled."),
+    ] = None,
     older_than: Annotated[
         str | None, typer.Option("--older-than", help="Only those last rejected so long ago: 90d.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
 ) -> Answer:
-    """Forget the rows of dead letters; that there was one stays known."""
+    """Forget the rows of dead letters, settled ones by default; that there was one stays known."""
     from conduit_core.engine import deadletters
     from conduit_core.errors import ConfigError
     from conduit_core.spec import parse_duration
@@ -164,7 +167,9 @@ def purge(
             raise ConfigError(
                 f"--older-than {error}", command="conduit dlq purge --older-than 90d --dry-run"
             ) from None
-    kept = tuple(s for s in _statuses(status) if s != "purged")
+    kept = tuple(s for s in _statuses(status or StatusOption.all) if s != "purged")
+    if status is None:
+        kept = tuple(s for s in kept if s != "open")
     count = deadletters.purge(
         pipeline,
         _names(stream),
