@@ -196,6 +196,12 @@ def test_the_command_shows_replays_and_purges_letters(here: Any, rules: Conduit)
     ended = here("dlq", "replay", "--json")
     assert ended.code == 0
     assert ended.document["results"][0]["counts"]["inserted"] == 1
+    for unknown in (("--id", "nothing"), ("--rule", "no such rule")):
+        assert here("dlq", "replay", *unknown).code == 2
+        assert here("dlq", "purge", *unknown, "--dry-run").code == 2
+    by_beginning = [here("dlq", "purge", "--id", x["letter_id"][:9], "--dry-run") for x in letters]
+    assert sorted(ended.out.split()[0] for ended in by_beginning) == ["0", "1"]  # one is open
+    assert "1 would be purged" in here("dlq", "purge", "--dry-run").out
     assert "1 would be purged" in here("dlq", "purge", "--status", "open", "--dry-run").out
     assert here("dlq", "purge", "--status", "all").code == 0
     assert {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,14 @@ def make_system(name: str, folder: Path, database: Callable[[], str]) -> System:
     if name == "postgres":
         return Postgres(database())
     return {"duckdb": DuckDB, "sqlite": SQLite, "parquet": Parquet}[name](folder)
+
+
+def killed_at(points: Sequence[str], fewer: Sequence[str]) -> list[Any]:
+    """Return (system, point) pairs: all points on two systems, fewer on the two like them."""
+    pairs = [(name, point) for name in ("postgres", "duckdb") for point in points]
+    pairs += [(name, point) for name in ("sqlite", "parquet") for point in fewer]
+    marks = {"postgres": [pytest.mark.postgres]}
+    return [pytest.param(*pair, marks=marks.get(pair[0], ())) for pair in pairs]
 
 
 @pytest.fixture(params=SYSTEMS)

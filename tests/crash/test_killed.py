@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests import services
-from tests.crash.conftest import BOTH, Content, Scene, Unharmed
+from tests.crash.conftest import BOTH, Content, Scene, Unharmed, killed_at
 from tests.crash.harness import Loaded
 from tests.crash.source import FILES, ROWS
 from tests.crash.systems import INTERNAL_TABLES, Postgres
@@ -36,7 +36,11 @@ def run_again(scene: Scene, expected: Content) -> None:
     assert scene.worker.files() + again.files() == [], "state on a worker's disk"
 
 
-@pytest.mark.parametrize("point", [*BEFORE_COMMIT, "after_commit"])
+@pytest.mark.parametrize(
+    ("system", "point"),
+    killed_at([*BEFORE_COMMIT, "after_commit"], ("mid_stage:2", "after_commit")),
+    indirect=["system"],
+)
 def test_p01_p13_killed_anywhere_loads_each_row_once(
     scene: Scene, unharmed: Unharmed, point: str
 ) -> None:

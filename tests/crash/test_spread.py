@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import services
-from tests.crash.conftest import BOTH, SPREAD, Content, Scene, Unharmed
+from tests.crash.conftest import BOTH, SPREAD, Content, Scene, Unharmed, killed_at
 from tests.crash.harness import Loaded
 from tests.crash.source import FILES
 from tests.crash.systems import Parquet, Postgres
@@ -58,7 +58,11 @@ def run_again(scene: Scene, expected: Content) -> None:
     assert scene.worker.files() + again.files() == [], "state on a worker's disk"
 
 
-@pytest.mark.parametrize("point", [*BEFORE_COMMIT, "after_commit"])
+@pytest.mark.parametrize(
+    ("system", "point"),
+    killed_at([*BEFORE_COMMIT, "after_commit"], ("mid_stage:2", "after_commit")),
+    indirect=["system"],
+)
 def test_p01_p02_a_load_in_splits_killed_anywhere_loads_each_row_once(
     scene: Scene, unharmed: Unharmed, point: str
 ) -> None:
