@@ -21,6 +21,7 @@ import pyarrow as pa
 from conduit_core.errors import ConfigError, QualityError, SchemaError
 from conduit_core.quality.arrays import constant, is_number, is_text, kernels, pick, plain_type
 from conduit_core.quality.checks import compile_pattern
+from conduit_core.quality.finding import did_you_mean
 from conduit_core.quality.literals import UnfitError, number
 
 if TYPE_CHECKING:
@@ -168,8 +169,8 @@ class _Compiler:
             name = folded[0] if len(folded) == 1 else name
         if names.count(name) != 1:
             raise SchemaError(
-                f"a condition looks at column {tree.name!r}, which the rows don't have; they have"
-                f" {', '.join(names)}",
+                f"a condition looks at column {tree.name!r}, which the rows don't"
+                f" have{did_you_mean(tree.name, names) or ';'} they have {', '.join(names)}",
                 command="conduit check",
             )
         kind = plain_type(self._schema.field(name).type)

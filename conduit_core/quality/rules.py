@@ -14,7 +14,7 @@ from conduit_core.quality.arrays import is_number, is_text, is_time, plain_type
 from conduit_core.quality.checks import Check, ColumnSpec, compile_check
 from conduit_core.quality.custom import compile_custom
 from conduit_core.quality.expressions import Condition
-from conduit_core.quality.finding import Finding
+from conduit_core.quality.finding import Finding, did_you_mean
 from conduit_core.quality.imports import need
 from conduit_core.quality.storable import NAME as STORABLE
 from conduit_core.quality.storable import Capacity, storable_checks
@@ -142,12 +142,15 @@ def compile_rules(
                 rows.append(made)
                 uniques.extend(more)
         except ConduitError as error:
-            problems.append(error)
+            named = f"rule {name!r}" in error.message
+            text = error.message if named else f"rule {name!r}: {error.message}"
+            problems.append(type(error)(text, command="conduit check"))
+            problems[-1].__cause__ = error
     if len(problems) == 1:
-        raise problems[0]
+        raise problems[0] from problems[0].__cause__
     if problems:
-        text = "; ".join(problem.message for problem in problems)
-        raise type(problems[0])(text, command="conduit check")
+        lines = [f"{len(problems)} rules are wrong", *(each.message for each in problems)]
+        raise type(problems[0])("\n  ".join(lines), command="conduit check")
     built_in = storable_checks(schema, capacities or {})
     if built_in:
         rows.append(RowRule(STORABLE, STORABLE, storable_action, _looks(built_in)))
@@ -161,8 +164,8 @@ def _need(columns: Sequence[str], schema: pa.Schema, name: str) -> None:
     for column in columns:
         if schema.names.count(column) != 1:
             raise SchemaError(
-                f"rule {name!r} looks at column {column!r}, which the rows don't have; they have"
-                f" {', '.join(schema.names)}",
+                f"rule {name!r} looks at column {column!r}, which the rows don't have"
+                f"{did_you_mean(column, schema.names) or ';'} they have {', '.join(schema.names)}",
                 command="conduit check",
             )
 

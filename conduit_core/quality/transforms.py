@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from conduit_core.errors import ConfigError, SchemaError
 from conduit_core.quality.arrays import Column, is_binary, is_text, kernels, plain, plain_type
+from conduit_core.quality.finding import did_you_mean
 from conduit_core.quality.literals import UnfitError
 from conduit_core.quality.typenames import arrow_type
 from conduit_core.spec.transforms import (
@@ -91,8 +92,8 @@ class Transform:
         names = [column.field.name for column in self._columns]
         if names.count(name) != 1:
             raise SchemaError(
-                f"`transform: {step}` names column {name!r}, which the rows don't have there; they"
-                f" have {', '.join(names)}",
+                f"`transform: {step}` names column {name!r}, which the rows don't have"
+                f" there{did_you_mean(name, names) or ';'} they have {', '.join(names)}",
                 command="conduit check",
             )
         return names.index(name)

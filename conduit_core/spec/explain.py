@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection
-from typing import Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from conduit_core.spec.document import Loc, safe_key, show_loc
 from conduit_core.spec.problems import KIND
+from conduit_core.spec.rules import IMPORT_PATH
 
 _TEXTS = {
     "string_type": "must be text",
@@ -58,14 +59,35 @@ def problems(
     """
     found: list[tuple[Loc, str]] = []
     for item in error.errors(include_url=False, include_input=False):
-        loc: Loc = (*prefix, *item["loc"])
+        within, tag, known = resolve(model, item["loc"])
+        loc: Loc = (*prefix, *within)
         context = item.get("ctx", {})
         if item["type"] == KIND:
             found.extend(((*loc, *at), text) for at, text in context["problems"])
             continue
-        known = [*keys_at(model, item["loc"][:-1]), *(more_keys if len(item["loc"]) == 1 else ())]
-        found.append((loc, _say(item["type"], item["msg"], loc, context, known, value_at(loc))))
+        if item["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+            key = str(context["discriminator"]).strip("'")
+            found.append((loc, _say_tag(key, context, loc, value_at)))
+            continue
+        known += more_keys if len(within) == 1 else ()
+        text = _say(item["type"], item["msg"], loc, context, known, value_at(loc))
+        if item["type"] == "extra_forbidden" and tag and "did you mean" in text:
+            text += f" `{tag}` takes {', '.join(sorted(known))}"
+        found.append((loc, text))
     return list(dict.fromkeys(found))
+
+
+def _say_tag(
+    key: str, context: dict[str, Any], loc: Loc, value_at: Callable[[Loc], str | None]
+) -> str:
+    """Say that the key which tells what a mapping is has no such value, or isn't there."""
+    tags = re.findall(r"'([^']*)'", str(context.get("expected_tags", "")))
+    if not tags:
+        return f"`{show_loc(loc)}` needs `{key}:`, for example {{rule: not_null, column: id}}"
+    shown = value_at((*loc, key))
+    near = difflib.get_close_matches(str(context.get("tag", "")).lower(), tags, n=1)
+    hint = f", did you mean {near[0]!r}?" if near else ";"
+    return f"unknown {key}{'' if shown is None else f' {shown}'}{hint} known: {', '.join(tags)}"
 
 
 def _say(
@@ -86,10 +108,18 @@ def _say(
         return f"`{key}` {context['text']}"
     if kind == "value_error":
         return f"`{key}` {context.get('error', text)}{got}"
+    if context.get("pattern") == IMPORT_PATH:
+        return f"`{key}` must be written package.module:name{_colon(value) or got}"
     if kind in _LIMITS:
         limit, said = _LIMITS[kind]
         return f"`{key}` {said.format(context[limit])}{got}"
     return f"`{key}` {_TEXTS.get(kind) or text[:1].lower() + text[1:]}{got}"
+
+
+def _colon(value: str | None) -> str:
+    """Return the import path that a dotted one means."""
+    dotted = re.fullmatch(r"'(\w+(?:\.\w+)*)\.(\w+)'", value or "")
+    return f", did you mean {dotted[1]}:{dotted[2]}?" if dotted else ""
 
 
 def nearest(key: str, known: Collection[str]) -> str:
@@ -100,29 +130,56 @@ def nearest(key: str, known: Collection[str]) -> str:
     return f"; known keys: {', '.join(sorted(known))}" if known else ""
 
 
-def keys_at(model: type[BaseModel] | None, loc: tuple[str | int, ...]) -> list[str]:
-    """Return the keys that a mapping at ``loc`` inside ``model`` may have."""
-    here = model
-    for part in loc:
-        if here is None:
-            return []
-        if isinstance(part, str):
-            here = _inner(here, part)
-    return [info.alias or name for name, info in here.model_fields.items()] if here else []
+def resolve(
+    model: type[BaseModel] | None, loc: tuple[str | int, ...]
+) -> tuple[Loc, str, list[str]]:
+    """Follow a place inside a model, through unions of models.
+
+    Returns:
+        The place as the file has it, without the tags that pydantic adds; the tag of the mapping
+        that the last key stands in, empty without one; the keys that this mapping may have.
+    """
+    here, tag = ({"": model} if model else {}), ""
+    kept: list[str | int] = []
+    for position, part in enumerate(loc):
+        if len(here) > 1 and part in here:
+            here, tag = {"": here[str(part)]}, str(part)
+            continue
+        kept.append(part)
+        if position < len(loc) - 1 and isinstance(part, str):
+            one = next(iter(here.values()), None) if len(here) == 1 else None
+            here, tag = _inner(one, part), ""
+    if len(here) != 1:
+        return tuple(kept), "", []
+    (one,) = here.values()
+    keys = [info.alias or name for name, info in one.model_fields.items()]
+    return tuple(kept), tag, [*keys, *getattr(one, "also_keys", ())]
 
 
-def _inner(model: type[BaseModel], key: str) -> type[BaseModel] | None:
-    for name, info in model.model_fields.items():
+def _inner(model: type[BaseModel] | None, key: str) -> dict[str, type[BaseModel]]:
+    for name, info in model.model_fields.items() if model else ():
         if key in (name, info.alias):
-            return _model_in(info.annotation)
-    return None
+            return _models_in(info.annotation)
+    return {}
 
 
-def _model_in(annotation: object) -> type[BaseModel] | None:
+def _models_in(annotation: object) -> dict[str, type[BaseModel]]:
+    """Return the models that a field may hold, by the tags that pydantic puts into places."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for part in get_args(annotation):
-        found = _model_in(part)
-        if found:
-            return found
-    return None
+        return {_literal_of(annotation): annotation}
+    parts = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        found = _models_in(parts[0])
+        tags = [str(part.tag) for part in parts[1:] if isinstance(part, Tag)]
+        return dict(zip(tags, found.values(), strict=False)) if tags else found
+    return {tag: model for part in parts for tag, model in _models_in(part).items()}
+
+
+def _literal_of(model: type[BaseModel]) -> str:
+    """Return the one value that a required key of a model has; else the model's name."""
+    for info in model.model_fields.values():
+        if get_origin(info.annotation) is Literal and info.is_required():
+            allowed = get_args(info.annotation)
+            if len(allowed) == 1:
+                return str(allowed[0])
+    return model.__name__

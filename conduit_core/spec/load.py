@@ -255,7 +255,7 @@ class _Values:
 
     def show(self, loc: Loc) -> str | None:
         """Return the value for a message, or None where there is none to show."""
-        if loc[:1] in {("source",), ("destination",)}:
+        if loc[:1] in {("source",), ("destination",)} or "salt" in loc:
             return None
         found = self._at(loc)
         if found is None and loc[:1] == ("streams",):
@@ -264,14 +264,18 @@ class _Values:
 
     def _at(self, loc: Loc) -> str | None:
         here: object = self.document
-        for end, part in enumerate(loc, start=1):
+        at: Loc = ()
+        for part in loc:
+            if isinstance(here, dict) and part == 0:
+                continue  # one mapping, without a list around it
+            at = (*at, part)
             if isinstance(here, dict):
                 here = here.get(str(part))
             elif isinstance(here, list) and isinstance(part, int) and part < len(here):
                 here = here[part]
             else:
                 return None
-            if loc[:end] in self.from_env:
+            if at in self.from_env:
                 return None
         if not isinstance(here, bool | int | float | str):
             return None

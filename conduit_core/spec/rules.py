@@ -19,7 +19,7 @@ from conduit_core.spec.problems import Loc, refusal
 from conduit_core.spec.scalars import many, zone
 
 Action = Literal["fail", "dlq", "warn"]
-_IMPORT_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
+IMPORT_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 
 
 def _literal(value: object) -> object:
@@ -50,7 +50,7 @@ Bound = Annotated[
     BeforeValidator(_bound),
     WithJsonSchema({"type": ["number", "string", "null"]}),
 ]
-ImportPath = Annotated[str, Field(pattern=_IMPORT_PATH, examples=["shop.rules:adds_up"])]
+ImportPath = Annotated[str, Field(pattern=IMPORT_PATH, examples=["shop.rules:adds_up"])]
 Column = Annotated[str, Field(min_length=1)]
 
 
@@ -60,6 +60,8 @@ class RuleBase(BaseModel):
     model_config = MODEL_CONFIG
     is_of_rows: ClassVar[bool] = True
     """Whether it judges rows; else a whole load, at its audit."""
+    also_keys: ClassVar[tuple[str, ...]] = ("column",)
+    """Keys of the file that stand for a field."""
     needs_columns: ClassVar[bool] = True
 
     columns: Annotated[tuple[Column, ...], BeforeValidator(many)] = Field(

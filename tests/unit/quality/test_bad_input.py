@@ -120,8 +120,20 @@ def test_all_wrong_rules_are_named_at_once() -> None:
     bad = [_rule(rule="not_null", column="gone"), _rule(rule="length", column="id", max=1)]
     with pytest.raises(SchemaError) as caught:
         compile_rules(bad, SCHEMA)
-    assert "'gone'" in caught.value.message
-    assert "has no length" in caught.value.message
+    head, first, second = caught.value.message.split("\n  ")
+    assert head == "2 rules are wrong"
+    assert first.startswith("rule 'not_null(gone)' looks at column 'gone'")
+    assert second.startswith("rule 'length(id)': ")
+    assert "has no length" in second
+
+
+def test_the_nearest_column_is_named() -> None:
+    with pytest.raises(SchemaError, match=r"'nmae', which .* have, did you mean 'name'\? they"):
+        compile_rules([_rule(rule="not_null", column="nmae")], SCHEMA)
+    with pytest.raises(SchemaError, match=r"did you mean 'price'\? they have"):
+        compile_rules([_rule(rule="expression", sql="prce > 1")], SCHEMA)
+    with pytest.raises(SchemaError, match=r"did you mean 'tags'\? they have"):
+        Transform([STEP.validate_python({"drop": ["tgas"]})], SCHEMA)
 
 
 @pytest.mark.parametrize(
