@@ -111,8 +111,7 @@ def test_a_row_corrected_at_the_source_resolves_its_letter(lab: Lab, mode: str) 
     assert replay(pipeline).outcome == "empty"
 
 
-def test_a_slice_that_is_loaded_again_settles_its_letters(each_lab: Lab) -> None:
-    lab = each_lab
+def test_a_slice_that_is_loaded_again_settles_its_letters(lab: Lab) -> None:
     pipeline = judged(lab, mode="replace_window", unique_key=None)
     window = {"window_from": "0", "window_to": "10"}
     items(lab, (1, 1, "a"), (2, 2, None), (3, 20, None))
@@ -274,8 +273,7 @@ def test_rules_and_letters_see_rows_after_the_transform(lab: Lab) -> None:
 # --- deletes --------------------------------------------------------------------------------------
 
 
-def test_rows_that_are_flagged_as_deleted_are_not_judged(each_lab: Lab) -> None:
-    lab = each_lab
+def test_rows_that_are_flagged_as_deleted_are_not_judged(lab: Lab) -> None:
     lab.sql("CREATE TABLE items (id INTEGER, at INTEGER, v TEXT, gone BOOLEAN)")
     lab.sql("INSERT INTO items VALUES (1, 1, 'a', FALSE), (2, 2, NULL, FALSE)")
     pipeline = judged(lab, deletes={"detect": "flag", "column": "gone", "apply": "hard"})
@@ -513,8 +511,7 @@ def test_values_that_nothing_could_take_stop_a_replay(lab: Lab) -> None:
 # --- purge and retention --------------------------------------------------------------------------
 
 
-def test_purged_letters_are_known_and_never_come_back(each_lab: Lab) -> None:
-    lab = each_lab
+def test_purged_letters_are_known_and_never_come_back(lab: Lab) -> None:
     pipeline = judged(lab)
     items(lab, (1, 1, "a"), (2, 2, None), (3, 3, None))
     lab.run(pipeline)
@@ -529,8 +526,7 @@ def test_purged_letters_are_known_and_never_come_back(each_lab: Lab) -> None:
     assert content(lab, pipeline)[1][0] == json.loads(second.row_key or "")[0]
 
 
-def test_retention_takes_the_rows_of_settled_letters_and_leaves_open_ones(each_lab: Lab) -> None:
-    lab = each_lab
+def test_retention_takes_the_rows_of_settled_letters_and_leaves_open_ones(lab: Lab) -> None:
     pipeline = judged(lab)
     items(lab, (1, 1, "a"), (2, 2, None), (3, 3, None))
     lab.run(pipeline)
