@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, TextIO, cast
 from conduit_core.cli.options import Common, LogFormat
 from conduit_core.cli.redact import Redactor
 from conduit_core.cli.startup import arrow_without_pandas, imports_are_done
-from conduit_core.errors import ConduitError
+from conduit_core.errors import ConduitError, ConfigError
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from conduit_core.engine.pipeline import Pipeline
     from conduit_core.events import Listener
     from conduit_core.observe.jsonlog import JsonLog
@@ -138,3 +140,17 @@ def runner_text() -> str:
         user = str(os.getuid())
     facts = {"runner": "cli", "host": socket.gethostname(), "pid": os.getpid(), "user": user}
     return json.dumps(facts)
+
+
+def age_of(text: str, command: str) -> timedelta:
+    """Return an ``--older-than``.
+
+    Raises:
+        ConfigError: it is no duration; with the command that shows one.
+    """
+    from conduit_core.spec import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(f"--older-than {error}", command=command) from None

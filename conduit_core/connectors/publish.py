@@ -157,6 +157,8 @@ class DeleteMatching(_Data):
     columns: tuple[str, ...]
 
 
+FILE = "_conduit_file"
+"""The column that says which file a row came from."""
 DELETED_AT = "_conduit_deleted_at"
 """The column that says when a row was deleted; NULL: it is there. In staged rows it is the flag."""
 

@@ -5,7 +5,7 @@ The target is compared with the rows; ``on_schema_change`` says what becomes of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -136,7 +136,7 @@ def stage_columns(
     found = preflight(
         wanted,
         destination.dialect,
-        _limits(destination),
+        limits_of(destination),
         there,
         _with_metadata(expected, wanted),
         destination.landing,
@@ -150,7 +150,7 @@ def stage_columns(
         if decided.problems:
             raise _refusal(target, list(decided.problems), "conduit schema diff")
         staged = _new(wanted, destination)
-        return Staged(staged.columns, staged.schema, staged.notes, (), decided.warnings, found)
+        return replace(staged, warnings=decided.warnings, findings=found)
     needs_past = any(c.kind in ("removed", "nullability") for c in found)
     past = before() if needs_past else None
     decided = decide(
@@ -163,9 +163,7 @@ def stage_columns(
         command = command if wishes.inferred or anew else "conduit schema diff"
         raise _refusal(target, problems, command)
     staged = _fitted(wanted, existing, destination, wishes, decided)
-    return Staged(
-        staged.columns, staged.schema, staged.notes, staged.changes, decided.warnings, found
-    )
+    return replace(staged, warnings=decided.warnings, findings=found)
 
 
 def altered(
@@ -188,6 +186,11 @@ def change_records(change: AddColumn | WidenColumn) -> list[dict[str, str | None
         {"column": column.name, "change": kind, "was": change.was.ddl, "now": column.ddl}
         for kind in kinds
     ]
+
+
+def cursor_columns(stream: StreamSpec, names: Collection[str]) -> tuple[str, ...]:
+    """Return the cursor's columns that are among the staged ones: a file's own are not."""
+    return tuple(column for column in stream.cursor if column in names)
 
 
 def refuse_missing_key(stream: StreamSpec, rows: pa.Schema) -> None:
@@ -229,7 +232,8 @@ def _field_of(column: TargetColumn, destination: Destination) -> pa.Field[pa.Dat
         return pa.field(column.name, column.arrow, column.nullable)
 
 
-def _limits(destination: Destination) -> Limits:
+def limits_of(destination: Destination) -> Limits:
+    """Return what a destination allows of names."""
     said = destination.capabilities
     return Limits(
         destination.system, said.case_sensitive_names, said.max_identifier_bytes, said.max_columns

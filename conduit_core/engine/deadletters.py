@@ -20,8 +20,6 @@ from conduit_core.state.store import StateStore
 from conduit_core.types.dialect import Table
 
 ALL: tuple[Status, ...] = ("open", "resolved", "superseded", "purged")
-BUILT_IN = ("storable", "readable")
-"""Rules that no file names."""
 KEPT: tuple[Status, ...] = ("open", "resolved", "superseded")
 
 
@@ -122,7 +120,11 @@ def _known(
         ConfigError: no letter, or several, have such an id; nothing breaks, or is called, the rule.
     """
     if which.rule is not None:
-        rules = {n for s in pipeline.streams for n in rule_names(s.quality)} | {*BUILT_IN}
+        from conduit_core.engine.screen import READABLE
+        from conduit_core.quality.storable import NAME as STORABLE
+
+        rules = {n for s in pipeline.streams for n in rule_names(s.quality)}
+        rules |= {READABLE, STORABLE}
         one = LetterFilter(rule=which.rule)
         if which.rule not in rules and not any(
             keeper.letters(t, one, statuses=ALL, limit=1) for t in targets
@@ -133,17 +135,24 @@ def _known(
             )
     if which.ids is None:
         return which
-    whole: list[str] = []
-    there = [x.letter_id for t in targets for x in keeper.letters(t, statuses=ALL)]
-    for beginning in which.ids:
-        found = [one for one in there if one.startswith(beginning)]
-        if len(found) != 1:
-            what = "no dead letter" if not found else f"{len(found)} dead letters"
-            raise ConfigError(
-                f"{what} with an id that begins with {beginning!r}", command="conduit dlq list"
-            )
-        whole += found
-    return which.model_copy(update={"ids": tuple(whole)})
+    there = [letter for t in targets for letter in keeper.letters(t, statuses=ALL)]
+    whole = tuple(by_beginning(there, beginning).letter_id for beginning in which.ids)
+    return which.model_copy(update={"ids": whole})
+
+
+def by_beginning(there: list[DeadLetter], beginning: str) -> DeadLetter:
+    """Return the letter whose id begins so.
+
+    Raises:
+        ConfigError: there is none, or are several.
+    """
+    found = [letter for letter in there if letter.letter_id.startswith(beginning)]
+    if len(found) != 1:
+        what = "no dead letter" if not found else f"{len(found)} dead letters"
+        raise ConfigError(
+            f"{what} with an id that begins with {beginning!r}", command="conduit dlq list"
+        )
+    return found[0]
 
 
 @contextmanager

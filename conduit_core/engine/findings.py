@@ -194,8 +194,7 @@ def _side(
 
 def expected_path(pipeline: Pipeline, stream: StreamSpec) -> Path | None:
     """Return the stream's ``expected:`` file; None: it names none."""
-    given: object = getattr(stream, "expected", None)
-    return pipeline.loaded.base_dir / str(given) if given else None
+    return pipeline.loaded.base_dir / stream.expected if stream.expected else None
 
 
 def _without_table(target: Side | None) -> tuple[str, ...]:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 LOAD_ID = "_conduit_load_id"
 LOADED_AT = "_conduit_loaded_at"
-FILE = "_conduit_file"
 _LOOK_SECONDS = 0.2
 """How often a destination that waits for rows looks whether the run was interrupted."""
 

@@ -22,7 +22,7 @@ from conduit_core.connectors.publish import (
     Column,
     Deletes,
 )
-from conduit_core.engine.columns import VERSION_COLUMNS, Staged
+from conduit_core.engine.columns import VERSION_COLUMNS, Staged, cursor_columns
 from conduit_core.engine.flags import check_flag
 from conduit_core.engine.flow import LOADED_AT
 from conduit_core.errors import ConfigError, SchemaError
@@ -87,7 +87,7 @@ def order_of(stream: StreamSpec, staged: Staged) -> tuple[str, ...]:
         ConfigError: there are none, and the mode needs some.
     """
     names = {c.name for c in staged.columns}
-    order = tuple(c for c in stream.cursor if c in names)
+    order = cursor_columns(stream, names)
     if order or stream.mode != "scd2":
         return order
     if stream.cursor:

@@ -144,18 +144,15 @@ def _plan(
         raise error.at(state=watermark_state(seen.chain)) from error.__cause__
 
 
-def _is_by_file(stream: StreamSpec) -> bool:
-    return bool(stream.cursor) and stream.cursor[0].startswith("_file_")
-
-
 def _appends_files(draft: _Draft) -> bool:
-    return draft.choice.effective == "append" and _is_by_file(draft.stream)
+    return draft.choice.effective == "append" and draft.stream.is_by_file
 
 
 def _facts(draft: _Draft, record: LedgerRecord, marks: Marks) -> LoadFacts:
     """Return what the strategy must know."""
     seen, choice, stream, request = draft.seen, draft.choice, draft.stream, draft.request
     existing, last = seen.existing, newest(seen.chain)
+    replaces = _appends_files(draft) and "file" in stream.metadata
     return LoadFacts(
         effective=choice.effective,
         window=choice.window,
@@ -165,7 +162,7 @@ def _facts(draft: _Draft, record: LedgerRecord, marks: Marks) -> LoadFacts:
         table_columns=draft.table,
         existing=tuple(c.name for c in existing.columns) if existing else None,
         has_dependants=bool(_kept_in_place(draft)),
-        replaces_files=_appends_files(draft) and "file" in stream.metadata,
+        replaces_files=replaces,
         asked=asked_for(request),
         allow_empty=request.allow_empty,
         key=stream.key,
@@ -173,7 +170,9 @@ def _facts(draft: _Draft, record: LedgerRecord, marks: Marks) -> LoadFacts:
         compare=marks.compare if stream.key else (),
         starts_over=bool(stream.cursor) and seen.reconciled.cursor is None,
         changes=_changes(draft),
-        quality=quality_actions(stream, draft.shaped, choice, draft.ends, seen),
+        quality=quality_actions(
+            stream, draft.shaped, choice, draft.ends, seen, replaces_files=replaces
+        ),
         allow_deletes=request.allow_deletes,
         versions=stream.mode == "scd2",
         track=marks.track,
@@ -207,8 +206,7 @@ def _freeze(draft: _Draft) -> LoadPlan:
     seen, choice, stream = draft.seen, draft.choice, draft.stream
     record = _record(draft)
     appends_files = _appends_files(draft)
-    by_file = _is_by_file(stream)
-    remembers = by_file and stream.mode == "append" and "file" not in stream.metadata
+    remembers = stream.is_by_file and stream.mode == "append" and "file" not in stream.metadata
     if remembers and appends_files and not choice.empty:
         refuse_forgotten_files(seen.chain)
     last = newest(seen.chain)

@@ -27,6 +27,7 @@ from conduit_core.connectors.publish import (
     ResolveDeadLetters,
     TargetIs,
 )
+from conduit_core.engine.columns import cursor_columns
 from conduit_core.engine.identity import digest, stream_fingerprint
 from conduit_core.engine.marks import Marks, deletes_of, plan_marks
 from conduit_core.engine.model import LoadPlan, LoadResult
@@ -288,17 +289,13 @@ def _rows(stream: StreamSpec, marks: Marks) -> tuple[Action, ...]:
     return (
         MergeStaged(
             key=key,
-            order=_order(stream, marks.staged.schema.names),
+            order=cursor_columns(stream, marks.staged.schema.names),
             compare=marks.compare,
             update=stream.mode != "insert_only",
             only_newer=True,
             deletes=marks.deletes,
         ),
     )
-
-
-def _order(stream: StreamSpec, names: list[str]) -> tuple[str, ...]:
-    return tuple(c for c in stream.cursor if c in names)
 
 
 def _letters(
@@ -309,7 +306,7 @@ def _letters(
     return (
         ResolveDeadLetters(
             key=replay_key(stream),
-            order=_order(stream, staged.names),
+            order=cursor_columns(stream, staged.names),
             replays=which,
             schema_text=schema_text(staged),
         ),

@@ -120,9 +120,9 @@ def transform_rows(plan: LoadPlan, stream: StreamSpec) -> Transformed | None:
     """Return what a stream's transform does to a batch; None where it has none."""
     if not stream.transform:
         return None
-    from conduit_core.engine.screen import transform_of  # most loads never get here
+    from conduit_core.quality import Transform  # most loads never get here
 
-    return transform_of(stream, schema_from_json(plan.source_schema))
+    return Transform(stream.transform, schema_from_json(plan.source_schema))
 
 
 def screen_rows(
@@ -134,8 +134,6 @@ def screen_rows(
     from conduit_core.engine.screen import Screen, rules_of  # most loads never get here
 
     rules = rules_of(stream, schema_from_json(plan.staged_schema), ends)
-    if rules is None:
-        return None
     return Screen(plan, stream, rules, part, runtime.emit, ends.destination)
 
 

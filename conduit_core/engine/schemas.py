@@ -22,7 +22,7 @@ from conduit_core.connectors.base import (
     StreamRef,
 )
 from conduit_core.connectors.registry import get
-from conduit_core.engine.columns import VERSION_COLUMNS
+from conduit_core.engine.columns import VERSION_COLUMNS, limits_of
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
 from conduit_core.engine.shaping import rows_schema
 from conduit_core.errors import ConfigError
@@ -31,7 +31,6 @@ from conduit_core.spec.names import file_stem, file_type
 from conduit_core.types.dialect import Dialect
 from conduit_core.types.diff import (
     Change,
-    Limits,
     at_detail,
     diff,
     landed,
@@ -159,7 +158,7 @@ def everything(
         SchemaError: the destination has no place for a type of the source or of the file.
     """
     dialect = dialect_of(destination)
-    limits = _limits(destination)
+    limits = limits_of(destination)
     found: tuple[Change, ...] = ()
     if dialect is not None:
         schema = None if target is None else target.schema
@@ -241,13 +240,3 @@ def _without_ours(schema: pa.Schema, stream: StreamSpec) -> pa.Schema:
 def _nulls_as(schema: pa.Schema, other: pa.Schema) -> pa.Schema:
     known = {f.name: f.nullable for f in other}
     return pa.schema([f.with_nullable(known.get(f.name, f.nullable)) for f in schema])
-
-
-def _limits(destination: Destination) -> Limits:
-    found = destination.capabilities
-    return Limits(
-        destination.system,
-        found.case_sensitive_names,
-        found.max_identifier_bytes,
-        found.max_columns,
-    )

@@ -15,8 +15,7 @@ from conduit_core.connectors.publish import DELETED_AT
 from conduit_core.engine.audit import audit_load, load_tally
 from conduit_core.engine.model import LoadPlan
 from conduit_core.engine.pipeline import Ends
-from conduit_core.engine.shaping import payload_fields
-from conduit_core.errors import ConfigError
+from conduit_core.engine.shaping import needs_screen, payload_fields
 from conduit_core.events import Emit
 from conduit_core.quality import (
     REASONS,
@@ -25,7 +24,6 @@ from conduit_core.quality import (
     RuleCount,
     Ruleset,
     Tally,
-    Transform,
     compile_rules,
     judge_counts,
     raise_for,
@@ -62,21 +60,15 @@ READABLE = "readable"
 """The rule of a source that sets rows aside whose values aren't of their column's type."""
 
 
-def rules_of(stream: StreamSpec, staged: pa.Schema, ends: Ends) -> Rules | None:
-    """Compile a stream's rules; None where it has none, so that nothing has to look at its rows.
+def rules_of(stream: StreamSpec, staged: pa.Schema, ends: Ends) -> Rules:
+    """Compile a stream's rules, and those that its source and its destination bring.
+
+    Not for a stream that :func:`needs_screen` says has none: nothing has to look at its rows.
 
     Raises:
         ConduitError: a rule is wrong; see :func:`conduit_core.quality.compile_rules`.
     """
     sifts = ends.source.capabilities.gives_unreadable
-    if not stream.quality and not sifts:
-        if stream.max_rejected is not None:
-            raise ConfigError(
-                "`max_rejected` counts dead letters, and the stream has no rule that makes any:"
-                " give it `quality:` with `action: dlq`",
-                command="conduit check",
-            )
-        return None
     takes_out = sifts or any(rule.action == "dlq" for rule in stream.quality)
     schema = judged_schema(staged)
     takes_nul = ends.destination.capabilities.takes_nul
@@ -241,10 +233,9 @@ def screen_replay(plan: LoadPlan, stream: StreamSpec, ends: Ends, emit: Emit) ->
         ConduitError: a rule is wrong.
     """
     stream = stream.model_copy(update={"max_rejected": None})
-    staged = schema_from_json(plan.staged_schema)
-    rules = rules_of(stream, staged, ends)
-    if rules is None:
+    if not needs_screen(stream, ends):
         return None
+    rules = rules_of(stream, schema_from_json(plan.staged_schema), ends)
     ruleset = replace(
         rules.ruleset,
         rows=tuple(replace(rule, max_rejected=None) for rule in rules.ruleset.rows),
@@ -264,17 +255,5 @@ def audit_splits(
     Raises:
         QualityError: a rule stops the load.
     """
-    staged = schema_from_json(plan.staged_schema)
-    rules = rules_of(stream, staged, ends)
-    if rules is None:
-        return ""
+    rules = rules_of(stream, schema_from_json(plan.staged_schema), ends)
     return audit_load(plan, stream, rules.ruleset, load_tally(tallies), emit)
-
-
-def transform_of(stream: StreamSpec, source: pa.Schema) -> Transform | None:
-    """Compile a stream's transform; None where it has none.
-
-    Raises:
-        ConduitError: a step doesn't fit the source's columns.
-    """
-    return Transform(stream.transform, source) if stream.transform else None

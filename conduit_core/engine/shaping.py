@@ -20,7 +20,13 @@ from conduit_core.connectors.publish import (
     WidenColumn,
 )
 from conduit_core.connectors.splits import SplitBy
-from conduit_core.engine.columns import Staged, Wishes, refuse_missing_key, stage_columns
+from conduit_core.engine.columns import (
+    Staged,
+    Wishes,
+    cursor_columns,
+    refuse_missing_key,
+    stage_columns,
+)
 from conduit_core.engine.pipeline import Ends
 from conduit_core.engine.seen import Seen
 from conduit_core.errors import ConfigError, SchemaError
@@ -89,21 +95,27 @@ def shape_rows(
         before=partial(_before, ends, seen),
         expected=expected_schema(stream, ends),
     )
-    if not needs_screen(stream, ends) and stream.max_rejected is None:
+    if not needs_screen(stream, ends):
+        if stream.max_rejected is not None:
+            raise ConfigError(
+                "`max_rejected` counts dead letters, and the stream has no rule that makes any:"
+                " give it `quality:` with `action: dlq`",
+                command=_COMMAND,
+            )
         return Shaped(rows, staged)
     from conduit_core.engine.audit import read_history
     from conduit_core.engine.screen import rules_of
 
     rules = rules_of(stream, staged.schema, ends)
-    takes_out = rules is not None and rules.takes_out
     if unknown := [name for name in stream.redact if name not in rows.names]:
         raise SchemaError(
             f"`redact` names {unknown[0]!r}, which the rows don't have; they have"
             f" {', '.join(rows.names)}",
             command=_COMMAND,
         )
-    _refuse_what_it_cannot(stream, ends, takes_out=takes_out)
-    return Shaped(rows, staged, takes_out, read_history(stream, ends.destination, seen.target))
+    _refuse_what_it_cannot(stream, ends, takes_out=rules.takes_out)
+    history = read_history(stream, ends.destination, seen.target)
+    return Shaped(rows, staged, rules.takes_out, history)
 
 
 def needs_screen(stream: StreamSpec, ends: Ends) -> bool:
@@ -119,10 +131,9 @@ def rows_schema(stream: StreamSpec, source: pa.Schema) -> pa.Schema:
     """
     if not stream.transform:
         return source
-    from conduit_core.engine.screen import transform_of
+    from conduit_core.quality import Transform
 
-    transform = transform_of(stream, source)
-    return source if transform is None else transform.schema
+    return Transform(stream.transform, source).schema
 
 
 def expected_schema(stream: StreamSpec, ends: Ends) -> pa.Schema | None:
@@ -234,15 +245,21 @@ def _unique_rules(stream: StreamSpec) -> list[tuple[str, Unique]]:
 
 
 def quality_actions(
-    stream: StreamSpec, shaped: Shaped, choice: Choice, ends: Ends, seen: Seen
+    stream: StreamSpec,
+    shaped: Shaped,
+    choice: Choice,
+    ends: Ends,
+    seen: Seen,
+    *,
+    replaces_files: bool,
 ) -> tuple[ResolveDeadLetters | AppendDeadLetters | CheckUnique, ...]:
     """Return what publish does for the rules, after the rows are in.
+
+    ``replaces_files`` says that rows of files that come again are deleted first.
 
     Raises:
         ConfigError: a rule would take rows that the load replaces for twins of those it brings.
     """
-    by_file = bool(stream.cursor) and stream.cursor[0].startswith("_file_")
-    replaces_files = choice.effective == "append" and by_file and "file" in stream.metadata
     if choice.effective == "replace_window" or replaces_files:
         _refuse_own_twins(stream, "files" if replaces_files else "a window")
     checks = [
@@ -270,7 +287,7 @@ def quality_actions(
             has_open=has_open,
             effective=choice.effective,
             key=key,
-            order=tuple(c for c in stream.cursor if c in names),
+            order=cursor_columns(stream, names),
             window=choice.window,
             replaces_files=replaces_files,
             fingerprint=fingerprint(payload),

@@ -224,7 +224,7 @@ def _given(
             " use `mode: replace_window`, or append (a window then replaces its slice)",
             command="conduit plan",
         )
-    if stream.cursor[0].startswith("_file_"):
+    if stream.is_by_file:
         raise ConfigError(
             "a window (--from) needs a cursor that is a column of the rows, not of the files",
             command="conduit plan",

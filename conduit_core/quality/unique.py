@@ -75,17 +75,6 @@ def _complete(keys: Sequence[Column]) -> pa.BooleanArray | None:
     return valid
 
 
-def is_exact(kinds: Sequence[pa.DataType]) -> bool:
-    """Say whether keys of these types are told apart without a collision."""
-    return len(kinds) == 1 and _is_word(kinds[0])
-
-
-def _is_word(kind: pa.DataType) -> bool:
-    if pa.types.is_boolean(kind) or pa.types.is_nested(kind) or pa.types.is_decimal(kind):
-        return False
-    return pa.types.is_primitive(kind) and kind.bit_width <= 64
-
-
 class Seen:
     """The keys of a load so far, as digests in a table that doubles.
 

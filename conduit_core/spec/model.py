@@ -354,6 +354,11 @@ class StreamSpec(StreamDefaults):
         return self.unique_key if self.mode in KEYED_MODES else ()
 
     @property
+    def is_by_file(self) -> bool:
+        """Whether its cursor is of the files, not of their rows."""
+        return bool(self.cursor) and self.cursor[0].startswith("_file_")
+
+    @property
     def into_schema(self) -> str | None:
         """The target's schema; None is the destination's own."""
         return split_table(self.into)[0]

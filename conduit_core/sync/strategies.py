@@ -7,6 +7,7 @@ from typing import Literal
 
 from conduit_core.connectors.publish import (
     BALANCE,
+    FILE,
     Action,
     AddColumn,
     AppendDeadLetters,
@@ -154,7 +155,7 @@ def _into(
     """Return what brings the rows into a target that exists."""
     match facts.effective:
         case "append" if facts.replaces_files:
-            return (DeleteMatching(columns=("_conduit_file",)), AppendStaged())
+            return (DeleteMatching(columns=(FILE,)), AppendStaged())
         case "append" if facts.starts_over:
             return (_WANTS_EMPTY, AppendStaged())
         case "append":

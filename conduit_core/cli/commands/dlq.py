@@ -10,7 +10,7 @@ import typer
 
 from conduit_core.cli import options
 from conduit_core.cli.screen import Answer, Screen
-from conduit_core.cli.session import Session, runner_text
+from conduit_core.cli.session import Session, age_of, runner_text
 from conduit_core.observe import figures
 
 if TYPE_CHECKING:
@@ -82,18 +82,9 @@ def show(
 ) -> Answer:
     """Show one dead letter: the row as the rules saw it, and every reason."""
     from conduit_core.engine import deadletters
-    from conduit_core.errors import ConfigError
 
     pipeline = session.pipeline(file)
-    found = [
-        letter
-        for letter in deadletters.letters(pipeline, statuses=deadletters.ALL)
-        if letter.letter_id.startswith(id_)
-    ]
-    if len(found) != 1:
-        what = "no dead letter" if not found else f"{len(found)} dead letters"
-        raise ConfigError(f"{what} with an id that begins with {id_!r}", command="conduit dlq list")
-    letter = found[0]
+    letter = deadletters.by_beginning(deadletters.letters(pipeline, statuses=deadletters.ALL), id_)
 
     def write(screen: Screen) -> None:
         for name, text in _facts(letter):
@@ -155,18 +146,10 @@ def purge(
 ) -> Answer:
     """Forget the rows of dead letters, settled ones by default; that there was one stays known."""
     from conduit_core.engine import deadletters
-    from conduit_core.errors import ConfigError
-    from conduit_core.spec import parse_duration
 
     pipeline = session.pipeline(file)
-    age = None
-    if older_than is not None:
-        try:
-            age = parse_duration(older_than)
-        except ValueError as error:
-            raise ConfigError(
-                f"--older-than {error}", command="conduit dlq purge --older-than 90d --dry-run"
-            ) from None
+    command = "conduit dlq purge --older-than 90d --dry-run"
+    age = None if older_than is None else age_of(older_than, command)
     kept = tuple(s for s in _statuses(status or StatusOption.all) if s != "purged")
     if status is None:
         kept = tuple(s for s in kept if s != "open")

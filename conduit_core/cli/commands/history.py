@@ -8,7 +8,7 @@ import typer
 
 from conduit_core.cli import options
 from conduit_core.cli.screen import Answer, Screen
-from conduit_core.cli.session import Session
+from conduit_core.cli.session import Session, age_of
 from conduit_core.observe import figures
 from conduit_core.observe.facts import facts, took, window
 
@@ -144,7 +144,6 @@ def clean(
     """Remove old staging, old ledger records and the rows of settled dead letters."""
     from conduit_core.engine import admin
     from conduit_core.errors import ConfigError
-    from conduit_core.spec import parse_duration
 
     pipeline = session.pipeline(file)
     command = "conduit clean --older-than 7d --dry-run"
@@ -156,10 +155,7 @@ def clean(
                 command=command,
             )
     else:
-        try:
-            age = parse_duration(older_than)
-        except ValueError as error:
-            raise ConfigError(f"--older-than {error}", command=command) from None
+        age = age_of(older_than, command)
     items = admin.clean(pipeline, age, dry_run=dry_run)
     columns = (("kind", "left"), ("name", "left"), ("why", "left"))
 

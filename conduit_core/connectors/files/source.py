@@ -33,13 +33,13 @@ from conduit_core.connectors.files.listing import FileEntry, Root
 from conduit_core.connectors.files.opening import File, reading
 from conduit_core.connectors.files.options import Contradictions
 from conduit_core.connectors.files.windowing import Last, inside, needed, orderable
+from conduit_core.connectors.publish import FILE
 from conduit_core.connectors.splits import Split, SplitBy, refuse_kind
 from conduit_core.errors import ConduitError, SchemaError, SourceDataError, StateError
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 
 FILE_CURSOR = ("_file_modified", "_file_path")
-FILE_COLUMN = "_conduit_file"
 FILE_CURSOR_TYPES: tuple[pa.DataType, ...] = (pa.timestamp("ns", tz="UTC"), pa.string())
 
 _SAMPLED_FILES = 32
@@ -123,9 +123,9 @@ class FileSource(Source):
         if ref.columns is not None:
             schema = pa.schema([_field(schema, name, "column") for name in ref.columns])
         if ref.file_column:
-            if FILE_COLUMN in schema.names:
-                raise SchemaError(f"the files have a column {FILE_COLUMN!r} of their own")
-            schema = schema.append(pa.field(FILE_COLUMN, pa.string()))
+            if FILE in schema.names:
+                raise SchemaError(f"the files have a column {FILE!r} of their own")
+            schema = schema.append(pa.field(FILE, pa.string()))
         types = FILE_CURSOR_TYPES if _by_file(ref) else self._cursor_types(ref, sample.schema)
         notes = list(sample.notes)
         late = [f.path for f in files if f.modified > self._clock() + _FUTURE]
@@ -213,7 +213,7 @@ class FileSource(Source):
         self, request: ReadRequest, files: Sequence[FileEntry], window: Window, done: list[str]
     ) -> Generator[pa.RecordBatch]:
         ref, schema = request.ref, request.schema
-        beside = {UNREADABLE, *([FILE_COLUMN] if ref.file_column else [])}
+        beside = {UNREADABLE, *([FILE] if ref.file_column else [])}
         wanted = pa.schema([f for f in schema if f.name not in beside])
         for name in needed(window, ref.cursor):
             if name not in wanted.names:
@@ -377,5 +377,5 @@ def _finish(rows: pa.RecordBatch, schema: pa.Schema, path: str | None) -> pa.Rec
     if path is None:
         return conform(rows, schema)
     paths = pa.repeat(pa.scalar(path, pa.string()), rows.num_rows)
-    arrays = [paths if f.name == FILE_COLUMN else rows.column(f.name) for f in schema]
+    arrays = [paths if f.name == FILE else rows.column(f.name) for f in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from conduit_core.connectors.files.windowing import after, up_to
 from conduit_core.connectors.lake.manifest import DataFile, Range
+from conduit_core.connectors.publish import FILE
 from conduit_core.errors import StateError
 from conduit_core.state.cursor import from_text
 from conduit_core.state.window import Window
@@ -183,4 +184,4 @@ def range_columns(*texts: str | None) -> tuple[str, ...]:
         if isinstance(found, dict):
             bounds = [found[side] for side in ("low", "high") if side in found]
         names += [str(bound[0]["column"]) for bound in bounds if bound]
-    return tuple(dict.fromkeys([*names, "_conduit_file"]))
+    return tuple(dict.fromkeys([*names, FILE]))

@@ -131,31 +131,19 @@ class SqlDestination(KeptLetters, SqlActions, Destination):
 
     def holders(self, target: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
         """Return what keeps the types of a target's columns as they are. Read-only."""
-        session = self.read_session()
-        try:
+
+        def look(session: SqlSession) -> tuple[str, ...]:
             if self.target_columns(session, target) is None:
                 return ()
             return tuple(h.what for h in self.holding(session, target, columns))
-        except ConduitError:
-            raise
-        except Exception as error:
-            raise self.explain(error, None) from error
-        finally:
-            session.close()
+
+        return self.reading(look)
 
     def records(self, target: Table | None) -> list[LedgerRecord]:
         """Return the ledger of one target, or of all, by version."""
-        session = self.read_session()
-        try:
-            if not self.has_ledger(session):
-                return []
-            return self._records(session, target)
-        except ConduitError:
-            raise
-        except Exception as error:
-            raise self.explain(error, None) from error
-        finally:
-            session.close()
+        return self.reading(
+            lambda session: self._records(session, target) if self.has_ledger(session) else []
+        )
 
     def _records(self, session: SqlSession, target: Table | None) -> list[LedgerRecord]:
         if target is None:
@@ -168,18 +156,14 @@ class SqlDestination(KeptLetters, SqlActions, Destination):
 
     def kept_schema(self, target: Table, fingerprint: str) -> str | None:
         """Return a schema's text as the ledger's tables keep it."""
-        session = self.read_session()
-        try:
+
+        def look(session: SqlSession) -> str | None:
             if not self.has_ledger(session):
                 return None
             found = session.rows(self.ledger.select_schema(), (fingerprint,))
             return str(found[0][0]) if found else None
-        except ConduitError:
-            raise
-        except Exception as error:
-            raise self.explain(error, None) from error
-        finally:
-            session.close()
+
+        return self.reading(look)
 
     def spelled(self, target: Table) -> Table:
         """Return the target as every spelling of it: by ASCII letters, where case doesn't count."""

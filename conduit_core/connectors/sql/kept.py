@@ -67,7 +67,7 @@ class KeptLetters(SqlActions):
             if found is not None:
                 self.letters_sql.check(found)
 
-        self._reading(look)
+        self.reading(look)
 
     def letters(
         self,
@@ -134,7 +134,7 @@ class KeptLetters(SqlActions):
                     spool.add(pa.RecordBatch.from_pydict(data, schema=copied))
 
         try:
-            self._reading(copy)
+            self.reading(copy)
         except BaseException:
             spool.close()
             raise
@@ -149,7 +149,7 @@ class KeptLetters(SqlActions):
         seen_before: datetime | None = None,
     ) -> int:
         """Forget the payloads of letters, which become ``purged``; return how many."""
-        if not self._reading(lambda session: self.has_tables(session, LETTERS)):
+        if not self.reading(lambda session: self.has_tables(session, LETTERS)):
             return 0
         where = self._where(target, which, statuses, seen_before=seen_before, start=2)
         session = self.session()
@@ -189,11 +189,12 @@ class KeptLetters(SqlActions):
 
     def _rows(self, table: str, sql: str, values: tuple[Value, ...]) -> list[Row]:
         """Return a query's rows, none where the table isn't there yet."""
-        return self._reading(
+        return self.reading(
             lambda session: session.rows(sql, values) if self.has_tables(session, table) else []
         )
 
-    def _reading(self, what: Callable[[SqlSession], _Found]) -> _Found:
+    def reading(self, what: Callable[[SqlSession], _Found]) -> _Found:
+        """Return what a session that only reads finds; a driver's error is explained."""
         try:
             session = self.read_session()
             try:

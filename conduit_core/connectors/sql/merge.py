@@ -20,7 +20,7 @@ from conduit_core.connectors.publish import (
     MergeStaged,
 )
 from conduit_core.connectors.sql.deletes import key_sample
-from conduit_core.connectors.sql.merging import POSITION, Merging, null_in_key
+from conduit_core.connectors.sql.merging import POSITION, Merging, comes_after, null_in_key
 from conduit_core.connectors.sql.session import Row, SqlSession
 from conduit_core.connectors.sql.steps import Count, Refuse, Sample, Sql, Step, Tell
 from conduit_core.errors import ConduitError, PublishError, SchemaError
@@ -322,18 +322,9 @@ class Merge:
         elif self.deletes is not None:
             differs += f" OR {self._is('NOT NULL')}"
         if action.only_newer:
-            return f"(({differs}) AND NOT ({self._is_newer(action.order)}))"
+            newer = comes_after("t", "s", action.order, self._q, self._ordered)
+            return f"(({differs}) AND NOT ({newer}))"
         return f"({differs})"
-
-    def _is_newer(self, order: tuple[str, ...]) -> str:
-        """Return whether ``t`` comes after ``s``; NULL comes before every value."""
-        first, rest = order[0], order[1:]
-        mine, staged = self._ordered(first, "t."), self._ordered(first, "s.")
-        null = f"(t.{self._q(first)} IS NOT NULL AND s.{self._q(first)} IS NULL)"
-        newer = f"COALESCE({mine} > {staged}, {null})"
-        if not rest:
-            return newer
-        return f"{newer} OR ({mine} IS NOT DISTINCT FROM {staged} AND ({self._is_newer(rest)}))"
 
     # --- errors ----------------------------------------------------------------------------------
 

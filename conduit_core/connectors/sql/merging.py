@@ -98,3 +98,29 @@ def null_in_key(found: list[Row], key: tuple[str, ...], so: str) -> SourceDataEr
         " ... IS NOT NULL), or choose a key that every row has",
         command="conduit plan",
     )
+
+
+def comes_after(
+    one: str,
+    other: str,
+    order: tuple[str, ...],
+    quote: Callable[[str], str],
+    ordered: Callable[[str, str], str],
+) -> str:
+    """Return the condition that a row comes after another by ``order``; NULL is before all values.
+
+    Args:
+        one: the alias of the row.
+        other: the alias of the other.
+        order: the columns; at least one.
+        quote: quotes a name.
+        ordered: gives a column, by its name and ``alias.``, so that it orders as the cursor does.
+    """
+    first, rest = order[0], order[1:]
+    mine, theirs = ordered(first, f"{one}."), ordered(first, f"{other}.")
+    null = f"({one}.{quote(first)} IS NOT NULL AND {other}.{quote(first)} IS NULL)"
+    newer = f"COALESCE({mine} > {theirs}, {null})"
+    if not rest:
+        return newer
+    next_ones = comes_after(one, other, rest, quote, ordered)
+    return f"{newer} OR ({mine} IS NOT DISTINCT FROM {theirs} AND ({next_ones}))"

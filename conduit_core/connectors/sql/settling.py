@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from conduit_core.connectors.publish import (
     DELETED_AT,
+    FILE,
     IS_CURRENT,
     SAMPLE,
     AppendDeadLetters,
@@ -24,6 +25,7 @@ from conduit_core.connectors.publish import (
 )
 from conduit_core.connectors.sql.deletes import Where, key_deletes
 from conduit_core.connectors.sql.letters import LettersSql
+from conduit_core.connectors.sql.merging import comes_after
 from conduit_core.connectors.sql.session import Row
 from conduit_core.connectors.sql.steps import (
     Count,
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
     from conduit_core.connectors.sql.actions import SqlActions
 
 LETTER, PLACE, VERDICT = "_conduit_letter", "_conduit_place", "_conduit_verdict"
-FILE = "_conduit_file"
 OPEN = "open_letters"
 """The count without which nothing is to be settled."""
 
@@ -116,7 +117,10 @@ class Settling:
         yield ReadLetters(query, where.values, self._open, columns, self._schema)
         if self._replays and self.exists and self._merges and self.resolve.key:
             same = self._same("t")
-            newer = "" if self._any_row_wins else f" AND ({self._newer(self.resolve.order)})"
+            newer = ""
+            if not self._any_row_wins:
+                after = comes_after("t", "o", self.resolve.order, self._q, self._ordered)
+                newer = f" AND ({after})"
             rows = f"JOIN {self._table(self.target)} AS t ON {same}{newer}"
             yield self._mark("superseded", rows)
 
@@ -356,16 +360,6 @@ class Settling:
         if not all(self._has(name) for name in key):
             return "1 = 0"
         return " AND ".join(f"{other}.{self._q(k)} = o.{self._q(k)}" for k in key)
-
-    def _newer(self, order: tuple[str, ...]) -> str:
-        """Return whether ``t`` comes after ``o``; NULL comes before every value."""
-        first, rest = order[0], order[1:]
-        mine, letter = self._ordered(first, "t."), self._ordered(first, "o.")
-        null = f"(t.{self._q(first)} IS NOT NULL AND o.{self._q(first)} IS NULL)"
-        newer = f"COALESCE({mine} > {letter}, {null})"
-        if not rest:
-            return newer
-        return f"{newer} OR ({mine} IS NOT DISTINCT FROM {letter} AND ({self._newer(rest)}))"
 
     def _ordered(self, name: str, alias: str) -> str:
         column = next(c for c in self._columns if c.name == name)

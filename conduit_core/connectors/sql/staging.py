@@ -191,12 +191,7 @@ class StagedRelations:
         for query, values in self._holds:
             session.rows(query, values)
         for receipt, relation in self._staged:
-            try:
-                moved = session.execute(insert(relation))
-            except Exception as error:
-                if self._is_gone(error):
-                    raise lost(receipt.split, f"{relation} is gone") from error
-                raise
+            moved = _moved(session, insert(relation), receipt, relation, self._is_gone)
             if moved != receipt.rows:
                 raise self._differs(session, receipt, relation, moved)
         return sum(receipt.rows for receipt, _ in self._staged)
@@ -261,12 +256,27 @@ class LetterRelations:
             StagingLostError: a relation is gone, or its rows aren't as many as were rejected.
         """
         for receipt, relation in self._staged:
-            try:
-                moved = session.execute(insert(relation))
-            except Exception as error:
-                if self._is_gone(error):
-                    raise lost(receipt.split, f"{relation} is gone") from error
-                raise
+            moved = _moved(session, insert(relation), receipt, relation, self._is_gone)
             if moved != receipt.counts.rejected:
                 why = f"{relation} holds {moved} rows, {receipt.counts.rejected} were rejected"
                 raise lost(receipt.split, why)
+
+
+def _moved(
+    session: SqlSession,
+    statement: str,
+    receipt: StageReceipt,
+    relation: Table,
+    is_gone: Callable[[Exception], bool],
+) -> int:
+    """Run the statement that moves a relation's rows; return how many.
+
+    Raises:
+        StagingLostError: the relation is gone.
+    """
+    try:
+        return session.execute(statement)
+    except Exception as error:
+        if is_gone(error):
+            raise lost(receipt.split, f"{relation} is gone") from error
+        raise

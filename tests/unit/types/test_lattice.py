@@ -97,9 +97,9 @@ def test_every_value_survives_there_and_back(a: Any, wide: Any, data: st.DataObj
 
 
 def back(rows: pa.Array[Any], kind: Any) -> pa.Array[Any]:
-    """Cast back, safely; to the scale first, as Arrow makes zeros of wide decimals otherwise."""
-    if pa.types.is_decimal(kind) and pa.types.is_decimal(rows.type):
-        rows = pc.cast(rows, pa.decimal256(76, kind.scale))
+    """Cast back, safely; to the scale first, as Arrow else makes zeros, or errors, of what fits."""
+    if pa.types.is_decimal(rows.type) and (pa.types.is_decimal(kind) or pa.types.is_integer(kind)):
+        rows = pc.cast(rows, pa.decimal256(76, getattr(kind, "scale", 0)))
     return pc.cast(rows, kind, safe=True)
 
 
