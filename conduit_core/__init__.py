@@ -11,9 +11,36 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from conduit_core.connectors.base import CheckItem
     from conduit_core.connectors.lake.fileset import FileSet
     from conduit_core.connectors.staging import StageReceipt
-    from conduit_core.engine.model import AuditReport, LoadPlan, LoadResult, RunRequest, RunResult
+    from conduit_core.engine.facts import (
+        ColumnFacts,
+        DestinationFacts,
+        TableFacts,
+        destination_facts,
+        table_facts,
+    )
+    from conduit_core.engine.hooks import (
+        BoundHook,
+        ChangedTable,
+        GateFindings,
+        Hook,
+        HookAnswer,
+        HookContext,
+        HookReport,
+        bound_hook,
+        changed_tables,
+        run_hook,
+    )
+    from conduit_core.engine.model import (
+        AuditReport,
+        HookResult,
+        LoadPlan,
+        LoadResult,
+        RunRequest,
+        RunResult,
+    )
     from conduit_core.engine.pipeline import Pipeline
     from conduit_core.engine.read import files, read
     from conduit_core.engine.run import RunInterrupted, plan, raise_for_failures, run
@@ -22,8 +49,19 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AuditReport": "conduit_core.engine.model",
+    "BoundHook": "conduit_core.engine.hooks",
+    "ChangedTable": "conduit_core.engine.hooks",
+    "CheckItem": "conduit_core.connectors.base",
+    "ColumnFacts": "conduit_core.engine.facts",
     "ConduitError": "conduit_core.errors",
+    "DestinationFacts": "conduit_core.engine.facts",
     "FileSet": "conduit_core.connectors.lake.fileset",
+    "GateFindings": "conduit_core.engine.hooks",
+    "Hook": "conduit_core.engine.hooks",
+    "HookAnswer": "conduit_core.engine.hooks",
+    "HookContext": "conduit_core.engine.hooks",
+    "HookReport": "conduit_core.engine.hooks",
+    "HookResult": "conduit_core.engine.model",
     "LoadPlan": "conduit_core.engine.model",
     "LoadResult": "conduit_core.engine.model",
     "Pipeline": "conduit_core.engine.pipeline",
@@ -31,21 +69,38 @@ _HOMES = {
     "RunRequest": "conduit_core.engine.model",
     "RunResult": "conduit_core.engine.model",
     "StageReceipt": "conduit_core.connectors.staging",
+    "TableFacts": "conduit_core.engine.facts",
     "after": "conduit_core.engine.steps",
     "audit": "conduit_core.engine.steps",
+    "bound_hook": "conduit_core.engine.hooks",
+    "changed_tables": "conduit_core.engine.hooks",
+    "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
     "plan": "conduit_core.engine.run",
     "publish": "conduit_core.engine.steps",
     "raise_for_failures": "conduit_core.engine.run",
     "read": "conduit_core.engine.read",
     "run": "conduit_core.engine.run",
+    "run_hook": "conduit_core.engine.hooks",
     "stage": "conduit_core.engine.steps",
+    "table_facts": "conduit_core.engine.facts",
 }
 
 __all__ = [
     "AuditReport",
+    "BoundHook",
+    "ChangedTable",
+    "CheckItem",
+    "ColumnFacts",
     "ConduitError",
+    "DestinationFacts",
     "FileSet",
+    "GateFindings",
+    "Hook",
+    "HookAnswer",
+    "HookContext",
+    "HookReport",
+    "HookResult",
     "LoadPlan",
     "LoadResult",
     "Pipeline",
@@ -53,15 +108,21 @@ __all__ = [
     "RunRequest",
     "RunResult",
     "StageReceipt",
+    "TableFacts",
     "after",
     "audit",
+    "bound_hook",
+    "changed_tables",
+    "destination_facts",
     "files",
     "plan",
     "publish",
     "raise_for_failures",
     "read",
     "run",
+    "run_hook",
     "stage",
+    "table_facts",
 ]
 
 

@@ -14,6 +14,7 @@
     │   ├── StagingLostError              staged rows are gone, or not what was staged
     │   ├── GuardError                    a guard stopped the load before its commit
     │   └── PublishUnknownError           the commit's outcome can't be asked for now
+    ├── HookError                exit 8   what follows the loads failed: dbt models, dbt tests
     ├── SourceDataError          exit 1   the source's data can't be read as what it claims to be
     └── LoadFailedError          exit of its first cause; one or more streams of a run failed
 
@@ -22,6 +23,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
 Retry = Literal["step", "plan", "never"]
@@ -189,6 +191,31 @@ class PublishUnknownError(PublishError):
     """
 
     default_retry = "plan"
+
+
+class HookError(ConduitError):
+    """What follows the loads (``after:``) failed; the loads are published. The next run does it.
+
+    Args:
+        message: what failed, by name.
+        details: what became of each part, as plain data.
+        retry: whether the same step helps.
+        command: one command to paste.
+    """
+
+    exit_code = 8
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        details: Mapping[str, object] | None = None,
+        state: str | None = None,
+        retry: Retry | None = None,
+        command: str | None = None,
+    ) -> None:
+        super().__init__(message, state=state, retry=retry, command=command)
+        self.details = details or {}
 
 
 class SourceDataError(ConduitError):

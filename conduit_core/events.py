@@ -8,8 +8,9 @@ The order of one stream's load (fused)::
     StreamStarted -> PlanReady -> [PublishStarted -> BatchRead* / BatchWritten* -> AuditStarted
     -> CommitStarted -> Committed] -> StateMirrored -> StreamFinished | StreamFailed
 
-and around all streams ``RunStarted`` ... ``RunFinished``. A load in splits has ``SplitStaged`` for
-each, between ``PlanReady`` and ``AuditStarted``, and is published after that.
+and around all streams ``RunStarted`` ... ``RunFinished``; before the latter, for each hook of
+``after:``, ``HookStarted`` -> ``HookFinished`` | ``HookFailed``. A load in splits has
+``SplitStaged`` for each, between ``PlanReady`` and ``AuditStarted``, and is published after that.
 """
 
 from __future__ import annotations
@@ -221,8 +222,39 @@ class StreamFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HookStarted(Event):
+    """A hook of ``after:`` begins; ``tables`` changed since it last finished."""
+
+    hook: str
+    tables: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookFinished(Event):
+    """A hook is done, or had nothing to do (``skipped``); ``text`` says what, or why not.
+
+    What it has finished with is written to the destination next (fault point: before that).
+    """
+
+    hook: str
+    outcome: Literal["succeeded", "skipped"]
+    text: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookFailed(Event):
+    """A hook failed; the loads are published. The four lines of its error are in ``lines``."""
+
+    hook: str
+    error: str
+    exit_code: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
-    """All streams are done (fault point: after hooks)."""
+    """All streams are done, and what follows them (fault point: after hooks)."""
 
     published: tuple[str, ...]
     empty: tuple[str, ...]

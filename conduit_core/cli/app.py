@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from conduit_core.cli import INTERRUPTED, options
 from conduit_core.cli.commands import commands
+from conduit_core.cli.commands.hooked import GROUPS, hook_commands
 from conduit_core.cli.options import Common, LogFormat
 from conduit_core.cli.screen import Answer, Screen, error_document, print_document
 from conduit_core.cli.session import Session
@@ -40,10 +41,13 @@ def dispatch(args: list[str]) -> int:
     _write_any_character()
     session = Session(Common.guess(args))
     try:
-        parsed = _app()(args=args or ["--help"], prog_name="conduit", standalone_mode=False)
+        parsed = _app(args)(args=args or ["--help"], prog_name="conduit", standalone_mode=False)
     except _UsageError as error:
         with session.stderr():
             return _failed(session, _usage(error, args))
+    except ConduitError as error:  # a command of something that isn't installed
+        with session.stderr():
+            return _failed(session, error)
     except typer.Abort:
         return INTERRUPTED
     if not isinstance(parsed, _Call):  # --help and the like have written their text
@@ -63,7 +67,7 @@ def dispatch(args: list[str]) -> int:
             return _failed(session, _bug(error, args))
 
 
-def _app() -> typer.Typer:
+def _app(args: Sequence[str]) -> typer.Typer:
     # Without rich's markup: help needs no rich then, which would double its time.
     settings: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False}
     app = typer.Typer(help="Load tables and files, exactly once.", **settings)
@@ -79,13 +83,16 @@ def _app() -> typer.Typer:
             raise typer.Exit
 
     groups = {"": app}
-    for name, function in commands().items():
+    for name, function in {**commands(), **hook_commands(args)}.items():
         group, _, last = name.rpartition(" ")
         if group not in groups:
             kind = _ListGroup if group in {"runs", "dlq"} else None
             groups[group] = typer.Typer(cls=kind, **settings)
             app.add_typer(groups[group], name=group, help=_GROUPS[group])
         groups[group].command(last)(_command(function))
+    for name, told in GROUPS.items():
+        if name not in groups:
+            app.add_typer(typer.Typer(**settings), name=name, help=told)
     return app
 
 
@@ -100,6 +107,7 @@ class _ListGroup(TyperGroup):
 
 
 _GROUPS = {
+    **GROUPS,
     "state": "Look at and mend watermarks, in the destination's ledger.",
     "runs": "What was published, from the destination's ledger.",
     "dlq": "Rows that rules rejected: looked at, replayed, purged.",

@@ -51,6 +51,11 @@ AllowDeletes = Annotated[
 ]
 
 
+NoAfter = Annotated[
+    bool, typer.Option("--no-after", help="Load only: what `after:` names isn't done.")
+]
+
+
 class Executor(StrEnum):
     """Who stages splits."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from conduit_core.engine.model import LoadPlan, RunRequest
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.plan import plan_stream
+from conduit_core.engine.run import checked_hooks
 from conduit_core.errors import ConduitError
 
 
@@ -24,8 +25,10 @@ def plan_each(
     """Open the pipeline and plan the chosen streams. Read-only.
 
     Raises:
-        ConfigError: nothing can be planned: a stream's name, a connector, an option.
+        ConfigError: nothing can be planned: a stream's name, a connector, an option, a hook.
     """
+    if request.after:
+        checked_hooks(pipeline)
     with pipeline.open() as ends:
         return plan_open(pipeline, ends, streams, request, sql=sql)
 

@@ -34,6 +34,7 @@ class RunRequest(_Data):
         allow_empty: let an empty extract empty the target.
         allow_deletes: let a load delete any share of the target's rows.
         runner: who asks, as JSON (ids, actor), recorded in the ledger.
+        after: whether ``after:`` is done; False where the runner does that in a way of its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +47,7 @@ class RunRequest(_Data):
     allow_empty: bool = False
     allow_deletes: bool = False
     runner: str = "{}"
+    after: bool = True
 
 
 class LoadPlan(_Data):
@@ -215,19 +217,50 @@ class StreamFailure(_Data):
         return error
 
 
+class HookResult(_Data):
+    """What became of a hook of ``after:``.
+
+    Args:
+        hook: its name.
+        outcome: ``skipped``: nothing was to be done, or it wasn't allowed; ``text`` says why.
+        text: in one line, for people.
+        tables: the targets that had changed since it last finished.
+        details: what it did, as plain data; each hook's own.
+        seconds: its time.
+        failure: its error.
+    """
+
+    hook: str
+    outcome: Literal["succeeded", "skipped", "failed"]
+    text: str
+    tables: tuple[str, ...] = ()
+    details: dict[str, object] = {}
+    seconds: float = 0.0
+    failure: StreamFailure | None = None
+
+
 class RunResult(_Data):
-    """A run's end: results in the file's order, failures beside them, streams never started."""
+    """A run's end: results in the file's order, failures beside them, streams never started.
+
+    ``hooks`` are what followed, in the order of ``after:``.
+    """
 
     pipeline: str
     results: tuple[LoadResult, ...]
     failures: tuple[StreamFailure, ...] = ()
     not_started: tuple[str, ...] = ()
+    hooks: tuple[HookResult, ...] = ()
     interrupted: bool = False
     seconds: float
+
+    @property
+    def failed(self) -> tuple[StreamFailure, ...]:
+        """The streams that failed, then the hooks."""
+        return (*self.failures, *(h.failure for h in self.hooks if h.failure is not None))
 
     @property
     def exit_code(self) -> int:
         """0, or the first failure's code, or 130 after Ctrl-C."""
         if self.interrupted:
             return 130
-        return self.failures[0].exit_code if self.failures else 0
+        return self.failed[0].exit_code if self.failed else 0

@@ -23,6 +23,7 @@ from conduit_core.spec import (
     ConnectionSpec,
     FileConnections,
     LoadedSpec,
+    PipelineSpec,
     StreamSpec,
     load_spec,
     resolve_connections,
@@ -215,6 +216,14 @@ class Pipeline:
             or destination.capabilities.default_schema
         )
         return Table(schema, stream.into_table)
+
+    def connected(self) -> PipelineSpec:
+        """Return what the file says, with named connections resolved; opens none of them.
+
+        Raises:
+            ConfigError: a name isn't known.
+        """
+        return resolve_connections(self.loaded, self._connections).spec
 
     @contextmanager
     def open(self, jobs: int = 1) -> Iterator[Ends]:

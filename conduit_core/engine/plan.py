@@ -96,7 +96,12 @@ def plan_stream(
     try:
         kept = stream.keep_rejected_staging
         is_staged = (stream.splits is not None or kept) if staged is None else staged
-        return _plan(pipeline, stream, ends, request, store, is_staged=is_staged)
+        plan = _plan(pipeline, stream, ends, request, store, is_staged=is_staged)
+        if not (pipeline.loaded.spec.after and request.after):
+            return plan
+        from conduit_core.engine.hooks import gated  # most pipelines have no `after:`
+
+        return gated(pipeline, plan)
     except ConduitError as error:
         raise pipeline.at(error, stream.name, "conduit plan") from error.__cause__
 

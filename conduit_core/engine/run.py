@@ -1,4 +1,4 @@
-"""A run: the chosen streams of a pipeline, side by side, each published alone."""
+"""A run: the chosen streams of a pipeline, side by side, each published alone; then its hooks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ import time
 import traceback
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from conduit_core.engine.budget import budgets
 from conduit_core.engine.flow import CancelledError
 from conduit_core.engine.load import load_stream
-from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest, RunResult, StreamFailure
+from conduit_core.engine.model import (
+    HookResult,
+    LoadPlan,
+    LoadResult,
+    RunRequest,
+    RunResult,
+    StreamFailure,
+)
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.plan import plan_stream
 from conduit_core.engine.runtime import Runtime, Workers, cores
@@ -27,6 +35,9 @@ from conduit_core.events import (
 )
 from conduit_core.spec import StreamSpec
 from conduit_core.state.store import StateStore
+
+if TYPE_CHECKING:
+    from conduit_core.engine.hooks import BoundHook
 
 ATTEMPTS = 3
 _log = logging.getLogger(__name__)
@@ -61,9 +72,12 @@ def plan(
     Raises:
         ConduitError: the first stream's that can't be planned.
     """
+    request = request or RunRequest()
+    if request.after:
+        checked_hooks(pipeline)
     with pipeline.open() as ends:
         return [
-            plan_stream(pipeline, s, ends, request or RunRequest(), store, staged=staged)
+            plan_stream(pipeline, s, ends, request, store, staged=staged)
             for s in pipeline.select(streams)
         ]
 
@@ -99,12 +113,15 @@ def run(
         Results and failures; ``raise_for_failures`` turns the latter into an exception.
 
     Raises:
-        ConfigError: the file, a connector's options or a name is wrong: nothing was started.
+        ConfigError: the file, a connector's or hook's options or a name is wrong, or a hook can't
+            be done: nothing was started.
         RunInterrupted: Ctrl-C, after the streams in flight were rolled back or published.
     """
     chosen = pipeline.select(streams)
     started = time.perf_counter()
+    request = request or RunRequest()
     emit = Emitter(listeners)
+    hooks = checked_hooks(pipeline) if request.after else ()
     with ExitStack() as stack:
         crew_size = _workers(chosen, executor, workers, stack)
         queue_bytes, _ = budgets(max(jobs, crew_size.count))
@@ -118,7 +135,7 @@ def run(
         )
         ends = stack.enter_context(pipeline.open(jobs))
         emit(RunStarted(pipeline=pipeline.name, streams=tuple(s.name for s in chosen)))
-        crew = _Crew(pipeline, ends, request or RunRequest(), runtime)
+        crew = _Crew(pipeline, ends, request, runtime)
         interrupted = crew.work(chosen, jobs)
         result = RunResult(
             pipeline=pipeline.name,
@@ -128,6 +145,10 @@ def run(
             interrupted=interrupted,
             seconds=time.perf_counter() - started,
         )
+    if hooks and not interrupted:
+        result = _followed(pipeline, hooks, result, emit)
+        interrupted = result.interrupted
+        result = result.model_copy(update={"seconds": time.perf_counter() - started})
     emit(
         RunFinished(
             pipeline=pipeline.name,
@@ -140,6 +161,37 @@ def run(
     if interrupted:
         raise RunInterrupted(result)
     return result
+
+
+def checked_hooks(pipeline: Pipeline) -> tuple[BoundHook, ...]:
+    """Return the hooks of ``after:``, looked at before anything is loaded.
+
+    Raises:
+        ConfigError: one isn't installed, its options are wrong, or it can't be done.
+    """
+    if not pipeline.loaded.spec.after:
+        return ()
+    from conduit_core.engine.hooks import bound_hooks, check_hooks
+
+    hooks = bound_hooks(pipeline)
+    check_hooks(pipeline, hooks)
+    return hooks
+
+
+def _followed(
+    pipeline: Pipeline, hooks: tuple[BoundHook, ...], result: RunResult, emit: Emitter
+) -> RunResult:
+    """Return a run's result with what became of its hooks. Ctrl-C leaves them to the next run."""
+    from conduit_core.engine.hooks import run_hook
+
+    failed = (*(f.stream for f in result.failures), *result.not_started)
+    done: list[HookResult] = []
+    try:
+        for bound in hooks:
+            done.append(run_hook(pipeline, bound, failed, emit))  # noqa: PERF401 - Ctrl-C between
+    except KeyboardInterrupt:
+        return result.model_copy(update={"hooks": tuple(done), "interrupted": True})
+    return result.model_copy(update={"hooks": tuple(done)})
 
 
 def _workers(
@@ -256,12 +308,12 @@ def _release(error: BaseException | None) -> None:
 
 
 def raise_for_failures(result: RunResult) -> None:
-    """Raise a run's failures as one error that names each failed stream.
+    """Raise a run's failures as one error that names each failed stream and hook.
 
     Raises:
-        LoadFailedError: one or more streams failed.
+        LoadFailedError: one or more streams, or hooks, failed.
     """
-    if result.failures:
-        names = ", ".join(f.stream for f in result.failures)
-        errors = tuple(f.to_error() for f in result.failures)
+    if result.failed:
+        names = ", ".join(f.stream for f in result.failed)
+        errors = tuple(f.to_error() for f in result.failed)
         raise LoadFailedError(f"failed: {names}", errors=errors)

@@ -18,7 +18,7 @@ from conduit_core.connectors.chain import find_load
 from conduit_core.connectors.staging import Attempt, StageReceipt, Staging
 from conduit_core.engine.budget import budgets
 from conduit_core.engine.identity import stream_fingerprint, target_fingerprint
-from conduit_core.engine.model import AuditReport, LoadPlan, LoadResult
+from conduit_core.engine.model import AuditReport, HookResult, LoadPlan, LoadResult
 from conduit_core.engine.opening import open_load
 from conduit_core.engine.outcome import emit_committed, mirror, result_of, state_after_failure
 from conduit_core.engine.pipeline import Ends, Pipeline
@@ -129,30 +129,48 @@ def after(
     results: Sequence[LoadResult],
     *,
     store: StateStore | None = None,
+    failed: Sequence[str] = (),
+    hooks: bool = True,
     listeners: tuple[Listener, ...] = (),
-) -> None:
-    """Do what follows the commits: mirror the watermarks into the runner's state store.
+) -> tuple[HookResult, ...]:
+    """Do what follows the commits: mirror the watermarks, then the hooks of ``after:``.
 
-    Whatever fails here is a warning: the loads are committed, and the next run makes it good.
+    A mirror that fails is a warning: the loads are committed, and the next run makes it good.
 
     Args:
         pipeline: the results' pipeline.
         results: what ``publish`` returned.
         store: the runner's state store.
+        failed: streams of this run that failed; a hook may not run after them.
+        hooks: whether ``after:`` is done; False where the runner does it in a way of its own.
         listeners: called with every event.
 
+    Returns:
+        What became of each hook.
+
     Raises:
-        ConfigError: a result is of another pipeline.
+        ConfigError: a result is of another pipeline; a hook isn't installed, or can't be done.
+        HookError: a hook failed, once all were tried.
     """
-    if store is None:
-        return
     emit = Emitter(listeners)
-    with pipeline.open() as ends:
-        for result in results:
-            (stream,) = pipeline.select((result.stream,))
-            target = pipeline.target(stream, ends.destination)
-            fingerprint = target_fingerprint(ends.destination.identity, target)
-            mirror(result, target, fingerprint, ends, store, emit)
+    if store is not None:
+        with pipeline.open() as ends:
+            for result in results:
+                (stream,) = pipeline.select((result.stream,))
+                target = pipeline.target(stream, ends.destination)
+                fingerprint = target_fingerprint(ends.destination.identity, target)
+                mirror(result, target, fingerprint, ends, store, emit)
+    if not (hooks and pipeline.loaded.spec.after):
+        return ()
+    from conduit_core.engine.hooks import bound_hooks, check_hooks, run_hooks
+
+    bound = bound_hooks(pipeline)
+    check_hooks(pipeline, bound)
+    done = run_hooks(pipeline, bound, tuple(failed), emit)
+    for hook in done:
+        if hook.failure is not None:
+            raise hook.failure.to_error()
+    return done
 
 
 # --- the same, on open ends -----------------------------------------------------------------------

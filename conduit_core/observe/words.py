@@ -86,6 +86,11 @@ _MESSAGES: dict[type[ev.Event], Callable[..., str]] = {
     ev.StateMirrored: lambda e: "state mirrored",
     ev.StreamFinished: _finished,
     ev.StreamFailed: lambda e: f"failed: {e.lines[0] if e.lines else e.error}",
+    ev.HookStarted: lambda e: f"after.{e.hook}: begins, for {', '.join(e.tables)}",
+    ev.HookFinished: lambda e: (
+        f"after.{e.hook}: {'skipped: ' if e.outcome == 'skipped' else ''}{e.text}"
+    ),
+    ev.HookFailed: lambda e: f"failed: {e.lines[0] if e.lines else e.error}",
     ev.RunFinished: _run_finished,
     ev.Notice: lambda e: e.message,
 }
@@ -109,7 +114,7 @@ def message(event: ev.Event) -> str:
 
 def level(event: ev.Event) -> Level:
     """Return how loud an event is: batches and steps are ``debug``."""
-    if isinstance(event, ev.StreamFailed):
+    if isinstance(event, ev.StreamFailed | ev.HookFailed):
         return "error"
     if isinstance(event, ev.Retrying):
         return "warning"

@@ -63,6 +63,13 @@ def _point(value: object) -> object:
     return value
 
 
+def _hooks(value: object) -> object:
+    """Read a hook without options."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: {} if options is None else options for name, options in value.items()}
+
+
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
     twice = [name for name, count in Counter(value).items() if count > 1]
     if twice:
@@ -397,6 +404,10 @@ class PipelineSpec(BaseModel):
     )
     streams: Annotated[tuple[StreamSpec, ...], BeforeValidator(_some)] = Field(
         description="What to load."
+    )
+    after: Annotated[dict[str, dict[str, object]], BeforeValidator(_hooks)] = Field(
+        default_factory=dict,
+        description="What follows the loads, by hook: dbt: {project_dir: dbt, select: changed+}.",
     )
     on_error: Literal["continue", "stop"] = Field(
         default="continue", description="What happens to the other streams when one fails."

@@ -6,7 +6,7 @@ builds a feature deletes its line here (and adds the key to its model).
 
 from __future__ import annotations
 
-PIPELINE_KEYS = frozenset({"after", "notify"})
+PIPELINE_KEYS = frozenset({"notify"})
 
 
 def find(document: dict[str, object]) -> list[tuple[tuple[str | int, ...], str]]:

@@ -26,6 +26,8 @@ from conduit_core.events import (
     CommitStarted,
     Committed,
     Event,
+    HookFinished,
+    HookStarted,
     Listener,
     PlanReady,
     PublishStarted,
@@ -47,6 +49,8 @@ POINTS: Mapping[str, type[Event]] = MappingProxyType(
         "before_commit": CommitStarted,
         "after_commit": Committed,
         "after_mirror": StateMirrored,
+        "before_hooks": HookStarted,
+        "after_hook": HookFinished,
         "after_hooks": RunFinished,
     }
 )

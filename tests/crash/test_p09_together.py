@@ -28,8 +28,9 @@ def test_p09_two_runs_at_once_publish_once(
     if point == "after_plan":  # nothing holds the second one up
         two.wait()
     outcomes = [outcome(one.go_on()), outcome(two)]
-    winner = ["replayed", "published"] if point == "after_plan" else ["published", "replayed"]
-    assert outcomes == winner
+    assert sorted(outcomes) == ["published", "replayed"]
+    if point == "after_plan" or not isinstance(scene.system, Parquet):  # files: no lock to hold
+        assert outcomes.index("published") == (1 if point == "after_plan" else 0)
     assert scene.loaded(table) == unharmed(scene.system.name)[0][table]
 
 

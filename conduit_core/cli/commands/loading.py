@@ -68,6 +68,7 @@ def run(
     request_key: options.RequestKey = None,
     allow_empty: options.AllowEmpty = False,
     allow_deletes: options.AllowDeletes = False,
+    no_after: options.NoAfter = False,
 ) -> Answer:
     """Load the pipeline's streams, each in one transaction; run again for what is new."""
     from conduit_core.engine.model import RunRequest
@@ -84,6 +85,7 @@ def run(
         allow_empty=allow_empty,
         allow_deletes=allow_deletes,
         runner=runner_text(),
+        after=not no_after,
     )
     if dry_run:
         return _planned(pipeline, stream, request, sql=False)
@@ -273,7 +275,7 @@ def _ran(pipeline: Pipeline, result: RunResult) -> Answer:
         document,
         lambda screen: _show_results(screen, result),
         exit_code=result.exit_code,
-        errors=() if result.interrupted else tuple(f.to_error() for f in result.failures),
+        errors=() if result.interrupted else tuple(f.to_error() for f in result.failed),
         interrupted=_interrupted(pipeline, result) if result.interrupted else (),
     )
 
@@ -299,6 +301,11 @@ def _show_results(screen: Screen, result: RunResult) -> None:
     ]
     rows += [(name, "not started", *[""] * 7) for name in result.not_started]
     screen.table(_HEADINGS, rows)
+    if result.hooks:
+        screen.line()
+    for hook in result.hooks:
+        took = f" ({figures.duration(hook.seconds)})" if hook.outcome != "skipped" else ""
+        screen.line(f"after.{hook.hook}: {hook.outcome}{took}: {hook.text}")
 
 
 def _row(load: LoadResult) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from conduit_core.cli import options
@@ -38,6 +39,9 @@ def check(
             names = tuple(s.name for s in chosen)
             planned = plan_open(pipeline, ends, names, RunRequest())
     errors += planned.errors
+    for hook in _check_hooks(pipeline):
+        items.append(hook)
+        errors += [_unfit(*hook)] if not hook[2].ok else []
     streams = [(p.stream, True, f"{p.target}, {p.mode}, {p.guarantee}") for p, _ in planned.plans]
     streams += [(e.stream or "", False, e.message) for e in planned.errors]
     failed = {e.stream: error_document(e) for e in planned.errors}
@@ -84,6 +88,17 @@ def _check_ends(pipeline: Pipeline, ends: Ends) -> list[tuple[str, str, CheckIte
     if ends.staging_url is not None:
         tried.append(("staging", ends.destination.system, lambda: _check_staging(ends)))
     return [(end, system, item) for end, system, look in tried for item in _looked(look)]
+
+
+def _check_hooks(pipeline: Pipeline) -> list[tuple[str, str, CheckItem]]:
+    """Look whether what follows the loads can be done."""
+    if not pipeline.loaded.spec.after:
+        return []
+    from conduit_core.engine.hooks import bound_hooks
+
+    bound = bound_hooks(pipeline)
+    found = [(b.hook.name, _looked(partial(b.hook.check, b.options, pipeline))) for b in bound]
+    return [("after", name, item) for name, items in found for item in items]
 
 
 def _check_staging(ends: Ends) -> list[CheckItem]:

@@ -31,7 +31,7 @@ from conduit_core.connectors.publish import (
 from conduit_core.connectors.sql.actions import SqlActions
 from conduit_core.connectors.sql.carrying import Carrying
 from conduit_core.connectors.sql.deletes import READ_AGAIN, key_deletes
-from conduit_core.connectors.sql.kept import KeptLetters
+from conduit_core.connectors.sql.hooks import KeptHooks
 from conduit_core.connectors.sql.ledger import LEDGER, SCHEMAS, from_row, to_row, with_files
 from conduit_core.connectors.sql.letters import AUDITS, LETTERS
 from conduit_core.connectors.sql.session import SqlSession, Value
@@ -86,7 +86,7 @@ SQL_ACTIONS = frozenset(
 )
 
 
-class SqlDestination(KeptLetters, SqlActions, Destination):
+class SqlDestination(KeptHooks, SqlActions, Destination):
     """A destination whose publish is one SQL transaction."""
 
     # --- what a system gives ---------------------------------------------------------------------

@@ -1,0 +1,497 @@
+"""What follows the loads: the hooks of ``after:``, and what changed since each last finished.
+
+A hook is another distribution's, found by an entry point of the group ``conduit.hooks``. What it
+has finished with is written to the destination after it succeeded. So a process that dies between a
+commit and its hook, or a hook that fails, is made good by the next run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from conduit_core.connectors.base import CheckItem, Destination
+from conduit_core.connectors.hooks import KeepsHooks
+from conduit_core.engine.model import ColumnChange, HookResult, LoadPlan, StreamFailure
+from conduit_core.engine.outcome import changes_of
+from conduit_core.errors import ConduitError, ConfigError, HookError, unexpected
+from conduit_core.events import Emit, HookFailed, HookFinished, HookStarted, ignore
+from conduit_core.state.cursor import Cursor
+from conduit_core.state.ledger import Counts, LedgerRecord, newest
+from conduit_core.types.dialect import Table
+
+if TYPE_CHECKING:
+    from conduit_core.engine.pipeline import Pipeline
+
+GROUP = "conduit.hooks"
+NOTHING_CHANGED = "no table changed since it last finished"
+_log = logging.getLogger(__name__)
+_CHANGING = ("inserted", "updated", "deleted", "removed")
+
+
+# --- what a hook gets -----------------------------------------------------------------------------
+
+
+class LoadFacts(BaseModel):
+    """One published load, as the ledger has it.
+
+    Args:
+        load_id, version, mode: the load.
+        window: what it covered, as the ledger's JSON says it.
+        watermark: the cursor after it, for people; None without a cursor.
+        loaded_at: when it was planned: its rows' ``_conduit_loaded_at``.
+        counts: rows by what became of them.
+        schema_changes: columns of the target that it changed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    load_id: str
+    version: int
+    mode: str
+    window: dict[str, object]
+    watermark: str | None
+    loaded_at: str
+    counts: Counts
+    schema_changes: tuple[ColumnChange, ...] = ()
+
+
+class ChangedTable(BaseModel):
+    """A target with loads that a hook hasn't finished with.
+
+    Args:
+        stream: the stream that feeds it.
+        schema_name, table: the target.
+        finished: the version that the hook last finished with; None: it never did.
+        version: its newest version.
+        loads: what was published since, the oldest first.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    stream: str
+    schema_name: str
+    table: str
+    finished: int | None
+    version: int
+    loads: tuple[LoadFacts, ...]
+
+    @property
+    def target(self) -> str:
+        """The target's name: ``schema.table``."""
+        return str(Table(self.schema_name, self.table))
+
+
+@dataclass(frozen=True, slots=True)
+class HookContext:
+    """What a hook is called with.
+
+    Args:
+        pipeline: the pipeline; nothing of it is open.
+        changed: the tables that changed since the hook last finished; never empty.
+        failed: streams of this run that failed, or weren't started because another one did.
+        emit: takes events.
+    """
+
+    pipeline: Pipeline
+    changed: tuple[ChangedTable, ...]
+    failed: tuple[str, ...] = ()
+    emit: Emit = ignore
+
+
+@dataclass(frozen=True, slots=True)
+class HookReport:
+    """What a hook did.
+
+    Args:
+        text: in one line, for people; where it was skipped, why.
+        details: the same as plain data.
+        skipped: whether it did nothing; the tables are then there again in the next run.
+    """
+
+    text: str
+    details: Mapping[str, object] = field(default_factory=dict)
+    skipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HookAnswer:
+    """What a hook's command answers: plain data, and the same as lines for people."""
+
+    document: Mapping[str, object]
+    lines: tuple[str, ...] = ()
+    errors: tuple[ConduitError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GateFindings:
+    """What a hook says of a plan: ``notes`` and ``warnings`` become the plan's own."""
+
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def _no_checks(options: BaseModel, pipeline: Pipeline) -> list[CheckItem]:
+    return []
+
+
+def _no_findings(options: BaseModel, pipeline: Pipeline, plan: LoadPlan) -> GateFindings:
+    return GateFindings()
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """What an entry point of the group ``conduit.hooks`` gives.
+
+    Args:
+        name: the key under ``after:``.
+        options: the pydantic model (``extra="forbid"``) of what stands there.
+        run: does what follows the loads. It raises ``HookError`` where that fails.
+        check: looks, before anything is loaded, whether it can be done: cheap, read-only.
+        gate: looks at a stream's plan before it is carried out; a ``SchemaError`` stops it.
+        commands: its sub-commands, ``conduit NAME COMMAND [PIPELINE_FILE]``: functions of a
+            pipeline and of typer options.
+        title: one line for ``conduit --help``.
+    """
+
+    name: str
+    options: type[BaseModel]
+    run: Callable[[BaseModel, HookContext], HookReport]
+    check: Callable[[BaseModel, Pipeline], list[CheckItem]] = _no_checks
+    gate: Callable[[BaseModel, Pipeline, LoadPlan], GateFindings] = _no_findings
+    commands: Mapping[str, Callable[..., HookAnswer]] = field(default_factory=dict)
+    title: str = ""
+
+
+# --- which hooks there are ------------------------------------------------------------------------
+
+_added: dict[str, Hook] = {}
+
+
+@contextmanager
+def added(hook: Hook) -> Iterator[None]:
+    """Add a hook without an entry point to this process, inside the ``with`` block."""
+    _added[hook.name] = hook
+    try:
+        yield
+    finally:
+        del _added[hook.name]
+
+
+@cache
+def _points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@cache
+def _ours(name: str) -> EntryPoint | None:
+    """Return the entry point of ``conduit-NAME``: reading those of all takes 0.1 s."""
+    try:
+        found = distribution(f"conduit-{name}").entry_points
+    except (PackageNotFoundError, ValueError):
+        return None
+    return next((p for p in found if p.group == GROUP and p.name == name), None)
+
+
+def installed() -> list[str]:
+    """Return the names of the hooks there are, sorted."""
+    return sorted({*_points(), *_added})
+
+
+def get(name: str) -> Hook:
+    """Return a hook by its name.
+
+    Raises:
+        ConfigError: it isn't installed; with the command that installs it.
+    """
+    if name in _added:
+        return _added[name]
+    point = _ours(name) or _points().get(name)
+    if point is None:
+        if name == "dbt":
+            raise ConfigError(
+                "`after.dbt` is done by conduit-dbt, which isn't installed",
+                command="pip install conduit-dbt",
+            )
+        near = difflib.get_close_matches(name, {"dbt", *installed()}, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        found = ", ".join(installed()) or "none"
+        raise ConfigError(f"there is no hook {name!r}{hint} Installed: {found}")
+    hook = point.load()
+    if not isinstance(hook, Hook):
+        raise ConfigError(f"the entry point {point.value!r} is not a Hook")
+    return hook
+
+
+@dataclass(frozen=True, slots=True)
+class BoundHook:
+    """A hook and what the pipeline file says of it."""
+
+    hook: Hook
+    options: BaseModel
+
+
+def bound_hooks(pipeline: Pipeline) -> tuple[BoundHook, ...]:
+    """Return the hooks of a pipeline's ``after:``, their options checked.
+
+    Raises:
+        ConfigError: one isn't installed, or its options are wrong (file, line, key).
+    """
+    return tuple(bound_hook(pipeline, name) for name in pipeline.loaded.spec.after)
+
+
+def bound_hook(pipeline: Pipeline, name: str) -> BoundHook:
+    """Return one hook with its options from the file, where it has any there.
+
+    Raises:
+        ConfigError: it isn't installed, or its options are wrong.
+    """
+    loaded = pipeline.loaded
+    try:
+        hook = get(name)
+    except ConfigError as error:
+        if name not in loaded.spec.after or error.command:
+            raise pipeline.at(error) from None
+        raise loaded.problem(("after", name), error.message) from None
+    try:
+        return BoundHook(hook, hook.options.model_validate(loaded.spec.after.get(name, {})))
+    except ValidationError as error:
+        raise loaded.explain(error, ("after", name), model=hook.options) from None
+
+
+def check_hooks(pipeline: Pipeline, hooks: Sequence[BoundHook]) -> None:
+    """Look, before anything is loaded, whether the hooks can be done.
+
+    Raises:
+        ConfigError: one can't: what was found, and what to do.
+    """
+    with pipeline.open() as ends:
+        for bound in hooks:
+            _memory(ends.destination, bound.hook.name)
+    for bound in hooks:
+        try:
+            items = bound.hook.check(bound.options, pipeline)
+        except ConduitError as error:
+            raise pipeline.at(error) from error.__cause__
+        for item in items:
+            if not item.ok:
+                raise pipeline.at(unfit(bound.hook.name, item))
+
+
+def unfit(name: str, item: CheckItem) -> ConfigError:
+    """Return the error for something that a hook's check found."""
+    remedy = f"; {item.remedy}" if item.remedy else ""
+    command = f"conduit {name} debug" if name == "dbt" else "conduit check"
+    return ConfigError(f"after.{name}: {item.name}: {item.detail}{remedy}", command=command)
+
+
+def gated(pipeline: Pipeline, plan: LoadPlan) -> LoadPlan:
+    """Return a plan with what the hooks say of it.
+
+    Raises:
+        ConduitError: a hook refuses it.
+    """
+    for bound in bound_hooks(pipeline):
+        found = bound.hook.gate(bound.options, pipeline, plan)
+        plan = plan.model_copy(
+            update={
+                "notes": tuple(dict.fromkeys((*plan.notes, *found.notes))),
+                "warnings": tuple(dict.fromkeys((*plan.warnings, *found.warnings))),
+            }
+        )
+    return plan
+
+
+# --- what changed ---------------------------------------------------------------------------------
+
+
+def pending(stream: str, chain: list[LedgerRecord], finished: int | None) -> ChangedTable | None:
+    """Return a target as changed if it did since a hook finished with a version of it.
+
+    A version that the ledger doesn't have any more (the destination was restored) is none at all:
+    then everything changed. So did a table that the hook has never seen.
+    """
+    last = newest(chain)
+    if last is None:
+        return None
+    if finished is not None and finished > last.version:
+        finished = None
+    later = [r for r in chain if finished is None or r.version > finished]
+    later.sort(key=lambda r: r.version)
+    if finished is not None and not any(_changes(r) for r in later):
+        return None
+    return ChangedTable(
+        stream=stream,
+        schema_name=last.target_schema,
+        table=last.target_table,
+        finished=finished,
+        version=last.version,
+        loads=tuple(_facts(r) for r in later if _changes(r)),
+    )
+
+
+def _changes(record: LedgerRecord) -> bool:
+    counted = any(getattr(record.counts, name) for name in _CHANGING)
+    return counted or record.schema_changes not in {"", "[]"}
+
+
+def _facts(record: LedgerRecord) -> LoadFacts:
+    window: dict[str, object] = json.loads(record.load_window)
+    window.pop("files", None)
+    return LoadFacts(
+        load_id=record.load_id,
+        version=record.version,
+        mode=record.mode,
+        window=window,
+        watermark=Cursor.from_json(record.cursor).display() if record.cursor else None,
+        loaded_at=record.started_at.isoformat(),
+        counts=record.counts,
+        schema_changes=changes_of(record),
+    )
+
+
+def changed_tables(pipeline: Pipeline, hook: str) -> tuple[ChangedTable, ...]:
+    """Return the pipeline's targets that changed since a hook last finished. Read-only.
+
+    Raises:
+        ConfigError: the destination keeps no hooks.
+        ConduitError: it can't be asked.
+    """
+    with pipeline.open() as ends:
+        destination = ends.destination
+        marks = _memory(destination, hook).hook_marks(pipeline.name, hook)
+        found: list[ChangedTable] = []
+        for stream in pipeline.streams:
+            chain = destination.records(pipeline.target(stream, destination))
+            last = newest(chain)
+            if last is None or (last.pipeline, last.stream) != (pipeline.name, stream.name):
+                continue
+            if table := pending(stream.name, chain, marks.get(last.target)):
+                found.append(table)
+        return tuple(found)
+
+
+def _keep(pipeline: Pipeline, hook: str, changed: Sequence[ChangedTable]) -> None:
+    marks = {Table(t.schema_name, t.table): t.version for t in changed}
+    with pipeline.open() as ends:
+        _memory(ends.destination, hook).keep_hook_marks(pipeline.name, hook, marks)
+
+
+def _memory(destination: Destination, hook: str) -> KeepsHooks:
+    if isinstance(destination, KeepsHooks):
+        return destination
+    raise ConfigError(
+        f"`after.{hook}` needs a database: a {destination.system} destination can't remember what"
+        " was done",
+        command="conduit check",
+    )
+
+
+# --- running them ---------------------------------------------------------------------------------
+
+
+def run_hooks(
+    pipeline: Pipeline,
+    hooks: Sequence[BoundHook],
+    failed: tuple[str, ...] = (),
+    emit: Emit = ignore,
+) -> tuple[HookResult, ...]:
+    """Do what follows the loads, hook by hook; one that fails doesn't stop the others."""
+    return tuple(run_hook(pipeline, bound, failed, emit) for bound in hooks)
+
+
+def run_hook(
+    pipeline: Pipeline, bound: BoundHook, failed: tuple[str, ...] = (), emit: Emit = ignore
+) -> HookResult:
+    """Run one hook, unless nothing changed since it last finished.
+
+    Args:
+        pipeline: the pipeline; nothing of it is open.
+        bound: the hook with its options.
+        failed: streams of this run that failed or weren't started.
+        emit: takes events.
+
+    Returns:
+        What became of it; a failure is in ``failure``, and not raised.
+    """
+    name, started = bound.hook.name, time.perf_counter()
+    tables: tuple[str, ...] = ()
+
+    def ended(
+        outcome: Literal["succeeded", "skipped"], text: str, details: Mapping[str, object]
+    ) -> HookResult:
+        seconds = time.perf_counter() - started
+        finished = HookFinished(
+            pipeline=pipeline.name, hook=name, outcome=outcome, text=text, seconds=seconds
+        )
+        emit(finished)
+        return HookResult(
+            hook=name,
+            outcome=outcome,
+            text=text,
+            tables=tables,
+            details=dict(details),
+            seconds=seconds,
+        )
+
+    try:
+        changed = changed_tables(pipeline, name)
+        if not changed:
+            return ended("skipped", NOTHING_CHANGED, {})
+        tables = tuple(t.target for t in changed)
+        emit(HookStarted(pipeline=pipeline.name, hook=name, tables=tables))
+        report = bound.hook.run(bound.options, HookContext(pipeline, changed, failed, emit))
+        if report.skipped:
+            return ended("skipped", report.text, report.details)
+        result = ended("succeeded", report.text, report.details)
+        _keep(pipeline, name, changed)
+        return result
+    except ConduitError as error:
+        return _failed(pipeline, name, tables, error, started, emit)
+    except Exception as error:  # noqa: BLE001 - a bug in a hook must not hide the loads' results
+        _log.debug("unexpected in hook %s", name, exc_info=True)
+        return _failed(pipeline, name, tables, unexpected(error), started, emit)
+
+
+def _failed(
+    pipeline: Pipeline,
+    name: str,
+    tables: tuple[str, ...],
+    error: ConduitError,
+    started: float,
+    emit: Emit,
+) -> HookResult:
+    text = error.message
+    of = f" of {', '.join(tables)}" if tables else ""
+    error.message = f"after.{name}: {text}"
+    error.at(state=f"the loads{of} are published; the next run does what is left")
+    pipeline.at(error, command="conduit run")
+    failure = StreamFailure.of(f"after.{name}", error)
+    emit(
+        HookFailed(
+            pipeline=pipeline.name,
+            hook=name,
+            error=failure.error,
+            exit_code=failure.exit_code,
+            lines=failure.lines,
+        )
+    )
+    return HookResult(
+        hook=name,
+        outcome="failed",
+        text=text,
+        tables=tables,
+        details=dict(error.details) if isinstance(error, HookError) else {},
+        seconds=time.perf_counter() - started,
+        failure=failure,
+    )
