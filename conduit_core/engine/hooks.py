@@ -8,7 +8,6 @@ commit and its hook, or a hook that fails, is made good by the next run.
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,8 +25,9 @@ from conduit_core.engine.model import ColumnChange, HookResult, LoadPlan, Stream
 from conduit_core.engine.outcome import changes_of
 from conduit_core.errors import ConduitError, ConfigError, HookError, unexpected
 from conduit_core.events import Emit, HookFailed, HookFinished, HookStarted, ignore
-from conduit_core.state.cursor import Cursor
+from conduit_core.state.cursor import Cursor, to_text
 from conduit_core.state.ledger import Counts, LedgerRecord, newest
+from conduit_core.state.window import Window
 from conduit_core.types.dialect import Table
 
 if TYPE_CHECKING:
@@ -42,12 +42,29 @@ _CHANGING = ("inserted", "updated", "deleted", "removed")
 # --- what a hook gets -----------------------------------------------------------------------------
 
 
+class WindowFacts(BaseModel):
+    """What a load covered: ``(low, high]`` of a watermark, ``[low, high)`` where it was given.
+
+    Args:
+        kind: ``full``, ``watermark`` or ``given``.
+        column: the cursor's first column; None: there is no cursor.
+        low, high: its bounds as text; None: there is none.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["full", "watermark", "given"]
+    column: str | None = None
+    low: str | None = None
+    high: str | None = None
+
+
 class LoadFacts(BaseModel):
     """One published load, as the ledger has it.
 
     Args:
         load_id, version, mode: the load.
-        window: what it covered, as the ledger's JSON says it.
+        window: what it covered.
         watermark: the cursor after it, for people; None without a cursor.
         loaded_at: when it was planned: its rows' ``_conduit_loaded_at``.
         counts: rows by what became of them.
@@ -59,7 +76,7 @@ class LoadFacts(BaseModel):
     load_id: str
     version: int
     mode: str
-    window: dict[str, object]
+    window: WindowFacts
     watermark: str | None
     loaded_at: str
     counts: Counts
@@ -346,18 +363,23 @@ def _changes(record: LedgerRecord) -> bool:
 
 
 def _facts(record: LedgerRecord) -> LoadFacts:
-    window: dict[str, object] = json.loads(record.load_window)
-    window.pop("files", None)
     return LoadFacts(
         load_id=record.load_id,
         version=record.version,
         mode=record.mode,
-        window=window,
+        window=_window(Window.from_json(record.load_window)),
         watermark=Cursor.from_json(record.cursor).display() if record.cursor else None,
         loaded_at=record.started_at.isoformat(),
         counts=record.counts,
         schema_changes=changes_of(record),
     )
+
+
+def _window(window: Window) -> WindowFacts:
+    some = window.low or window.high
+    low, high = (to_text(b.values[0]) if b else None for b in (window.low, window.high))
+    column = some.columns[0] if some else None
+    return WindowFacts(kind=window.kind, column=column, low=low, high=high)
 
 
 def changed_tables(pipeline: Pipeline, hook: str) -> tuple[ChangedTable, ...]:

@@ -12,6 +12,9 @@ from conduit_core.events import (
     BatchWritten,
     CommitStarted,
     Event,
+    HookFailed,
+    HookFinished,
+    HookStarted,
     Notice,
     PlanReady,
     Retrying,
@@ -97,6 +100,17 @@ class LiveProgress:
                 self._note(event.stream, "reading", total=event.rows_estimate or None)
             case CommitStarted():
                 self._note(event.stream, "committing")
+            case HookStarted():
+                name = f"after.{event.hook}"
+                self._tasks[name] = self._progress.add_task(
+                    name, total=None, rows="", size="", rate="", note="under way"
+                )
+            case HookFinished():
+                self._note(f"after.{event.hook}", event.outcome)
+                self._stop(f"after.{event.hook}")
+            case HookFailed():
+                self._note(f"after.{event.hook}", f"failed: {event.error}")
+                self._stop(f"after.{event.hook}")
             case RunFinished():
                 self._progress.refresh()
 

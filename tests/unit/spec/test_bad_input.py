@@ -107,7 +107,7 @@ def test_files_have_no_tables(refused: Refused) -> None:
 
 def test_every_problem_is_told_at_once_in_the_files_order(refused: Refused) -> None:
     message = refused(
-        "name: x\nsource: {type: postgres, url: '${MISSING}'}\nafter: {}\ndestination: 5\n"
+        "name: x\nsource: {type: postgres, url: '${MISSING}'}\nnotify: {}\ndestination: 5\n"
         "defaults: {null_cursor: x}\nstreams:\n  - {tabel: a}\n  - b\n  - {table: c, deletes: 2}\n"
     )
     assert message.splitlines()[0] == "pipeline.yml: 6 problems"

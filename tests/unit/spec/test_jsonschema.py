@@ -50,7 +50,7 @@ def test_it_takes_what_the_reader_takes(text: str) -> None:
         HEAD,
         HEAD + "streams: []\n",
         HEAD + "streams: [a]\nsorce: x\n",
-        HEAD + "streams: [a]\nafter: {}\n",
+        HEAD + "streams: [a]\nnotify: {}\n",
         HEAD + "streams: [{tabel: a}]\n",
         HEAD + "streams: [{table: a, splits: 0}]\n",
         HEAD + "streams: [{table: a, splits: {number: 2}}]\n",

@@ -1,0 +1,94 @@
+"""What dbt is told of the loads: variables, environment, a query comment. Pure.
+
+A model that reads them selects exactly the rows that were loaded::
+
+    {% set orders = var('conduit', {}).get('tables', {}).get('raw.orders') %}
+    select * from {{ source('raw', 'orders') }}
+    {% if orders %} where _conduit_load_id in ('{{ orders.load_ids | join("', '") }}') {% endif %}
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from conduit_core import ChangedTable
+
+VARIABLE = "conduit"
+PREFIX = "DBT_ENV_CUSTOM_ENV_CONDUIT_"
+_MAX_COMMENT_IDS = 5
+
+
+def variables(pipeline: str, changed: Sequence[ChangedTable]) -> dict[str, object]:
+    """Return the value of ``var('conduit')``: plain data."""
+    return {
+        "pipeline": pipeline,
+        "load_ids": [load.load_id for table in changed for load in table.loads],
+        "tables": {table.target: _table(table) for table in changed},
+    }
+
+
+def _table(table: ChangedTable) -> dict[str, object]:
+    rows: Counter[str] = Counter()
+    for load in table.loads:
+        rows.update({k: n for k, n in load.counts.model_dump().items() if n})
+    columns = [c.column for load in table.loads for c in load.schema_changes]
+    return {
+        "stream": table.stream,
+        "load_ids": [load.load_id for load in table.loads],
+        "version": table.version,
+        "since_version": table.finished,
+        "loaded_from": min((load.loaded_at for load in table.loads), default=None),
+        "window": _window(table),
+        "rows": dict(rows),
+        "changed_columns": list(dict.fromkeys(columns)),
+        "loads": [
+            {
+                "load_id": load.load_id,
+                "version": load.version,
+                "mode": load.mode,
+                "window": load.window.model_dump(),
+                "loaded_at": load.loaded_at,
+                "rows": {k: n for k, n in load.counts.model_dump().items() if n},
+            }
+            for load in table.loads
+        ],
+    }
+
+
+def _window(table: ChangedTable) -> dict[str, object] | None:
+    """Return the one window that all loads cover together; None where there is none."""
+    windows = [load.window for load in table.loads]
+    kinds = {(w.kind, w.column) for w in windows}
+    if len(kinds) != 1 or windows[0].column is None or windows[0].kind == "full":
+        return None
+    first, last = windows[0], windows[-1]
+    if first.kind == "given" and len(windows) > 1:
+        return None  # slices need not lie side by side
+    return {"kind": first.kind, "column": first.column, "low": first.low, "high": last.high}
+
+
+def environment(pipeline: str, changed: Sequence[ChangedTable]) -> dict[str, str]:
+    """Return the same as environment variables, which dbt also writes into its artifacts."""
+    ids = [load.load_id for table in changed for load in table.loads]
+    return {
+        f"{PREFIX}PIPELINE": pipeline,
+        f"{PREFIX}TABLES": ",".join(table.target for table in changed),
+        f"{PREFIX}LOAD_IDS": ",".join(ids),
+        f"{PREFIX}QUERY_COMMENT": comment(pipeline, ids),
+    }
+
+
+def comment(pipeline: str, load_ids: Sequence[str]) -> str:
+    """Return the comment for a project's ``query-comment``: whose loads a statement follows."""
+    shown = load_ids[:_MAX_COMMENT_IDS]
+    facts: dict[str, object] = {"app": "dbt", "conduit_pipeline": pipeline, "conduit_loads": shown}
+    if len(load_ids) > len(shown):
+        facts["conduit_loads_more"] = len(load_ids) - len(shown)
+    return json.dumps(facts, ensure_ascii=True).replace("*/", "* /")
+
+
+def arguments(own: Mapping[str, object], pipeline: str, changed: Sequence[ChangedTable]) -> str:
+    """Return the text of ``--vars``: the project's own, and ours."""
+    return json.dumps({**own, VARIABLE: variables(pipeline, changed)}, default=str)

@@ -1,0 +1,48 @@
+"""dbt after the loads, for whoever calls it from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import ValidationError
+
+from conduit_core import BoundHook, HookResult, Pipeline, run_hook
+from conduit_core.errors import ConfigError
+from conduit_core.events import Emitter, Listener
+from conduit_dbt.hook import hook
+from conduit_dbt.options import DbtOptions
+
+
+def run_after(
+    pipeline: Pipeline,
+    *,
+    failed: Sequence[str] = (),
+    listeners: tuple[Listener, ...] = (),
+    **options: object,
+) -> HookResult:
+    """Run dbt on what changed since it last finished for this pipeline.
+
+    Args:
+        pipeline: the pipeline whose loads are published; nothing of it may be open.
+        failed: streams of this run that failed; see ``on_partial``.
+        listeners: called with every event.
+        options: keys of ``after.dbt``, over those of the file: ``project_dir``, ``select`` ...
+
+    Returns:
+        What became of it; ``DbtResult.model_validate(result.details)`` is what dbt did, unless it
+        was skipped.
+
+    Raises:
+        ConfigError: an option is wrong, or there is no such project, profile or dbt.
+        HookError: a node failed, the project doesn't compile, or no source names a changed table.
+    """
+    given: Mapping[str, object] = {**pipeline.loaded.spec.after.get("dbt", {}), **options}
+    try:
+        bound = BoundHook(hook, DbtOptions.model_validate(given))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"after.dbt: {problems}") from None
+    result = run_hook(pipeline, bound, tuple(failed), Emitter(listeners))
+    if result.failure is not None:
+        raise result.failure.to_error()
+    return result

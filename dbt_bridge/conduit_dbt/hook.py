@@ -1,0 +1,191 @@
+"""dbt after the loads: what ``after.dbt`` does, checks before them, and says of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+from conduit_core import (
+    ChangedTable,
+    CheckItem,
+    GateFindings,
+    Hook,
+    HookContext,
+    HookReport,
+    LoadPlan,
+    Pipeline,
+)
+from conduit_core.errors import ConfigError, HookError, SchemaError
+from conduit_core.events import Notice
+from conduit_dbt import commands
+from conduit_dbt.artifacts import sources_of
+from conduit_dbt.context import VARIABLE, environment, variables
+from conduit_dbt.drift import Drift, drift, drifts_of
+from conduit_dbt.opening import examined, opened
+from conduit_dbt.options import DbtOptions
+from conduit_dbt.results import DbtResult, SourceTable
+from conduit_dbt.selection import expand, names_changed, sources_for
+from conduit_dbt.session import Session
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+_SHOWN = 10
+_MESSAGE = 300
+_LOCKED = "Could not set lock on file"
+
+
+def run(options: BaseModel, context: HookContext) -> HookReport:
+    """Build what is downstream of the tables that changed.
+
+    Raises:
+        ConfigError: there is no such project, profile or dbt.
+        HookError: the project doesn't compile, no source names a changed table, or nodes failed.
+    """
+    asked = cast("DbtOptions", options)
+    if context.failed and asked.on_partial == "skip":
+        return HookReport(f"{', '.join(context.failed)} failed (on_partial: skip)", skipped=True)
+    name, changed = context.pipeline.name, context.changed
+    told = {**asked.vars, VARIABLE: variables(name, changed)}
+    with opened(context.pipeline, asked, told, environment(name, changed)) as session:
+        select = asked.selected
+        if names_changed(select):
+            manifest = _parsed(session, context.pipeline)
+            select = expand(select, _sources(context.pipeline, changed, sources_of(manifest)))
+        command = "source freshness" if asked.command == "freshness" else asked.command
+        result = session.run(command, *_arguments(asked, select, changed))
+    details = {**result.model_dump(mode="json"), "select": list(select)}
+    if result.code or result.failed:
+        raise _failure(asked, result, details)
+    if not result.counts:
+        told_of = f"dbt {command} had nothing to do: nothing in the project matches"
+        message = f"{told_of} {' '.join(select) or 'it'}"
+        context.emit(Notice(pipeline=name, level="warning", message=message))
+        return HookReport(message, details)
+    return HookReport(f"dbt {command}: {_counted(result)}", details)
+
+
+def _arguments(
+    options: DbtOptions, select: Sequence[str], changed: Sequence[ChangedTable]
+) -> list[str]:
+    found: list[str] = []
+    if select:
+        found += ["--select", *select]
+    if options.exclude:
+        found += ["--exclude", *options.exclude]
+    altered = any(load.schema_changes for table in changed for load in table.loads)
+    refreshes = options.command in {"run", "build", "seed"} and options.full_refresh_on
+    if altered and refreshes and "--full-refresh" not in options.args:
+        found.append("--full-refresh")
+    return [*found, *options.args]
+
+
+def _parsed(session: Session, pipeline: Pipeline) -> Mapping[str, object]:
+    result = session.run("parse")
+    if result.code:
+        raise HookError(
+            f"dbt can't read the project {session.project.root}: {_short(result.error)}",
+            details=result.model_dump(mode="json"),
+            command=_ours("dbt debug", pipeline),
+        )
+    return session.manifest()
+
+
+def _sources(
+    pipeline: Pipeline, changed: Sequence[ChangedTable], sources: Sequence[SourceTable]
+) -> tuple[SourceTable, ...]:
+    """Return the sources of the tables that changed.
+
+    Raises:
+        HookError: no source names one: dbt would build nothing, and say that all is well.
+    """
+    found: list[SourceTable] = []
+    unnamed: list[str] = []
+    for table in changed:
+        named = sources_for(table.schema_name, table.table, sources)
+        found += named
+        unnamed += [] if named else [table.target]
+    if unnamed:
+        raise HookError(
+            f"no dbt source names {', '.join(unnamed)}: nothing would be built of it",
+            command=_ours("dbt sources", pipeline),
+        )
+    return tuple(found)
+
+
+def _ours(command: str, pipeline: Pipeline) -> str:
+    return f"conduit {command} {pipeline.file}".strip()
+
+
+def _failure(options: DbtOptions, result: DbtResult, details: Mapping[str, object]) -> HookError:
+    if not result.failed:
+        text = f"dbt {result.command} did nothing: {_short(result.error)}"
+    else:
+        texts = [f"{node.name} ({node.status}: {_short(node.message)})" for node in result.failed]
+        more = f", and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+        text = (
+            f"dbt {result.command}: {_counted(result)}: {', '.join(texts[:_SHOWN])}{more};"
+            f" what dbt compiled and its log are in {result.target_path}"
+        )
+    locked = _LOCKED in text
+    return HookError(text, details=details, retry="step" if locked else None)
+
+
+def _counted(result: DbtResult) -> str:
+    return ", ".join(f"{n} {status}" for status, n in sorted(result.counts.items())) or "nothing"
+
+
+def _short(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= _MESSAGE else f"{plain[: _MESSAGE - 4]} ..."
+
+
+def check(options: BaseModel, pipeline: Pipeline) -> list[CheckItem]:
+    """Look at project, dbt, profile and database, without dbt itself: cheap, and read-only."""
+    return examined(pipeline, cast("DbtOptions", options))
+
+
+def gate(options: BaseModel, pipeline: Pipeline, plan: LoadPlan) -> GateFindings:
+    """Compare the columns that a load will change with what the project says of them.
+
+    Raises:
+        SchemaError: the project doesn't expect them, and ``drift: stop`` is what the file says.
+    """
+    asked = cast("DbtOptions", options)
+    drifts = drifts_of(plan)
+    if not drifts:
+        return GateFindings()
+    table = str(plan.target)
+    try:
+        with opened(pipeline, asked, asked.vars, {}) as session:
+            manifest = _parsed(session, pipeline)
+    except (ConfigError, HookError) as error:
+        why = f"changed columns of {table} aren't compared with the dbt project: {error.message}"
+        found = Drift(problems=(why,))
+    else:
+        sources = sources_for(plan.target_schema, plan.target_table, sources_of(manifest))
+        found = drift(table, [s.unique_id for s in sources], drifts, manifest)
+    if asked.drift == "report":
+        return GateFindings(notes=(*found.notes, *found.problems))
+    if asked.drift == "warn" or not found.problems:
+        return GateFindings(notes=found.notes, warnings=found.problems)
+    raise SchemaError(
+        f"the dbt project doesn't expect what this load changes (drift: stop):"
+        f" {'; '.join(found.problems)}",
+        command=_ours("dbt sources", pipeline),
+    )
+
+
+hook = Hook(
+    "dbt",
+    DbtOptions,
+    run=run,
+    check=check,
+    gate=gate,
+    commands={
+        "debug": commands.debug,
+        "sources": commands.sources,
+        "import-rules": commands.import_rules,
+    },
+    title="The dbt project that reads what is loaded.",
+)

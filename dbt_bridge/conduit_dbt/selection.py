@@ -1,0 +1,67 @@
+"""What dbt is to select: ``changed+`` becomes the sources of the tables that changed. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import product
+
+from conduit_dbt.results import SourceTable
+
+_CHANGED = re.compile(r"(?P<before>@|\d*\+)?changed(?P<after>\+\d*)?")
+
+
+def selector(source: SourceTable) -> str:
+    """Return what selects this source table alone."""
+    project = source.unique_id.split(".")[1]
+    return f"source:{project}.{source.source_name}.{source.name}"
+
+
+def sources_for(
+    schema: str, table: str, sources: Iterable[SourceTable]
+) -> tuple[SourceTable, ...]:
+    """Return the sources that are a table: by schema and name, in whichever case.
+
+    Whichever their database: it is the profile's, which is the destination's.
+    """
+    wanted = (schema.lower(), table.lower())
+    return tuple(s for s in sources if (s.schema_name.lower(), s.identifier.lower()) == wanted)
+
+
+def names_changed(select: Sequence[str]) -> bool:
+    """Whether a selection has ``changed`` in it."""
+    return any(_CHANGED.fullmatch(part) for text in select for part in _parts(text))
+
+
+def expand(select: Sequence[str], sources: Sequence[SourceTable]) -> tuple[str, ...]:
+    """Return the selection with ``changed`` replaced by each source, as dbt's union of them.
+
+    Example:
+        >>> orders = SourceTable(
+        ...     unique_id="source.shop.raw.orders",
+        ...     source_name="raw",
+        ...     name="orders",
+        ...     database=None,
+        ...     schema_name="raw",
+        ...     identifier="orders",
+        ... )
+        >>> expand(("changed+,tag:nightly", "tag:always"), (orders,))
+        ('source:shop.raw.orders+,tag:nightly', 'tag:always')
+    """
+    out: list[str] = []
+    for text in " ".join(select).split():
+        choices = [_choices(part, sources) for part in text.split(",")]
+        out.extend(",".join(parts) for parts in product(*choices))
+    return tuple(dict.fromkeys(out))
+
+
+def _parts(text: str) -> list[str]:
+    return [part for union in text.split() for part in union.split(",")]
+
+
+def _choices(part: str, sources: Sequence[SourceTable]) -> list[str]:
+    match = _CHANGED.fullmatch(part)
+    if match is None:
+        return [part]
+    before, after = match["before"] or "", match["after"] or ""
+    return [f"{before}{selector(s)}{after}" for s in sources]
