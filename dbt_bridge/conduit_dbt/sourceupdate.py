@@ -23,7 +23,6 @@ from conduit_dbt.yamltext import (
     is_empty,
     items,
     plain,
-    shares,
     text_of,
 )
 
@@ -138,7 +137,7 @@ class Update:
             match = next(((s, n) for name, s, n in there if name == table.name), None)
             if match is None:
                 missing.append(table)
-            elif shares(match[1]):
+            elif self.yaml.shares(match[1]):
                 self.notes.append(
                     f"{table.label}: it has YAML aliases or merge keys, so it is left as it is"
                 )
@@ -157,7 +156,7 @@ class Update:
         listed = child(source, "tables")
         if not missing:
             return
-        if shares(source) and (listed is None or shares(listed) or is_empty(listed)):
+        if self.yaml.borrows(source, "tables"):
             names = ", ".join(table.label for table in missing)
             self.notes.append(f"{names}: not added: the source has YAML aliases or merge keys")
         elif isinstance(listed, SequenceNode) and not is_empty(listed):
@@ -288,6 +287,9 @@ class Update:
 
     def _update_column(self, node: MappingNode, column: SourceColumn, table: SourceTable) -> None:
         label = f"{table.label}.{column.name}"
+        if _can_describe(column.description) and is_empty(child(node, "description")):
+            self.yaml.put(node, "description", column.description)
+            self.changes.append(f"{label}: description")
         kind = child(node, "data_type")
         if is_empty(kind):
             self.yaml.put(node, "data_type", column.data_type)
@@ -298,9 +300,6 @@ class Update:
         if needs_quotes(column.name) and child(node, "quote") is None:
             self.yaml.add(node, "quote", value=True)
             self.changes.append(f"{label}: quote")
-        if _can_describe(column.description) and is_empty(child(node, "description")):
-            self.yaml.put(node, "description", column.description)
-            self.changes.append(f"{label}: description")
 
 
 def _can_describe(text: str) -> bool:

@@ -8,6 +8,7 @@ parser is the one that dbt and the pipeline file are read with, so both sides me
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -18,6 +19,7 @@ from conduit_core.errors import ConfigError
 
 Collection: TypeAlias = "MappingNode | SequenceNode"
 _NULL = "tag:yaml.org,2002:null"
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class Flow(list[object]):
@@ -91,6 +93,7 @@ class YamlText:
             what = getattr(error, "problem", None) or "it can't be read"
             raise ConfigError(f"{at}: this is no YAML: {what}", command="dbt parse") from None
         self._indents_lists = _indents_lists(self.root)
+        self._shared = _named_twice(self.root) if self.root is not None else frozenset[int]()
 
     def add(self, mapping: MappingNode, key: str, value: object) -> None:
         """Add a key at the end of a mapping that hasn't got it."""
@@ -137,6 +140,15 @@ class YamlText:
             scalar.end_mark.index,
             self._newline.join([lines[0], *(pad + line for line in lines[1:])]),
         )
+
+    def shares(self, node: Node) -> bool:
+        """Tell whether a part has anchors, aliases or merge keys: a change may change others."""
+        return any(id(each) in self._shared or each.tag == _MERGE for each in _walk(node))
+
+    def borrows(self, mapping: MappingNode, key: str) -> bool:
+        """Tell whether a mapping's value stands elsewhere too, or may come by a merge key."""
+        merges = any(name.tag == _MERGE for name, _ in mapping.value)
+        return merges or id(child(mapping, key)) in self._shared
 
     def text(self) -> str:
         """Return the file's text with all changes."""
@@ -225,17 +237,6 @@ def plain(node: Node | None) -> object:
     return value
 
 
-def shares(node: Node) -> bool:
-    """Tell whether a part of a file has an alias or a merge key: to change it may change others."""
-    seen: set[int] = set()
-    for each in _walk(node):
-        before = each.start_mark.index < node.start_mark.index
-        if before or id(each) in seen or each.tag == "tag:yaml.org,2002:merge":
-            return True
-        seen.add(id(each))
-    return False
-
-
 def _children(node: Node) -> Iterator[Node]:
     if isinstance(node, MappingNode):
         for key, value in node.value:
@@ -245,13 +246,20 @@ def _children(node: Node) -> Iterator[Node]:
         yield from node.value
 
 
-def _walk(node: Node) -> Iterator[Node]:
-    yield node
-    for each in _children(node):
-        if each.start_mark.index >= node.start_mark.index:
-            yield from _walk(each)
-        else:
-            yield each
+def _walk(node: Node, seen: set[int] | None = None) -> Iterator[Node]:
+    """Yield a node and all below it, each once."""
+    seen = set() if seen is None else seen
+    if id(node) not in seen:
+        seen.add(id(node))
+        yield node
+        for each in _children(node):
+            yield from _walk(each, seen)
+
+
+def _named_twice(root: Node) -> frozenset[int]:
+    """Return the parts that stand in several places, by anchor and alias."""
+    uses = Counter(id(each) for parent in _walk(root) for each in _children(parent))
+    return frozenset(each for each, count in uses.items() if count > 1)
 
 
 def _last(node: Node) -> Node:
