@@ -156,8 +156,12 @@ def add_rules(
         )
     yaml = YamlText(text, file)
     streams = child(yaml.root, "streams")
-    listed = streams.value if isinstance(streams, SequenceNode) else [streams]
-    stream = listed[position] if position < len(listed) else None
+    if not isinstance(streams, SequenceNode) or position >= len(streams.value):
+        raise ConfigError(
+            f"{file}: `streams` is no list with {position + 1} streams",
+            command=f"conduit check {file}",
+        )
+    stream = streams.value[position]
     quality = child(stream, "quality")
     there = {check for rule in _rules_there(quality) for check in checks(rule)}
     rivals = {check.rival for check in there}
@@ -176,7 +180,11 @@ def add_rules(
         columns = [check.columns for check in checks(rule) if check not in there]
         missing.append(rule if mine.isdisjoint(there) else _only(rule, columns))
     if missing:
-        _put_rules(yaml, stream, [_literal(rule) for rule in missing], key, file)
+        new = [_literal(rule) for rule in missing]
+        if isinstance(stream, ScalarNode):
+            yaml.unfold(streams, stream, key, {"quality": new})
+        else:
+            _put_rules(yaml, stream, new, file)
     changes = tuple(f"{label}: rule {told(rule)}" for rule in missing)
     return Written(yaml.text() if missing else text, changes, tuple(notes))
 
@@ -184,7 +192,11 @@ def add_rules(
 def _rules_there(quality: Node | None) -> list[Rule]:
     value = plain(quality)
     rules = value if isinstance(value, list) else [value]
-    return [rule for rule in rules if isinstance(rule, dict)]
+    return [_unescaped(rule) for rule in rules if isinstance(rule, dict)]
+
+
+def _unescaped(rule: Mapping[str, object]) -> Rule:
+    return {k: v.replace("$${", "${") if isinstance(v, str) else v for k, v in rule.items()}
 
 
 def _label(stream: Node | None, position: int) -> str:
@@ -212,18 +224,12 @@ def _literal(value: object) -> object:
     return value.replace("${", "$${") if isinstance(value, str) else value
 
 
-def _put_rules(
-    yaml: YamlText, stream: Node | None, rules: list[object], key: str, file: str
-) -> None:
+def _put_rules(yaml: YamlText, stream: Node, rules: list[object], file: str) -> None:
     quality = child(stream, "quality")
-    if isinstance(stream, ScalarNode) and not is_empty(stream):
-        yaml.replace_item(stream, {key: stream.value, "quality": rules})
-    elif not isinstance(stream, MappingNode):
-        raise ConfigError(f"{file}: `streams` has no such stream", command=f"conduit check {file}")
-    elif isinstance(quality, SequenceNode) and quality.value:
+    if isinstance(quality, SequenceNode) and quality.value:
         for rule in rules:
             yaml.append(quality, rule)
-    elif is_empty(quality):
+    elif isinstance(stream, MappingNode) and is_empty(quality):
         yaml.put(stream, "quality", rules)
     else:
         line = quality.start_mark.line + 1 if quality is not None else 0

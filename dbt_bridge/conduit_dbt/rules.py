@@ -12,6 +12,11 @@ CURRENT = "is_current"
 """The condition that picks the current versions of a ``scd2`` table."""
 
 
+DELETED_AT = "_conduit_deleted_at"
+ALIVE = f"{DELETED_AT} is null"
+"""The condition that leaves out rows that are deleted at the source: no rule judges those."""
+
+
 class UnfitError(Exception):
     """A rule or a test can't be said as the other; the message says why."""
 

@@ -13,7 +13,16 @@ from decimal import Decimal
 from functools import partial
 from typing import TypeAlias
 
-from conduit_dbt.rules import CURRENT, Check, UnfitError, checks, columns_of, told
+from conduit_dbt.rules import (
+    ALIVE,
+    CURRENT,
+    DELETED_AT,
+    Check,
+    UnfitError,
+    checks,
+    columns_of,
+    told,
+)
 from conduit_dbt.sqltext import both, has_jinja, not_null, read_number, sql_bound, sql_name
 from conduit_dbt.tables import GenericTest, Rule, SourceTable
 from conduit_dbt.tests_to_rules import rule_of
@@ -78,13 +87,14 @@ def _of_rule(rule: Rule, table: SourceTable, packages: frozenset[str]) -> Iterat
         raise UnfitError("dbt would render its text as a template")
     if table.system == "postgres":
         _refuse_bare_names(f"{where} {rule.get('sql') or ''}", table)
+    alive = ALIVE if table.column(DELETED_AT) else ""
     severity = "warn" if rule.get("action") == "warn" else "error"
     for column, name, arguments, guard in writer(rule, table, packages):
         yield GenericTest(
             name=name,
             column=column,
             arguments=arguments,
-            where=both(where, guard),
+            where=both(both(where, guard), alive),
             severity=severity,
         )
 

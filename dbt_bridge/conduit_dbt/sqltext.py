@@ -100,9 +100,8 @@ def not_null(columns: Sequence[str]) -> str:
     return " and ".join(f"{sql_name(column)} is not null" for column in columns)
 
 
-def without_not_null(where: str, columns: Sequence[str]) -> str:
-    """Return a condition without what :func:`not_null` of these columns put there."""
-    guard = not_null(columns)
+def without(where: str, guard: str) -> str:
+    """Return a condition without a guard that :func:`both` put behind it."""
     if where.casefold() == guard.casefold():
         return ""
     tail = f") and {guard}"

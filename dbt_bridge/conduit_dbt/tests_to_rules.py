@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from conduit_dbt.rules import UnfitError, columns_of
+from conduit_dbt.rules import ALIVE, UnfitError, columns_of
 from conduit_dbt.sqltext import (
     both,
     has_jinja,
+    not_null,
     plain_name,
     read_bound,
     sql_bound,
     sql_name,
-    without_not_null,
+    without,
 )
 from conduit_dbt.tables import GenericTest, Rule
 
@@ -38,9 +39,10 @@ def rule_of(test: GenericTest) -> Rule | str:
         return str(why)
     if left:
         return f"no rule has its argument {', '.join(sorted(left))}"
+    where = without(where, ALIVE)
     columns = columns_of(fields)
     if fields["rule"] == "regex" or len(columns) > 1:
-        where = without_not_null(where, columns)
+        where = without(where, not_null(columns))
     if where:
         fields["where"] = where
     if test.severity == "warn":

@@ -17,6 +17,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from conduit_core.errors import ConfigError
 
+_BREAKS = re.compile("[\n\r\x85\u2028\u2029\ufeff]")
 Collection: TypeAlias = "MappingNode | SequenceNode"
 _NULL = "tag:yaml.org,2002:null"
 _MERGE = "tag:yaml.org,2002:merge"
@@ -46,7 +47,14 @@ class _TightDumper(_Dumper):
     indents_lists = False
 
 
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> ScalarNode:
+    """Escape line ends, so that a text is one line of the file."""
+    style = '"' if _BREAKS.search(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
 for _dumper in (_Dumper, _TightDumper):
+    _dumper.add_representer(str, _represent_text)
     _dumper.add_representer(
         Flow, lambda d, v: d.represent_sequence("tag:yaml.org,2002:seq", v, flow_style=True)
     )
@@ -131,15 +139,15 @@ class YamlText:
         new = text.removesuffix("...\n").rstrip("\n")
         self._edit(scalar.start_mark.index, scalar.end_mark.index, new)
 
-    def replace_item(self, scalar: ScalarNode, value: dict[str, object]) -> None:
-        """Put a mapping in the place of a scalar that is an item of a list."""
-        lines = self._dump(value).splitlines()
-        pad = " " * scalar.start_mark.column
-        self._edit(
-            scalar.start_mark.index,
-            scalar.end_mark.index,
-            self._newline.join([lines[0], *(pad + line for line in lines[1:])]),
-        )
+    def unfold(self, listed: SequenceNode, scalar: ScalarNode, key: str, more: object) -> None:
+        """Make a mapping of a list's plain item: the item is ``key``'s value, ``more`` follows."""
+        start, end = scalar.start_mark.index, scalar.end_mark.index
+        if listed.flow_style:
+            self._edit(start, start, f"{{{key}: ")
+            self._edit(end, end, f", {self._dump(more, flow=True)[1:]}")
+            return
+        self._edit(start, start, f"{key}: ")
+        self._insert(self._line_end(end), int(scalar.start_mark.column), more)
 
     def shares(self, node: Node) -> bool:
         """Tell whether a part has anchors, aliases or merge keys: a change may change others."""
@@ -177,7 +185,8 @@ class YamlText:
 
     def _insert(self, at: int, indent: int, value: object) -> None:
         pad = " " * indent
-        lines = [pad + line if line else line for line in self._dump(value).splitlines()]
+        dumped = self._dump(value).rstrip("\n").split("\n")
+        lines = [pad + line if line else line for line in dumped]
         new = self._newline.join([*lines, ""])
         if at == len(self._text) and self._text[at - 1 : at] not in {"", "\n"}:
             new = self._newline + new.removesuffix(self._newline)

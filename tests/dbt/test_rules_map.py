@@ -155,6 +155,25 @@ def test_a_key_of_versions_is_unique_among_current_ones() -> None:
     assert found.tests[-1] == GenericTest(name="unique", column="id", where="is_current")
 
 
+def test_rows_that_are_deleted_at_the_source_are_left_out() -> None:
+    deleted = SourceColumn(name="_conduit_deleted_at", data_type="TIMESTAMP")
+    rules: list[Rule] = [
+        {"rule": "regex", "column": "email", "pattern": "@", "where": "id > 1"},
+        {"rule": "expression", "sql": "amount > 0"},
+    ]
+    keeps = replace(table(*rules, mode="upsert", unique_key=("id",)), columns=(*COLUMNS, deleted))
+    found = expressed(keeps, PACKAGES)
+    alive = "_conduit_deleted_at is null"
+    assert [test.where for test in found.tests] == [
+        "",
+        "",
+        f"((id > 1) and email is not null) and {alive}",
+        alive,
+    ]
+    back = [rule_of(test) for test in found.tests[2:]]
+    assert [checks(rule) for rule in back if not isinstance(rule, str)] == [*map(checks, rules)]
+
+
 @pytest.mark.parametrize("mode", ["append", "replace"])
 def test_a_key_that_the_mode_does_not_use_promises_nothing(mode: str) -> None:
     assert expressed(table(mode=mode, unique_key=("id",)), PACKAGES).tests == ()

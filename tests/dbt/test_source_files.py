@@ -376,7 +376,9 @@ TESTS = st.sampled_from([
     {"dbt_utils.accepted_range": {"min_value": 0}},
     {"relationships": {"to": "ref('a')", "field": "id"}},
 ])  # fmt: skip
-WORDS = st.sampled_from(["", "short", "two\nlines\n", "a # no comment", "x" * 120, "{a: b}"])
+WORDS = st.sampled_from(
+    ["", "short", "two\nlines\n", "kept\n\n", "a # no comment", "x" * 120, "{a: b}"]
+)
 
 
 def _mapping(**keys: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -440,6 +442,25 @@ class _Indented(yaml.SafeDumper):
         return True
 
 
+class _Quoted(_Indented):
+    """Writes all texts in quotes."""
+
+
+class _Blocks(_Indented):
+    """Writes texts of several lines as blocks."""
+
+
+_Quoted.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
+)
+_Blocks.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    ),
+)
+
+
 class _Tight(_Indented):
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         yaml.SafeDumper.increase_indent(self, flow, indentless)
@@ -451,12 +472,11 @@ def files(draw: st.DrawFn) -> str:
     sources = draw(st.lists(A_SOURCE, max_size=2, unique_by=lambda source: source["name"]))
     text = yaml.dump(
         {"version": 2, "sources": sources, "models": []},
-        Dumper=draw(st.sampled_from([_Tight, _Indented])),
+        Dumper=draw(st.sampled_from([_Tight, _Indented, _Quoted, _Blocks])),
         default_flow_style=draw(st.sampled_from([False, None, True])),
         sort_keys=draw(st.booleans()),
         width=draw(st.sampled_from([40, 10**6])),
         indent=draw(st.sampled_from([2, 4])),
-        default_style=draw(st.sampled_from([None, None, "'", "|"])),
     )
     lines = text.splitlines()
     for at in draw(st.lists(st.integers(0, len(lines)), max_size=3)):
