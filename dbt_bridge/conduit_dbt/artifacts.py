@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
-from conduit_dbt.results import DbtNode, DbtResult, SourceFreshness, SourceTable
+from conduit_dbt.results import DbtNode, DbtResult, DbtSource, SourceFreshness
 
 _RUN_RESULTS = "run_results.json"
 _SOURCES = "sources.json"
@@ -32,11 +32,11 @@ def read_manifest(folder: Path) -> Mapping[str, object]:
     return _json(folder / _MANIFEST)
 
 
-def sources_of(manifest: Mapping[str, object]) -> tuple[SourceTable, ...]:
+def sources_of(manifest: Mapping[str, object]) -> tuple[DbtSource, ...]:
     """Return the source tables that a manifest declares, by unique id."""
     found = _mapping(manifest.get("sources"))
     return tuple(
-        SourceTable(
+        DbtSource(
             unique_id=unique_id,
             source_name=str(source.get("source_name")),
             name=str(source.get("name")),

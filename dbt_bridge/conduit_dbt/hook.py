@@ -23,7 +23,7 @@ from conduit_dbt.context import VARIABLE, environment, variables
 from conduit_dbt.drift import Drift, drift, drifts_of
 from conduit_dbt.opening import examined, opened
 from conduit_dbt.options import DbtOptions
-from conduit_dbt.results import DbtResult, SourceTable
+from conduit_dbt.results import DbtResult, DbtSource
 from conduit_dbt.selection import expand, names_changed, sources_for
 from conduit_dbt.session import Session
 
@@ -92,14 +92,14 @@ def _parsed(session: Session, pipeline: Pipeline) -> Mapping[str, object]:
 
 
 def _sources(
-    pipeline: Pipeline, changed: Sequence[ChangedTable], sources: Sequence[SourceTable]
-) -> tuple[SourceTable, ...]:
+    pipeline: Pipeline, changed: Sequence[ChangedTable], sources: Sequence[DbtSource]
+) -> tuple[DbtSource, ...]:
     """Return the sources of the tables that changed.
 
     Raises:
         HookError: no source names one: dbt would build nothing, and say that all is well.
     """
-    found: list[SourceTable] = []
+    found: list[DbtSource] = []
     unnamed: list[str] = []
     for table in changed:
         named = sources_for(table.schema_name, table.table, sources)

@@ -73,7 +73,7 @@ class Executable:
         own_group = os.name == "posix"  # so that Ctrl-C reaches it once, from us
         try:
             process = subprocess.Popen(  # noqa: S603 - the user names the program; no shell
-                [self._found(), *invocation.words],
+                [self.found(), *invocation.words],
                 cwd=invocation.cwd,
                 env={**os.environ, **invocation.environment},
                 stdin=subprocess.DEVNULL,
@@ -100,7 +100,12 @@ class Executable:
         how = f"dbt ended with code {process.returncode}"
         return Ended(2, tail if process.returncode == 2 and tail else f"{how}\n{tail}".strip())
 
-    def _found(self) -> str:
+    def found(self) -> str:
+        """Return where it is.
+
+        Raises:
+            ConfigError: it isn't there, or can't be run.
+        """
         given = str(Path(self.path).expanduser())
         found = shutil.which(given)
         if found is None:

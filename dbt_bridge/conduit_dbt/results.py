@@ -90,7 +90,7 @@ class DbtResult(Frozen):
         return (*self.nodes, *self.freshness)
 
 
-class SourceTable(Frozen):
+class DbtSource(Frozen):
     """A table that a project declares as a source, and the relation behind it."""
 
     unique_id: str

@@ -6,20 +6,18 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import product
 
-from conduit_dbt.results import SourceTable
+from conduit_dbt.results import DbtSource
 
 _CHANGED = re.compile(r"(?P<before>@|\d*\+)?changed(?P<after>\+\d*)?")
 
 
-def selector(source: SourceTable) -> str:
+def selector(source: DbtSource) -> str:
     """Return what selects this source table alone."""
     project = source.unique_id.split(".")[1]
     return f"source:{project}.{source.source_name}.{source.name}"
 
 
-def sources_for(
-    schema: str, table: str, sources: Iterable[SourceTable]
-) -> tuple[SourceTable, ...]:
+def sources_for(schema: str, table: str, sources: Iterable[DbtSource]) -> tuple[DbtSource, ...]:
     """Return the sources that are a table: by schema and name, in whichever case.
 
     Whichever their database: it is the profile's, which is the destination's.
@@ -33,11 +31,11 @@ def names_changed(select: Sequence[str]) -> bool:
     return any(_CHANGED.fullmatch(part) for text in select for part in _parts(text))
 
 
-def expand(select: Sequence[str], sources: Sequence[SourceTable]) -> tuple[str, ...]:
+def expand(select: Sequence[str], sources: Sequence[DbtSource]) -> tuple[str, ...]:
     """Return the selection with ``changed`` replaced by each source, as dbt's union of them.
 
     Example:
-        >>> orders = SourceTable(
+        >>> orders = DbtSource(
         ...     unique_id="source.shop.raw.orders",
         ...     source_name="raw",
         ...     name="orders",
@@ -59,7 +57,7 @@ def _parts(text: str) -> list[str]:
     return [part for union in text.split() for part in union.split(",")]
 
 
-def _choices(part: str, sources: Sequence[SourceTable]) -> list[str]:
+def _choices(part: str, sources: Sequence[DbtSource]) -> list[str]:
     match = _CHANGED.fullmatch(part)
     if match is None:
         return [part]

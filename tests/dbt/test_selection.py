@@ -6,13 +6,13 @@ import pytest
 from pydantic import ValidationError
 
 from conduit_dbt.options import DbtOptions
-from conduit_dbt.results import SourceTable
+from conduit_dbt.results import DbtSource
 from conduit_dbt.selection import expand, names_changed, sources_for
 
 
-def source(table: str, schema: str = "raw", name: str = "") -> SourceTable:
+def source(table: str, schema: str = "raw", name: str = "") -> DbtSource:
     name = name or table
-    return SourceTable(
+    return DbtSource(
         unique_id=f"source.jaffle.{schema}.{name}",
         source_name=schema,
         name=name,
