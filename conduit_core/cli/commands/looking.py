@@ -242,7 +242,14 @@ def connectors(session: Session) -> Answer:
 
 def json_schema(session: Session) -> Answer:
     """Print the JSON Schema of a pipeline file, for editors."""
+    from conduit_core.engine.hooks import get, installed
     from conduit_core.spec import json_schema as pipeline_schema
 
     schema = pipeline_schema()
+    for name in installed():
+        options = get(name).options.model_json_schema()
+        schema["$defs"] |= options.pop("$defs", {})
+        schema["$defs"][f"after_{name}"] = options
+        known = schema["properties"]["after"].setdefault("properties", {})
+        known[name] = {"anyOf": [{"$ref": f"#/$defs/after_{name}"}, {"type": "null"}]}
     return Answer(schema, lambda screen: screen.line(json.dumps(schema, indent=2)))
