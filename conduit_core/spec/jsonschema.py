@@ -25,7 +25,7 @@ def json_schema() -> Node:
     definitions: Node = schema.pop("$defs")
     connection: Node = definitions.pop("ConnectionSpec")
     for model in (schema, *definitions.values()):
-        _open_scalars(model["properties"])
+        open_scalars(model["properties"])
     for name in ("StreamDefaults", "StreamSpec"):
         _stream_keys(definitions[name])
     for model in definitions.values():
@@ -60,7 +60,7 @@ def json_schema() -> Node:
     return {**head, **{k: v for k, v in schema.items() if k != "title"}, "$defs": definitions}
 
 
-def _open_scalars(properties: Node) -> None:
+def open_scalars(properties: Node) -> None:
     """Let a list of one be written as its item, and drop titles and defaults that say nothing."""
     for key, node in properties.items():
         node.pop("title", None)

@@ -33,45 +33,67 @@ def _arguments(value: object) -> object:
 
 
 class DbtOptions(BaseModel):
-    """What dbt does after the loads, and where.
-
-    Args:
-        project_dir: the dbt project's folder, relative to the pipeline file.
-        profiles_dir: the folder of profiles.yml. Default: ``DBT_PROFILES_DIR``, else the project's
-            own, else ``~/.dbt``.
-        profile: a profile's name, or ``from_destination``: one is made from the destination.
-        target: the profile's target.
-        threads: dbt's threads.
-        command: ``build``, ``run``, ``test``, ``seed``, or ``freshness`` (of the sources).
-        select: what dbt selects; ``changed`` stands for the sources that changed, and takes dbt's
-            operators: ``changed+``.
-        exclude: what dbt leaves out.
-        vars: the project's own variables.
-        args: more arguments of the command.
-        executable: a dbt to run as a process of its own. Default: in this process.
-        on_partial: what happens after a run with failed streams: ``skip``, or ``changed``: build
-            what did change.
-        full_refresh_on: ``schema_change``: add ``--full-refresh`` when a table's columns changed.
-        drift: what a change of columns that the dbt project doesn't expect does, before the load:
-            ``report`` (a note), ``warn``, ``stop``.
-    """
+    """What dbt does after the loads, and where."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    project_dir: str = Field(min_length=1)
-    profiles_dir: str | None = Field(default=None, min_length=1)
-    profile: str | None = Field(default=None, min_length=1)
-    target: str | None = Field(default=None, min_length=1)
-    threads: int | None = Field(default=None, ge=1)
-    command: Command = "build"
-    select: Annotated[tuple[str, ...] | None, BeforeValidator(_many)] = None
-    exclude: Annotated[tuple[str, ...], BeforeValidator(_many)] = ()
-    vars: Mapping[str, object] = Field(default_factory=dict)
-    args: Annotated[tuple[str, ...], BeforeValidator(_arguments)] = ()
-    executable: str | None = Field(default=None, min_length=1)
-    on_partial: Literal["skip", "changed"] = "skip"
-    full_refresh_on: Annotated[tuple[Literal["schema_change"], ...], BeforeValidator(_many)] = ()
-    drift: Literal["report", "warn", "stop"] = "warn"
+    project_dir: str = Field(
+        min_length=1, description="The dbt project's folder, relative to the pipeline file."
+    )
+    profiles_dir: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The folder of profiles.yml, relative to the pipeline file. Default: "
+        "DBT_PROFILES_DIR, else the project's own, else ~/.dbt.",
+    )
+    profile: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A profile's name; from_destination makes one. Default: the project's.",
+    )
+    target: str | None = Field(
+        default=None, min_length=1, description="The profile's target. Default: the profile's."
+    )
+    threads: int | None = Field(
+        default=None, ge=1, description="How many nodes dbt works on at once."
+    )
+    command: Command = Field(default="build", description="What dbt is to do.")
+    select: Annotated[tuple[str, ...] | None, BeforeValidator(_many)] = Field(
+        default=None,
+        description="What dbt selects; `changed` stands for the sources that changed. Default: "
+        "changed+; all seeds; of freshness, changed.",
+    )
+    exclude: Annotated[tuple[str, ...], BeforeValidator(_many)] = Field(
+        default=(), description="What dbt leaves out."
+    )
+    vars: Mapping[str, object] = Field(
+        default_factory=dict, description="The project's own variables."
+    )
+    args: Annotated[tuple[str, ...], BeforeValidator(_arguments)] = Field(
+        default=(), description="More arguments of the command."
+    )
+    executable: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A dbt to run as a process of its own: a name on PATH, or a path. Default: "
+        "dbt in this process.",
+    )
+    on_partial: Literal["skip", "changed"] = Field(
+        default="skip",
+        description="What happens after a run with failed streams: nothing, or what did change "
+        "is built.",
+    )
+    full_refresh_on: Annotated[tuple[Literal["schema_change"], ...], BeforeValidator(_many)] = (
+        Field(
+            default=(),
+            description="schema_change: --full-refresh where a changed table's columns changed.",
+        )
+    )
+    drift: Literal["report", "warn", "stop"] = Field(
+        default="warn",
+        description="What a change of columns that the project doesn't expect does, before the "
+        "load: a note, a warning, or an error.",
+    )
 
     @property
     def selected(self) -> tuple[str, ...]:

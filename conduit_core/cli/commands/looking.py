@@ -244,10 +244,12 @@ def json_schema(session: Session) -> Answer:
     """Print the JSON Schema of a pipeline file, for editors."""
     from conduit_core.engine.hooks import get, installed
     from conduit_core.spec import json_schema as pipeline_schema
+    from conduit_core.spec.jsonschema import open_scalars
 
     schema = pipeline_schema()
     for name in installed():
         options = get(name).options.model_json_schema()
+        open_scalars(options["properties"])
         schema["$defs"] |= options.pop("$defs", {})
         schema["$defs"][f"after_{name}"] = options
         known = schema["properties"]["after"].setdefault("properties", {})
