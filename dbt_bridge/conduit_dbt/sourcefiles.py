@@ -6,15 +6,15 @@ Nothing is ever taken away. Text in, text out; only :func:`find_source_files` lo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from yaml.nodes import MappingNode, SequenceNode
 
 from conduit_core.errors import ConfigError
-from conduit_dbt.sourceupdate import Update, schema_of, test_key
+from conduit_dbt.sourceupdate import Update, schema_of, table_of, test_key
 from conduit_dbt.tables import SourceTable, Written
-from conduit_dbt.yamltext import YamlText, child, dump, is_empty, items, text_of
+from conduit_dbt.yamltext import YamlText, child, dump, is_empty, items
 
 HEADER = """\
 # `conduit dbt sources` writes here what the pipeline loads. What you add stays: descriptions,
@@ -27,7 +27,7 @@ def write_sources(
     text: str,
     tables: Sequence[SourceTable],
     *,
-    dbt_version: tuple[int, int],
+    dbt_version: tuple[int, ...],
     packages: frozenset[str] = frozenset(),
     file: str = "sources.yml",
 ) -> Written:
@@ -36,7 +36,7 @@ def write_sources(
     Args:
         text: the file as it is; empty: a new file.
         tables: the tables that belong into it.
-        dbt_version: which dbt reads it: (1, 11).
+        dbt_version: which dbt reads it, with the patch: (1, 11, 16).
         packages: the names of the project's dbt packages, for tests that come from them.
         file: its name, for errors.
 
@@ -73,28 +73,34 @@ def write_sources(
     return _written(work, work.yaml.text() if work.changes else text)
 
 
-def _written(work: Update, text: str) -> Written:
-    return Written(text, tuple(work.changes), tuple(work.notes))
-
-
 def find_source_files(
-    project_dir: Path, model_paths: Sequence[str], schemas: Iterable[str]
-) -> dict[str, Path]:
-    """Return for each schema the file that holds its source, else the one where it should go.
+    project_dir: Path, model_paths: Sequence[str], tables: Sequence[SourceTable]
+) -> dict[Path, tuple[SourceTable, ...]]:
+    """Return which file each table belongs into: one that has it, or its schema, else a new one.
 
     Args:
         project_dir: the dbt project's folder.
         model_paths: its ``model-paths``; a new file is ``sources.yml`` in the first.
-        schemas: the targets' schemas.
+        tables: the streams' targets.
 
     Raises:
         ConfigError: a file with sources can't be read, or is no YAML.
     """
     folders = [project_dir / path for path in model_paths or ("models",)]
-    files = sorted(f for d in folders for f in d.rglob("*") if f.suffix in {".yml", ".yaml"})
-    found: dict[str, Path] = {}
-    named: dict[str, Path] = {}
-    for file in files:
+    new = folders[0] / "sources.yml"
+    places = _places(folders)
+    found: dict[Path, list[SourceTable]] = {}
+    for table in tables:
+        place = places.get((table.schema, table.name)) or places.get((table.schema, "")) or new
+        found.setdefault(place, []).append(table)
+    return {place: tuple(some) for place, some in found.items()}
+
+
+def _places(folders: Sequence[Path]) -> dict[tuple[str, str], Path]:
+    """Return the file of each schema and table; a schema alone stands under an empty table."""
+    found: dict[tuple[str, str], Path] = {}
+    files = {f for d in folders for f in d.rglob("*") if f.suffix in {".yml", ".yaml"}}
+    for file in sorted(files):
         try:
             text = file.read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
@@ -102,7 +108,11 @@ def find_source_files(
         if not _SOURCES.search(text):
             continue
         for source in items(YamlText(text, str(file)).root, "sources"):
-            found.setdefault(schema_of(source), file)
-            named.setdefault(text_of(source, "name"), file)
-    new = folders[0] / "sources.yml"
-    return {s: found.get(s) or named.get(s) or new for s in schemas}
+            schema = schema_of(source)
+            for name in ("", *(table_of(table) for table in items(source, "tables"))):
+                found.setdefault((schema, name), file)
+    return found
+
+
+def _written(work: Update, text: str) -> Written:
+    return Written(text, tuple(work.changes), tuple(work.notes))

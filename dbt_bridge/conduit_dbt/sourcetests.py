@@ -57,7 +57,7 @@ def write_test(test: GenericTest, *, nests_arguments: bool) -> object:
 
     Args:
         test: the test.
-        nests_arguments: whether arguments go under ``arguments:`` (dbt 1.11 and later).
+        nests_arguments: whether arguments go under ``arguments:`` (dbt 1.10.8 and later).
     """
     arguments = _short(test.arguments)
     told: dict[str, object] = (

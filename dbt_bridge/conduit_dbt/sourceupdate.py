@@ -28,13 +28,18 @@ from conduit_dbt.yamltext import (
 
 _Tests: TypeAlias = "dict[str | None, list[object]]"
 _CONFIGURED = (1, 10)  # freshness, loaded_at_field and meta go under `config:`
-_ARGUMENTS = (1, 11)  # a test's arguments go under `arguments:`
+_ARGUMENTS = (1, 10, 8)  # that patch turned the flag on: a test's arguments go under `arguments:`
 
 
 def schema_of(source: Node) -> str:
     """Return the schema that a source is of; its name where it says none, or a template."""
     schema = text_of(source, "schema")
     return schema if schema and not has_jinja(schema) else text_of(source, "name")
+
+
+def table_of(table: Node) -> str:
+    """Return the table that an entry of ``tables:`` is of."""
+    return text_of(table, "identifier") or text_of(table, "name")
 
 
 def test_key(text: str) -> str:
@@ -48,7 +53,7 @@ class Update:
     """One pass over a file: edits wait in ``yaml``, what they are in ``changes`` and ``notes``."""
 
     yaml: YamlText
-    version: tuple[int, int]
+    version: tuple[int, ...]
     packages: frozenset[str]
     test_key: str
     changes: list[str] = field(default_factory=list)
@@ -58,7 +63,12 @@ class Update:
 
     def new_source(self, schema: str, tables: Sequence[SourceTable]) -> dict[str, object]:
         """Return a source with its tables."""
-        return {"name": schema, "tables": [self.new_table(table) for table in tables]}
+        listed = [self.new_table(table) for table in tables]
+        if schema not in {text_of(s, "name") for s in items(self.yaml.root, "sources")}:
+            return {"name": schema, "tables": listed}
+        name = f"{schema}_loaded"
+        self.notes.append(f"{schema}: a source of another schema has its name, so it is {name}")
+        return {"name": name, "schema": schema, "tables": listed}
 
     def new_table(self, table: SourceTable) -> dict[str, object]:
         """Return a table with all that is told of it."""
@@ -127,7 +137,7 @@ class Update:
         if not sources:
             return False
         there = [
-            (text_of(node, "identifier") or text_of(node, "name"), source, node)
+            (table_of(node), source, node)
             for source in sources
             for node in items(source, "tables")
             if isinstance(node, MappingNode)

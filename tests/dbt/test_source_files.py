@@ -32,7 +32,7 @@ TABLE = SourceTable(
 
 
 def write(
-    text: str, *tables: SourceTable, dbt_version: tuple[int, int] = (1, 11), again: bool = True
+    text: str, *tables: SourceTable, dbt_version: tuple[int, ...] = (1, 11), again: bool = True
 ) -> Written:
     found = write_sources(text, tables or (TABLE,), dbt_version=dbt_version, packages=PACKAGES)
     if again:
@@ -89,6 +89,13 @@ def test_before_dbt_1_10_nothing_lies_under_config_or_arguments() -> None:
     assert table["loaded_at_field"] == "_conduit_loaded_at"
     assert table["freshness"] == {"error_after": {"count": 36, "period": "hour"}}
     assert table["columns"][1]["data_tests"] == [{"dbt_utils.accepted_range": {"min_value": 0}}]
+
+
+def test_dbt_1_10_learned_about_arguments_in_a_patch() -> None:
+    flat, nested = (write("", dbt_version=(1, 10, patch)) for patch in (7, 8))
+    assert "config:\n          meta" in flat.text
+    assert "arguments" not in flat.text
+    assert "arguments" in nested.text
 
 
 PERSONS = """\
@@ -352,16 +359,25 @@ def test_what_is_no_file_of_sources_is_refused_by_name(text: str) -> None:
         write_sources(text, [TABLE], dbt_version=(1, 11), file="models/x.yml")
 
 
-def test_the_file_that_holds_a_schema_is_found(tmp_path: Path) -> None:
+def test_the_file_that_holds_a_table_or_its_schema_is_found(tmp_path: Path) -> None:
     (tmp_path / "models/deep").mkdir(parents=True)
-    theirs = tmp_path / "models/deep/theirs.yaml"
-    theirs.write_text("sources:\n  - {name: shop, schema: raw}\n  - {name: x, schema: '{{ y }}'}\n")
+    one, two = tmp_path / "models/deep/one.yaml", tmp_path / "models/two.yml"
+    one.write_text("sources:\n  - {name: shop, schema: raw}\n  - {name: x, schema: '{{ y }}'}\n")
+    two.write_text("sources:\n  - {name: raw, tables: [{name: a, identifier: orders}]}\n")
     (tmp_path / "models/models.yml").write_text("models:\n  - name: '{{ not yaml'\n    x: [\n")
-    found = find_source_files(tmp_path, ["models", "more"], ["raw", "x", "new"])
-    assert found == {"raw": theirs, "x": theirs, "new": tmp_path / "models/sources.yml"}
-    theirs.write_text("sources: [\n")
-    with pytest.raises(ConfigError, match=r"theirs\.yaml:2"):
-        find_source_files(tmp_path, ["models"], ["raw"])
+    other, x, new = replace(TABLE, name="b"), replace(TABLE, schema="x"), replace(TABLE, schema="n")
+    found = find_source_files(tmp_path, ["models", "more"], [TABLE, other, x, new])
+    assert found == {two: (TABLE,), one: (other, x), tmp_path / "models/sources.yml": (new,)}
+    one.write_text("sources: [\n")
+    with pytest.raises(ConfigError, match=r"one\.yaml:2"):
+        find_source_files(tmp_path, ["models"], [TABLE])
+
+
+def test_a_name_that_another_schema_has_is_not_taken() -> None:
+    text = "sources:\n  - {name: raw, schema: elsewhere}\n"
+    found = write(text)
+    assert yaml.safe_load(found.text)["sources"][1]["name"] == "raw_loaded"
+    assert "raw_loaded" in found.notes[0]
 
 
 # --- any file -------------------------------------------------------------------------------------
