@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from conduit_dbt.in_process import InProcess
@@ -89,6 +88,7 @@ def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The project on DuckDB, its sources loaded and the file closed."""
+
     import duckdb
 
     root = tmp_path_factory.mktemp("shop")
