@@ -381,6 +381,7 @@ def dbt(root: Path, *commands: list[str]) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_rules_reach_a_real_dbt_and_come_back(tmp_path: Path) -> None:
     table = loaded(tmp_path)
     root = project(tmp_path)
