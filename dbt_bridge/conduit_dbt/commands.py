@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, cast
@@ -23,7 +24,7 @@ from conduit_dbt.options import DbtOptions
 from conduit_dbt.sourcefiles import find_source_files, write_sources
 from conduit_dbt.tables import SourceColumn, SourceTable, Written
 
-_NEWEST = (1, 11)
+_NEWEST = (1, 11, 0)
 
 ProjectDir = Annotated[
     str | None,
@@ -71,11 +72,8 @@ def sources(
     options = options_of(pipeline, project_dir)
     project = project_of(pipeline, options)
     tables = source_tables(pipeline)
-    schemas = dict.fromkeys(t.schema for t in tables)
-    places = find_source_files(project.root, project.model_paths, schemas)
     written: dict[str, Written] = {}
-    for file in dict.fromkeys(places[s] for s in schemas):
-        mine = [t for t in tables if places[t.schema] == file]
+    for file, mine in find_source_files(project.root, project.model_paths, tables).items():
         old = file.read_text(encoding="utf-8") if file.is_file() else ""
         shown = str(file.relative_to(project.root))
         done = write_sources(
@@ -204,17 +202,17 @@ def _plain(rule: Mapping[str, object]) -> dict[str, object]:
     return {k: v for k, v in rule.items() if v not in (None, "", [], ())}
 
 
-def _dbt_version(options: DbtOptions) -> tuple[int, int]:
+def _dbt_version(options: DbtOptions) -> tuple[int, ...]:
     """Return which dbt reads the file; of an executable elsewhere, the newest that we know."""
     from importlib.metadata import PackageNotFoundError, version
 
     if options.executable is not None:
         return _NEWEST
     try:
-        major, minor, *_ = version("dbt-core").split(".")
+        found = version("dbt-core")
     except PackageNotFoundError:
         return _NEWEST
-    return int(major), int(minor)
+    return tuple(int(part) for part in re.findall(r"\d+", found)[:3])
 
 
 # --- writing --------------------------------------------------------------------------------------

@@ -1,0 +1,96 @@
+"""``conduit dbt debug | sources | import-rules``, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conduit_core.cli import main
+from tests.dbt.lab import DbtLab, stream
+
+OURS = "# ours\nsources:\n- name: raw\n  tables:\n  - name: items # kept\n"
+RULES = [
+    {"rule": "not_null", "columns": ["id", "amount"]},
+    {"rule": "accepted_values", "column": "amount", "values": [10, 20, 30], "action": "warn"},
+]
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DbtLab:
+    found = DbtLab(tmp_path / "lab")
+    monkeypatch.chdir(found.folder)
+    return found
+
+
+def answer(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main(["dbt", *args, "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_sources_are_written_once_and_rules_come_back(
+    lab: DbtLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.write(
+        "models/sources.yml", "# ours\nsources:\n- name: raw\n  tables:\n  - name: items # kept\n"
+    )
+    file = lab.file(stream("orders", quality=RULES, freshness="24h"), stream("items"))
+    shown = answer(capsys, "sources", "--dry-run")
+    assert "data_type" not in (lab.project / "models/sources.yml").read_text()
+    written = answer(capsys, "sources")
+    assert written["files"] == shown["files"]
+    text = (lab.project / "models/sources.yml").read_text()
+    assert text.startswith(OURS)
+    assert "loaded_at_field: _conduit_loaded_at" in text
+    assert answer(capsys, "sources")["files"][0]["changes"] == []
+
+    file.write_text(json.dumps(lab.mapping(), indent=1))
+    found = answer(capsys, "import-rules", "--write")
+    assert found["written"]
+    streams = json.loads(json.dumps(__import__("yaml").safe_load(file.read_text())))["streams"]
+    rules = {(r["rule"], str(r.get("column") or r.get("columns"))) for r in streams[0]["quality"]}
+    assert ("accepted_values", "amount") in rules
+    assert main(["plan"]) == 0
+    assert answer(capsys, "import-rules")["missing"] == []
+
+
+def test_debug_looks_at_all_of_it(lab: DbtLab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.file()
+    found = answer(capsys, "debug")
+    assert [c["name"] for c in found["checks"]] == [
+        "project", "dbt", "profile", "adapter", "compiles", "connection",
+    ]  # fmt: skip
+    assert main(["check"]) == 0
+    assert "after (dbt)" in capsys.readouterr().out
+
+
+def test_debug_names_another_database(lab: DbtLab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.file(profile=None)
+    lab.write("profiles.yml", "shop: {target: a, outputs: {a: {type: duckdb, path: x.duckdb}}}")
+    assert main(["dbt", "debug"]) == 2
+    told = capsys.readouterr()
+    assert "FAILED  database" in told.out
+    assert "`profile: from_destination`" in told.err
+
+
+def test_a_file_without_dbt_may_name_the_project(
+    lab: DbtLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mapping = lab.mapping()
+    del mapping["after"]
+    (lab.folder / "pipeline.yml").write_text(json.dumps(mapping))
+    assert main(["dbt", "sources"]) == 2
+    assert "name the project with --project-dir" in capsys.readouterr().err
+    assert answer(capsys, "sources", "--project-dir", "dbt")["files"][0]["changes"]
+
+
+def test_what_is_not_a_project(lab: DbtLab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.file(project_dir="nowhere")
+    assert main(["run"]) == 2
+    told = capsys.readouterr()
+    assert "isn't a dbt project" in told.err
+    assert not (lab.folder / "warehouse.duckdb").exists()
