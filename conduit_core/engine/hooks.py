@@ -336,7 +336,8 @@ def pending(stream: str, chain: list[LedgerRecord], finished: int | None) -> Cha
     """Return a target as changed if it did since a hook finished with a version of it.
 
     A version that the ledger doesn't have any more (the destination was restored) is none at all:
-    then everything changed. So did a table that the hook has never seen.
+    then everything changed. So did a table that the hook has never seen, and one whose records in
+    between were cleaned away.
     """
     last = newest(chain)
     if last is None:
@@ -345,8 +346,10 @@ def pending(stream: str, chain: list[LedgerRecord], finished: int | None) -> Cha
         finished = None
     later = [r for r in chain if finished is None or r.version > finished]
     later.sort(key=lambda r: r.version)
-    if finished is not None and not any(_changes(r) for r in later):
-        return None
+    if finished is not None:
+        is_whole = len(later) == last.version - finished
+        if is_whole and not any(_changes(r) for r in later):
+            return None
     return ChangedTable(
         stream=stream,
         schema_name=last.target_schema,

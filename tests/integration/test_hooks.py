@@ -140,7 +140,7 @@ def test_a_load_that_changed_nothing_is_no_change(lab: Lab, spy: Spy) -> None:
     assert outcome(again) == ("skipped", hooks.NOTHING_CHANGED)
 
 
-def test_a_restored_destination_and_a_new_table_count_as_changed() -> None:
+def test_a_restored_or_cleaned_destination_and_a_new_table_count_as_changed() -> None:
     record = LedgerRecord(
         target_schema="raw", target_table="orders", version=2, pipeline="shop", stream="orders",
         load_id="a", request="{}", mode="append", load_window='{"kind":"watermark"}',
@@ -149,6 +149,10 @@ def test_a_restored_destination_and_a_new_table_count_as_changed() -> None:
     )  # fmt: skip
     assert hooks.pending("orders", [], None) is None
     assert hooks.pending("orders", [record], 2) is None
+    assert hooks.pending("orders", [record], 1) is None
+    cleaned = hooks.pending("orders", [record.model_copy(update={"version": 9})], 2)
+    assert cleaned is not None
+    assert cleaned.version == 9
     for never in (None, 5):
         found = hooks.pending("orders", [record], never)
         assert found is not None
