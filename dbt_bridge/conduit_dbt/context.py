@@ -1,5 +1,8 @@
 """What dbt is told of the loads: variables, environment, a query comment. Pure.
 
+The variable is passed where a file of the project names it (``'conduit'``, in quotes): vars that
+differ from the last time make dbt parse the whole project again. The environment always is.
+
 A model that reads them selects exactly the rows that were loaded::
 
     {% set orders = var('conduit', {}).get('tables', {}).get('raw.orders') %}
@@ -11,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from conduit_core import ChangedTable
 
@@ -87,8 +90,3 @@ def comment(pipeline: str, load_ids: Sequence[str]) -> str:
     if len(load_ids) > len(shown):
         facts["conduit_loads_more"] = len(load_ids) - len(shown)
     return json.dumps(facts, ensure_ascii=True).replace("*/", "* /")
-
-
-def arguments(own: Mapping[str, object], pipeline: str, changed: Sequence[ChangedTable]) -> str:
-    """Return the text of ``--vars``: the project's own, and ours."""
-    return json.dumps({**own, VARIABLE: variables(pipeline, changed)}, default=str)

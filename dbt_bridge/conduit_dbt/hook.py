@@ -21,7 +21,7 @@ from conduit_dbt import commands
 from conduit_dbt.artifacts import sources_of
 from conduit_dbt.context import VARIABLE, environment, variables
 from conduit_dbt.drift import Drift, drift, drifts_of
-from conduit_dbt.opening import examined, opened
+from conduit_dbt.opening import examined, opened, project_of
 from conduit_dbt.options import DbtOptions
 from conduit_dbt.results import DbtResult, DbtSource
 from conduit_dbt.selection import expand, names_changed, sources_for
@@ -46,7 +46,9 @@ def run(options: BaseModel, context: HookContext) -> HookReport:
     if context.failed and asked.on_partial == "skip":
         return HookReport(f"{', '.join(context.failed)} failed (on_partial: skip)", skipped=True)
     name, changed = context.pipeline.name, context.changed
-    told = {**asked.vars, VARIABLE: variables(name, changed)}
+    told = dict(asked.vars)
+    if project_of(context.pipeline, asked).mentions(VARIABLE):
+        told[VARIABLE] = variables(name, changed)  # vars that differ make dbt parse all files again
     with opened(context.pipeline, asked, told, environment(name, changed)) as session:
         select = asked.selected
         if names_changed(select):

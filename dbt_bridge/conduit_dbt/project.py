@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -13,6 +14,7 @@ from conduit_dbt.rendering import NotRendered, read_yaml, render
 
 PROJECT_FILE = "dbt_project.yml"
 PROFILES_FILE = "profiles.yml"
+_READ = {".sql", ".yml", ".yaml", ".py"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,23 @@ class Project:
             target_path=root / target,
             packages=_packages(root, root / installed),
         )
+
+    def mentions(self, word: str) -> bool:
+        """Whether a file of the project or of its packages has a word in quotes.
+
+        Looks into its folders, but not into dbt's own output, hidden folders and environments of
+        Python.
+        """
+        wanted = re.compile(rb"""['"]""" + re.escape(word.encode()) + rb"""['"]""")
+        return any(wanted.search(file.read_bytes()) for file in self._files())
+
+    def _files(self) -> Iterator[Path]:
+        for path in sorted(self.root.iterdir()):
+            if path.is_file() and path.suffix in _READ:
+                yield path
+            skipped = path == self.target_path or path.name.startswith(".")
+            if path.is_dir() and not skipped and not (path / "pyvenv.cfg").exists():
+                yield from (f for f in path.rglob("*") if f.suffix in _READ and f.is_file())
 
     def profiles_dir(
         self, given: Path | None = None, environment: Mapping[str, str] | None = None

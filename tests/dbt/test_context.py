@@ -10,7 +10,7 @@ import pytest
 from conduit_core import ChangedTable
 from conduit_core.engine.hooks import LoadFacts, WindowFacts
 from conduit_core.state.ledger import Counts
-from conduit_dbt.context import arguments, comment, environment, variables
+from conduit_dbt.context import comment, environment, variables
 from tests.dbt.lab import COMMENT, DbtLab, nodes, stream
 
 BY_IDS = """
@@ -65,11 +65,10 @@ def test_several_loads_are_one_window_where_they_lie_side_by_side() -> None:
     assert window() is None
 
 
-def test_rows_are_summed_and_the_projects_own_variables_are_kept() -> None:
-    text = arguments({"day": "today"}, "shop", [table(load(1), load(2, inserted=3))])
-    found = json.loads(text)
-    assert found["day"] == "today"
-    told = found["conduit"]["tables"]["raw.orders"]
+def test_rows_are_summed() -> None:
+    tables = variables("shop", [table(load(1), load(2, inserted=3))])["tables"]
+    assert isinstance(tables, dict)
+    told = tables["raw.orders"]
     assert (told["rows"], told["load_ids"]) == ({"read": 4, "inserted": 4}, ["load1", "load2"])
     assert told["loaded_from"] == "2024-01-01T00:00:00+00:00"
 

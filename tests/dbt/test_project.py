@@ -133,3 +133,18 @@ def test_a_target_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         folder(Project.read(tmp_path, {}), "x"),
     ):
         pass
+
+
+def test_whether_a_file_of_the_project_names_a_word(tmp_path: Path) -> None:
+    (tmp_path / "dbt_project.yml").write_text("name: shop\n")
+    for made in ("models", "target", ".venv", "env", "dbt_packages/p/macros"):
+        (tmp_path / made).mkdir(parents=True)
+    (tmp_path / "env/pyvenv.cfg").touch()
+    project = Project.read(tmp_path)
+    for hidden in ("target/a.sql", ".venv/a.py", "env/a.py", "models/a.csv"):
+        (tmp_path / hidden).write_text("{{ var('conduit') }}")
+    (tmp_path / "models/a.sql").write_text("-- conduit, 'conduits'")
+    assert not project.mentions("conduit")
+    macro = tmp_path / "dbt_packages/p/macros/a.sql"
+    macro.write_text('{{ var("conduit", {}) }}')
+    assert project.mentions("conduit")
