@@ -76,14 +76,14 @@ def read_result(
     manifest = read_manifest(folder) if results or sources else {}
     read = {_text(each.get("unique_id")) for each in _list(sources.get("results"))}
     unread = [each for each in log.unread() if each["unique_id"] not in read]
+    # Where a node failed, the nodes say why.
+    why = code == 2 or (code and not (results or sources or unread))
     masks = tuple(sorted((s for s in secrets if s.strip()), key=len, reverse=True))
     return DbtResult(
         command=command,
         arguments=shown(arguments),
         code=code,
-        error=_masked(log.error or error, masks)
-        if code and not (results or sources or unread)
-        else "",
+        error=_masked(log.error or error, masks) if why else "",
         dbt_version=log.version,
         seconds=seconds,
         nodes=tuple(_node(each, manifest, masks) for each in _list(results.get("results"))),
