@@ -32,7 +32,6 @@ from conduit_core.engine.seen import Seen
 from conduit_core.errors import ConfigError, SchemaError
 from conduit_core.spec import StreamSpec
 from conduit_core.spec.expected import read_schemas
-from conduit_core.spec.rules import Unique, rule_names
 from conduit_core.sync.letters import LetterFacts, letter_actions
 from conduit_core.types.schema import fingerprint, schema_from_json, schema_to_json
 
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from conduit_core.engine.windows import Choice
+    from conduit_core.spec.rules import Unique
 
 _COMMAND = "conduit check"
 
@@ -237,6 +237,10 @@ def refuse_cut_keys(stream: StreamSpec, splits: SplitBy) -> None:
 
 
 def _unique_rules(stream: StreamSpec) -> list[tuple[str, Unique]]:
+    if not stream.quality:
+        return []
+    from conduit_core.spec.rules import Unique, rule_names
+
     named = zip(rule_names(stream.quality), stream.quality, strict=True)
     return [(name, rule) for name, rule in named if isinstance(rule, Unique)]
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 
 from conduit_core.spec.document import Loc, safe_key, show_loc
+from conduit_core.spec.later import Later
+from conduit_core.spec.names import IMPORT_PATH
 from conduit_core.spec.problems import KIND
-from conduit_core.spec.rules import IMPORT_PATH
 
 _TEXTS = {
     "string_type": "must be text",
@@ -169,7 +170,8 @@ def _models_in(annotation: object) -> dict[str, type[BaseModel]]:
         return {_literal_of(annotation): annotation}
     parts = get_args(annotation)
     if get_origin(annotation) is Annotated:
-        found = _models_in(parts[0])
+        later = [part for part in parts[1:] if isinstance(part, Later)]
+        found = _models_in(later[0].annotation if later else parts[0])
         tags = [str(part.tag) for part in parts[1:] if isinstance(part, Tag)]
         return dict(zip(tags, found.values(), strict=False)) if tags else found
     return {tag: model for part in parts for tag, model in _models_in(part).items()}

@@ -21,13 +21,12 @@ from conduit_core.spec.amounts import Amount
 from conduit_core.spec.deletes import DELETING_MODES, Deletes
 from conduit_core.spec.durations import PATTERN, format_duration, parse_duration
 from conduit_core.spec.endpoints import MODEL_CONFIG, ConnectionSpec, Duration
+from conduit_core.spec.later import Rule, Step
 from conduit_core.spec.names import FILE_TYPES, file_stem, looks_like_path, quote_name, split_table
 from conduit_core.spec.problems import Loc, refusal
-from conduit_core.spec.rules import Rule, rule_names
 from conduit_core.spec.scalars import many, zone
 from conduit_core.spec.schema_changes import OnSchemaChange, SchemaChangeSpec
 from conduit_core.spec.splits import SplitsSpec, spread
-from conduit_core.spec.transforms import Step
 
 Mode = Literal["append", "replace", "insert_only", "upsert", "replace_window", "scd2"]
 Metadata = Literal["load", "file"]
@@ -312,10 +311,13 @@ class StreamSpec(StreamDefaults):
             yield (*at, "unique_key"), f"`unique_key` of the tracking table {text}"
 
     def _quality_problems(self) -> Iterator[tuple[Loc, str]]:
-        try:
-            rule_names(self.quality)
-        except ValueError as error:
-            yield ("quality",), f"`quality`: {error}"
+        if self.quality:
+            from conduit_core.spec.rules import rule_names
+
+            try:
+                rule_names(self.quality)
+            except ValueError as error:
+                yield ("quality",), f"`quality`: {error}"
         touched = {name for step in self.transform for name in step.touches}
         if lost := sorted(touched & set(self.cursor)):
             text = "is read and compared at the source: change it in a `query:` instead"

@@ -14,6 +14,8 @@ FILE_SUFFIXES: dict[str, str] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
+IMPORT_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
+"""package.module:name, of something in Python."""
 COMPRESSED = (".gz", ".zst", ".zip")
 FILE_TYPES = frozenset(FILE_SUFFIXES.values())
 

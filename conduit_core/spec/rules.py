@@ -15,11 +15,11 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_va
 
 from conduit_core.spec.amounts import Amount, Share
 from conduit_core.spec.endpoints import MODEL_CONFIG, Duration
+from conduit_core.spec.names import IMPORT_PATH
 from conduit_core.spec.problems import Loc, refusal
 from conduit_core.spec.scalars import many, zone
 
 Action = Literal["fail", "dlq", "warn"]
-IMPORT_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 
 
 def _literal(value: object) -> object:

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
 
 from conduit_core.cli import main
 from conduit_core.observe.jsonlog import log_schema
+from tests.warm import Command
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,17 +75,18 @@ class Conduit:
         return {**kept, **path, **self.env, **more}
 
     def __call__(self, *args: str, **env: str) -> Ended:
-        """Run a process."""
-        done = subprocess.run(
-            [sys.executable, "-m", "conduit_core.cli", *args],
-            cwd=self.folder,
-            env=self.environment(**env),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        return Ended(done.returncode, done.stdout, done.stderr)
+        """Run a process; a new interpreter, where its variables are for that."""
+        arguments = ["-m", "conduit_core.cli", *args]
+        here, whole = self.folder, self.environment(**env)
+        if any(name.startswith("PYTHON") for name in env):
+            command = [sys.executable, *arguments]
+            process: Any = subprocess.Popen(
+                command, cwd=here, env=whole, stdout=PIPE, stderr=PIPE, text=True
+            )
+        else:
+            process = Command(arguments, cwd=here, env=whole)
+        out, err = process.communicate(timeout=120)
+        return Ended(process.returncode, out, err)
 
     def query(self, sql: str, file: str = "warehouse.duckdb") -> list[tuple[Any, ...]]:
         import duckdb

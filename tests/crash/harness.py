@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+
+from tests.warm import Command
 
 if TYPE_CHECKING:
     from tests.crash.systems import System
@@ -48,14 +49,12 @@ class Ended:
 class Running:
     """A command under way."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Command) -> None:
         self.process = process
 
     def stopped(self) -> Self:
         """Wait until it has frozen itself at its fault point."""
-        state = os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-        assert state is not None
-        if state.si_code != os.CLD_STOPPED:
+        if not self.process.wait_stopped():
             raise AssertionError(f"it ended before its fault point: {self.end()}")
         return self
 
@@ -92,13 +91,13 @@ class Worker:
         self, pipeline: Path, *args: str, fault: str | None = None, freeze: str | None = None
     ) -> Running:
         """Start ``conduit run``, to be killed at ``fault`` or frozen at ``freeze``."""
-        command = [sys.executable, "-m", "conduit_core.cli", "run", str(pipeline), *args]
-        return self.launch(command, fault=fault, freeze=freeze)
+        arguments = ["-m", "conduit_core.cli", "run", str(pipeline), *args]
+        return self.launch(arguments, fault=fault, freeze=freeze)
 
     def launch(
-        self, command: list[str], *, fault: str | None = None, freeze: str | None = None
+        self, arguments: list[str], *, fault: str | None = None, freeze: str | None = None
     ) -> Running:
-        """Start any command here."""
+        """Start here what stands behind ``python``."""
         self.disk.mkdir(exist_ok=True)
         disk = str(self.disk)
         env = {**os.environ, "HOME": disk, "TMPDIR": disk, "XDG_CACHE_HOME": disk, "COLUMNS": "200"}
@@ -106,15 +105,7 @@ class Worker:
             env["CONDUIT_LISTENERS"] = "conduit_core.testing.faults:from_environment"
             env["CONDUIT_FAULT"] = at
             env["CONDUIT_FAULT_SIGNAL"] = "KILL" if fault else "STOP"
-        process = subprocess.Popen(
-            command,
-            cwd=self.disk,
-            env=env,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        process = Command(arguments, cwd=self.disk, env=env)
         self.started.append(Running(process))
         return self.started[-1]
 
@@ -128,7 +119,7 @@ class Worker:
 
     def driver(self, pipeline: Path) -> list[str]:
         """Return the command line of ``driver.py``."""
-        return [sys.executable, str(DRIVER), str(pipeline)]
+        return [str(DRIVER), str(pipeline)]
 
     def fresh(self) -> Worker:
         """Return another machine, with an empty disk."""

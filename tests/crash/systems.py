@@ -78,16 +78,10 @@ class _File(System):
     def config(self) -> dict[str, str]:
         return {"type": self.name, "path": str(self.path), "schema": self.schema}
 
-    def query(self, text: str) -> list[tuple[Any, ...]]:
-        if not self.path.exists():
-            return []
-        with tempfile.TemporaryDirectory() as folder:
-            for file in self.path.parent.glob(f"{self.path.name}*"):
-                shutil.copy(file, folder)
-            return self._query(Path(folder) / self.path.name, text)
 
-    @abstractmethod
-    def _query(self, copy: Path, text: str) -> list[tuple[Any, ...]]: ...
+def _rows(connection: Any, text: str) -> list[tuple[Any, ...]]:
+    table = connection.sql(text).to_arrow_table()  # DuckDB's own rows need pytz for times
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 class DuckDB(_File):
@@ -97,13 +91,39 @@ class DuckDB(_File):
     schema = "raw"
     suffix = "duckdb"
 
-    def _query(self, copy: Path, text: str) -> list[tuple[Any, ...]]:
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._seen: list[tuple[str, int, int]] = []
+        self._opened: Any = None
+
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        """Read a copy, which stays open until the file has changed: to open one is what is slow."""
+        if not self.path.exists():
+            return []
+        files = sorted(self.path.parent.glob(f"{self.path.name}*"))
+        seen = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        if seen != self._seen:
+            self.close()
+            folder = self.path.parent / "looked at"
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            for file in files:
+                shutil.copy(file, folder)
+            self._opened, self._seen = self._open(folder / self.path.name), seen
+        return _rows(self._opened, text)
+
+    def close(self) -> None:
+        """Let go of the copy."""
+        if self._opened is not None:
+            self._opened.close()
+        self._opened, self._seen = None, []
+
+    def _open(self, copy: Path) -> Any:
         import duckdb
 
-        with closing(duckdb.connect(str(copy))) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            table = connection.sql(text).to_arrow_table()  # its own rows need pytz for times
-            return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        connection = duckdb.connect(str(copy))
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection
 
     def relations(self) -> set[str]:
         rows = self.query("SELECT table_name FROM information_schema.tables")
@@ -117,11 +137,16 @@ class SQLite(_File):
     schema = "main"
     suffix = "sqlite"
 
-    def _query(self, copy: Path, text: str) -> list[tuple[Any, ...]]:
+    def query(self, text: str) -> list[tuple[Any, ...]]:
         import sqlite3
 
-        with closing(sqlite3.connect(copy)) as connection:
-            return connection.execute(text).fetchall()
+        if not self.path.exists():
+            return []
+        with tempfile.TemporaryDirectory() as folder:
+            for file in self.path.parent.glob(f"{self.path.name}*"):
+                shutil.copy(file, folder)
+            with closing(sqlite3.connect(Path(folder) / self.path.name)) as connection:
+                return connection.execute(text).fetchall()
 
     def relations(self) -> set[str]:
         return {
@@ -161,8 +186,7 @@ class Parquet(System):
                 connection.execute(
                     f'CREATE TABLE raw."{table}" AS FROM read_parquet($files)', {"files": paths}
                 )
-            arrow = connection.sql(text).to_arrow_table()
-            return list(zip(*(column.to_pylist() for column in arrow.columns), strict=True))
+            return _rows(connection, text)
 
     def relations(self) -> set[str]:
         """List what is published, and what lies there though no load is open that staged it."""

@@ -20,8 +20,9 @@ SEED = 20240101
 def test_p01_killed_at_random_moments_while_the_source_grows(scene: Scene) -> None:
     chance = random.Random(f"{SEED} {scene.system.name}")
     file = scene.pipeline()
+    first = scene.worker.start(file)
     started = time.monotonic()
-    scene.worker.run(file).fine()
+    first.end().fine()
     whole = time.monotonic() - started  # a kill can come anywhere between start and end
     parts = 4
     for _ in range(KILLS):

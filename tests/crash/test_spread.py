@@ -5,7 +5,6 @@ The expected content is that of loads in one piece: how a load is spread changes
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -122,7 +121,6 @@ def test_p02_the_server_crashes_between_staging_and_publish(
     scene.worker.fresh().run(pipeline(scene)).fine()
     assert {table: scene.loaded(table) for table in BOTH} == first
     scene.worker.launch(
-        [sys.executable, "-m", "conduit_core.cli", "clean", str(pipeline(scene)),
-         "--older-than", "0d"]
-    ).end().fine()  # fmt: skip
+        ["-m", "conduit_core.cli", "clean", str(pipeline(scene)), "--older-than", "0d"]
+    ).end().fine()
     assert staged(scene) == []

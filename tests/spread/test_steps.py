@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +32,7 @@ from conduit_core.errors import (
 from conduit_core.state.store import InMemoryStateStore
 from tests.lab import only, stream
 from tests.spread.conftest import SpreadLab
+from tests.warm import Command
 
 SIZE_LIMIT = 64 * 1024
 
@@ -185,12 +185,11 @@ def test_each_step_runs_in_a_process_of_its_own(spread_lab: SpreadLab) -> None:
     file = lab.write_file()
 
     def step(name: str, *texts: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", STEP, name, str(file), *texts],
-            capture_output=True, text=True, check=False, cwd=lab.elsewhere(),
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        arguments = ["-c", STEP, name, str(file), *texts]
+        process = Command(arguments, cwd=lab.elsewhere(), env=os.environ)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        return out.strip()
 
     made = step("plan")
     splits = LoadPlan.model_validate_json(made).splits.ids()
