@@ -59,8 +59,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 def test_every_row_of_the_five_tables_is_there_once(demo: Demo) -> None:
     for table, rows in ROWS.items():
-        assert demo.rows(f"SELECT count(*) FROM raw.{table}") == [(rows,)], table
-    assert demo.rows("SELECT count(DISTINCT (_conduit_load_id)) FROM raw.flights") == [(2,)]
+        assert demo.ask(f"SELECT count(*) FROM raw.{table}") == [(rows,)], table
+    assert demo.ask("SELECT count(DISTINCT (_conduit_load_id)) FROM raw.flights") == [(2,)]
 
 
 def test_the_first_run_stops_at_the_end_of_june_and_the_second_reads_the_rest(demo: Demo) -> None:
@@ -72,7 +72,7 @@ def test_the_first_run_stops_at_the_end_of_june_and_the_second_reads_the_rest(de
     ]
     assert [row[1] for row in ledger if row[0] == "weather"] == [1, 2]
     assert [row[:3] for row in ledger if row[0] == "planes"] == [("planes", 1, ROWS["planes"])]
-    halves = demo.rows(
+    halves = demo.ask(
         "SELECT count(*) FROM raw.flights GROUP BY time_hour <= '2013-06-30T23:59:59Z' ORDER BY 1"
     )
     assert halves == [(FIRST_HALF,), (SECOND_HALF,)]
@@ -88,7 +88,7 @@ def test_the_last_run_reads_nothing(demo: Demo) -> None:
 
 
 def test_typed_again_it_goes_on_from_where_it_is(demo: Demo) -> None:
-    assert demo.rows(LEDGER) == demo.after_first["ledger"]
+    assert demo.ask(LEDGER) == demo.after_first["ledger"]
     assert "published" not in demo.second.partition("-- one query")[0].replace(" published,", "")
 
 
