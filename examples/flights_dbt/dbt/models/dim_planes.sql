@@ -1,0 +1,2 @@
+select tailnum, year, manufacturer, model, seats
+from {{ source('raw', 'planes') }}

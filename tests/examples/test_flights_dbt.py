@@ -1,0 +1,73 @@
+"""The demo with dbt on real data, run once from a copy: what is built after which load."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from conduit_core.cli import main
+from tests.examples.demos import EXAMPLES, ask, data_folder, files, run_demo
+
+HALVES = [166_054, 170_722]
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """One run of demo.py in a copy of the example, with a home and a folder of its own."""
+
+    folder: Path
+    home: Path
+    cwd: Path
+    output: str
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    base = tmp_path_factory.mktemp("demo")
+    home, cwd = base / "home", base / "cwd"
+    for name in ("flights", "flights_dbt"):
+        left_out = shutil.ignore_patterns("*.duckdb*", "__pycache__", "target")
+        shutil.copytree(EXAMPLES / name, base / name, ignore=left_out)
+    home.mkdir()
+    cwd.mkdir()
+    folder = base / "flights_dbt"
+    return Demo(folder, home, cwd, run_demo(folder, home, cwd))
+
+
+def test_each_run_builds_what_its_load_touched_and_the_last_one_nothing(demo: Demo) -> None:
+    assert re.findall("^built: (.*)$", demo.output, re.MULTILINE) == [
+        "delays dim_planes fct_flights stg_flights; 7 tests",
+        "delays fct_flights stg_flights; 4 tests",
+        "nothing",
+    ]
+    assert "after.dbt: skipped: no table changed since it last finished" in demo.output
+
+
+def test_the_incremental_fact_has_each_loads_rows_from_one_run_of_dbt(demo: Demo) -> None:
+    loaded = "SELECT _conduit_load_id, count(*) FROM raw.flights GROUP BY ALL ORDER BY 2"
+    fact = loaded.replace("raw.flights", "raw.fct_flights")
+    assert ask(demo.folder, fact) == ask(demo.folder, loaded)
+    by_run = "SELECT count(*) FROM raw.fct_flights GROUP BY dbt_run ORDER BY 1"
+    assert [n for (n,) in ask(demo.folder, by_run)] == HALVES
+    assert ask(demo.folder, "SELECT sum(flights) FROM raw.delays") == [(sum(HALVES),)]
+
+
+def test_the_sources_are_as_the_command_writes_them(
+    demo: Demo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLIGHTS_DATA", str(data_folder()))
+    assert main(["dbt", "sources", str(demo.folder / "pipeline.yml"), "--dry-run"]) == 0
+    assert capsys.readouterr().out == "models/sources.yml: nothing to add\n"
+
+
+def test_it_leaves_the_warehouse_and_what_dbt_writes(demo: Demo) -> None:
+    left = files(demo.folder) - files(EXAMPLES / "flights_dbt")
+    assert {name for name in left if not name.startswith("dbt/target")} <= {"warehouse.duckdb"}
+    assert files(demo.home) == set()
+    assert files(demo.cwd) == set()
