@@ -358,6 +358,8 @@ def pending(stream: str, chain: list[LedgerRecord], finished: int | None) -> Cha
 
 
 def _changes(record: LedgerRecord) -> bool:
+    if record.mode == "replace":  # the rows that made room aren't counted: it may be empty now
+        return True
     counted = any(getattr(record.counts, name) for name in _CHANGING)
     return counted or record.schema_changes not in {"", "[]"}
 

@@ -140,6 +140,16 @@ def test_a_load_that_changed_nothing_is_no_change(lab: Lab, spy: Spy) -> None:
     assert outcome(again) == ("skipped", hooks.NOTHING_CHANGED)
 
 
+def test_a_table_that_is_empty_now_changed(lab: Lab, spy: Spy) -> None:
+    lab.orders(range(3))
+    pipeline = lab.pipeline(stream(mode="replace", cursor=[]), after={"spy": {}})
+    run(pipeline)
+    lab.sql("DELETE FROM orders")
+    emptied = run(pipeline, request=RunRequest(allow_empty=True))
+    assert emptied.results[0].counts.inserted == 0
+    assert outcome(emptied) == ("succeeded", "said hello")
+
+
 def test_a_restored_destination_and_a_new_table_count_as_changed() -> None:
     record = LedgerRecord(
         target_schema="raw", target_table="orders", version=2, pipeline="shop", stream="orders",
