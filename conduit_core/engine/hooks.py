@@ -49,6 +49,7 @@ class WindowFacts(BaseModel):
         kind: ``full``, ``watermark`` or ``given``.
         column: the cursor's first column; None: there is no cursor.
         low, high: its bounds as text; None: there is none.
+        null_cursor: whether rows without a cursor belong to it, too.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +58,7 @@ class WindowFacts(BaseModel):
     column: str | None = None
     low: str | None = None
     high: str | None = None
+    null_cursor: bool = False
 
 
 class LoadFacts(BaseModel):
@@ -92,6 +94,7 @@ class ChangedTable(BaseModel):
         finished: the version that the hook last finished with; None: it never did.
         version: its newest version.
         loads: what was published since, the oldest first.
+        complete: whether these are all; False where the ledger has forgotten some (``clean``).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -102,6 +105,7 @@ class ChangedTable(BaseModel):
     finished: int | None
     version: int
     loads: tuple[LoadFacts, ...]
+    complete: bool = True
 
     @property
     def target(self) -> str:
@@ -336,7 +340,8 @@ def pending(stream: str, chain: list[LedgerRecord], finished: int | None) -> Cha
     """Return a target as changed if it did since a hook finished with a version of it.
 
     A version that the ledger doesn't have any more (the destination was restored) is none at all:
-    then everything changed. So did a table that the hook has never seen.
+    then everything changed. So did a table that the hook has never seen, and one of whose later
+    records some are gone: nobody knows what they did.
     """
     last = newest(chain)
     if last is None:
@@ -345,7 +350,8 @@ def pending(stream: str, chain: list[LedgerRecord], finished: int | None) -> Cha
         finished = None
     later = [r for r in chain if finished is None or r.version > finished]
     later.sort(key=lambda r: r.version)
-    if finished is not None and not any(_changes(r) for r in later):
+    complete = len(later) == last.version - (finished or 0)
+    if finished is not None and complete and not any(_changes(r) for r in later):
         return None
     return ChangedTable(
         stream=stream,
@@ -354,6 +360,7 @@ def pending(stream: str, chain: list[LedgerRecord], finished: int | None) -> Cha
         finished=finished,
         version=last.version,
         loads=tuple(_facts(r) for r in later if _changes(r)),
+        complete=complete,
     )
 
 
@@ -381,7 +388,9 @@ def _window(window: Window) -> WindowFacts:
     some = window.low or window.high
     low, high = (to_text(b.values[0]) if b else None for b in (window.low, window.high))
     column = some.columns[0] if some else None
-    return WindowFacts(kind=window.kind, column=column, low=low, high=high)
+    return WindowFacts(
+        kind=window.kind, column=column, low=low, high=high, null_cursor=window.null_cursor
+    )
 
 
 def changed_tables(pipeline: Pipeline, hook: str) -> tuple[ChangedTable, ...]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from conduit_core import ChangedTable
 
@@ -21,11 +22,14 @@ _MAX_COMMENT_IDS = 5
 
 
 def variables(pipeline: str, changed: Sequence[ChangedTable]) -> dict[str, object]:
-    """Return the value of ``var('conduit')``: plain data."""
+    """Return the value of ``var('conduit')``: plain data.
+
+    A table whose loads aren't all known isn't in ``tables``: a model then reads all its rows.
+    """
     return {
         "pipeline": pipeline,
         "load_ids": [load.load_id for table in changed for load in table.loads],
-        "tables": {table.target: _table(table) for table in changed},
+        "tables": {table.target: _table(table) for table in changed if table.complete},
     }
 
 
@@ -58,14 +62,21 @@ def _table(table: ChangedTable) -> dict[str, object]:
 
 
 def _window(table: ChangedTable) -> dict[str, object] | None:
-    """Return the one window that all loads cover together; None where there is none."""
+    """Return the one window that all loads cover together; None where there is none.
+
+    Each must begin where the one before it ended: slices, or a watermark that was set back, leave
+    rows outside of what lies between the first bound and the last.
+    """
     windows = [load.window for load in table.loads]
-    kinds = {(w.kind, w.column) for w in windows}
-    if len(kinds) != 1 or windows[0].column is None or windows[0].kind == "full":
+    if not windows or any(w.column is None or w.null_cursor or w.kind == "full" for w in windows):
         return None
+    touch = all(
+        (one.kind, one.column, one.high) == (next_.kind, next_.column, next_.low)
+        for one, next_ in pairwise(windows)
+    )
     first, last = windows[0], windows[-1]
-    if first.kind == "given" and len(windows) > 1:
-        return None  # slices need not lie side by side
+    if not touch or (first.kind == "given" and len(windows) > 1):
+        return None
     return {"kind": first.kind, "column": first.column, "low": first.low, "high": last.high}
 
 
