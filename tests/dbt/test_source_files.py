@@ -157,6 +157,14 @@ def test_what_a_person_wrote_stays_and_what_is_missing_is_added() -> None:
     )
 
 
+def test_a_list_with_a_comma_at_its_end_takes_two_items() -> None:
+    found = write(
+        "sources: [{name: raw, tables: [{name: other}, ]}]", TABLE, replace(TABLE, name="b")
+    )
+    (source,) = yaml.safe_load(found.text)["sources"]
+    assert [table["name"] for table in source["tables"]] == ["other", "orders", "b"]
+
+
 def test_line_ends_and_a_byte_order_mark_stay() -> None:
     crlf = "\ufeff" + PERSONS.replace("\n", "\r\n")
     found = write(crlf, again=False)
