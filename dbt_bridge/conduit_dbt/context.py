@@ -19,18 +19,37 @@ from conduit_core import ChangedTable
 VARIABLE = "conduit"
 PREFIX = "DBT_ENV_CUSTOM_ENV_CONDUIT_"
 _MAX_COMMENT_IDS = 5
+# One argument of a program, as --vars is, takes 128 KiB on Linux; a load takes some 350 bytes.
+_MAX_LOADS = 200
 
 
 def variables(pipeline: str, changed: Sequence[ChangedTable]) -> dict[str, object]:
     """Return the value of ``var('conduit')``: plain data.
 
-    A table whose loads aren't all known isn't in ``tables``: a model then reads all its rows.
+    A table whose loads aren't all known, or too many, isn't in ``tables``: a model then reads all
+    its rows. ``load_ids`` are those of ``tables``.
     """
+    told = described(changed)
     return {
         "pipeline": pipeline,
-        "load_ids": [load.load_id for table in changed for load in table.loads],
-        "tables": {table.target: _table(table) for table in changed if table.complete},
+        "load_ids": _ids(told),
+        "tables": {table.target: _table(table) for table in told},
     }
+
+
+def described(changed: Sequence[ChangedTable]) -> list[ChangedTable]:
+    """Return the tables that are told of load by load: as many as a command line takes."""
+    found: list[ChangedTable] = []
+    left = _MAX_LOADS
+    for table in sorted(changed, key=lambda t: len(t.loads)):
+        left -= len(table.loads)
+        if table.complete and left >= 0:
+            found.append(table)
+    return found
+
+
+def _ids(tables: Sequence[ChangedTable]) -> list[str]:
+    return [load.load_id for table in tables for load in table.loads]
 
 
 def _table(table: ChangedTable) -> dict[str, object]:
@@ -82,7 +101,7 @@ def _window(table: ChangedTable) -> dict[str, object] | None:
 
 def environment(pipeline: str, changed: Sequence[ChangedTable]) -> dict[str, str]:
     """Return the same as environment variables, which dbt also writes into its artifacts."""
-    ids = [load.load_id for table in changed for load in table.loads]
+    ids = _ids(described(changed))
     return {
         f"{PREFIX}PIPELINE": pipeline,
         f"{PREFIX}TABLES": ",".join(table.target for table in changed),

@@ -76,6 +76,15 @@ def test_a_table_whose_loads_are_not_all_known_is_read_whole() -> None:
     assert variables("shop", [forgotten])["tables"] == {}
 
 
+def test_what_dbt_is_told_fits_a_command_line() -> None:
+    many = table(*[load(1)] * 9000).model_copy(update={"table": "many"})
+    told = arguments({}, "shop", [many, table(load(1))])
+    assert list(json.loads(told)["conduit"]["tables"]) == ["raw.orders"]
+    assert len(environment("shop", [many])["DBT_ENV_CUSTOM_ENV_CONDUIT_LOAD_IDS"]) == 0
+    most = arguments({}, "shop", [table(*[load(1)] * 200)])
+    assert 40 * 2**10 < len(most) < 100 * 2**10
+
+
 def test_rows_are_summed_and_the_projects_own_variables_are_kept() -> None:
     text = arguments({"day": "today"}, "shop", [table(load(1), load(2, inserted=3))])
     found = json.loads(text)
