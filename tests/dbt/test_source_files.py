@@ -165,6 +165,14 @@ def test_a_list_with_a_comma_at_its_end_takes_two_items() -> None:
     assert [table["name"] for table in source["tables"]] == ["other", "orders", "b"]
 
 
+def test_a_name_that_dbt_would_render_is_left_out_and_noted() -> None:
+    odd = replace(TABLE, name="{{ x }}")
+    assert write("", odd).changes == ()
+    found = write("", odd, TABLE)
+    assert [t["name"] for t in yaml.safe_load(found.text)["sources"][0]["tables"]] == ["orders"]
+    assert "raw.{{ x }}: not added: dbt would render a name as a template" in found.notes
+
+
 def test_line_ends_and_a_byte_order_mark_stay() -> None:
     crlf = "\ufeff" + PERSONS.replace("\n", "\r\n")
     found = write(crlf, again=False)
