@@ -173,6 +173,14 @@ def test_a_name_that_dbt_would_render_is_left_out_and_noted() -> None:
     assert "raw.{{ x }}: not added: dbt would render a name as a template" in found.notes
 
 
+def test_a_name_with_spaces_is_an_identifier() -> None:
+    found = write("", replace(TABLE, schema="my raw", name="Order lines"))
+    (source,) = yaml.safe_load(found.text)["sources"]
+    assert (source["name"], source["schema"]) == ("my_raw", "my raw")
+    (named,) = source["tables"]
+    assert (named["name"], named["identifier"]) == ("Order_lines", "Order lines")
+
+
 def test_line_ends_and_a_byte_order_mark_stay() -> None:
     crlf = "\ufeff" + PERSONS.replace("\n", "\r\n")
     found = write(crlf, again=False)
