@@ -49,6 +49,7 @@ class WindowFacts(BaseModel):
         kind: ``full``, ``watermark`` or ``given``.
         column: the cursor's first column; None: there is no cursor.
         low, high: its bounds as text; None: there is none.
+        null_cursor: whether rows without a cursor belong to it, too.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +58,7 @@ class WindowFacts(BaseModel):
     column: str | None = None
     low: str | None = None
     high: str | None = None
+    null_cursor: bool = False
 
 
 class LoadFacts(BaseModel):
@@ -92,6 +94,7 @@ class ChangedTable(BaseModel):
         finished: the version that the hook last finished with; None: it never did.
         version: its newest version.
         loads: what was published since, the oldest first.
+        complete: whether these are all; False where the ledger has forgotten some (``clean``).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -102,6 +105,7 @@ class ChangedTable(BaseModel):
     finished: int | None
     version: int
     loads: tuple[LoadFacts, ...]
+    complete: bool = True
 
     @property
     def target(self) -> str:
@@ -336,8 +340,8 @@ def pending(stream: str, chain: list[LedgerRecord], finished: int | None) -> Cha
     """Return a target as changed if it did since a hook finished with a version of it.
 
     A version that the ledger doesn't have any more (the destination was restored) is none at all:
-    then everything changed. So did a table that the hook has never seen, and one whose records in
-    between were cleaned away.
+    then everything changed. So did a table that the hook has never seen, and one of whose later
+    records some are gone: nobody knows what they did.
     """
     last = newest(chain)
     if last is None:
@@ -346,10 +350,9 @@ def pending(stream: str, chain: list[LedgerRecord], finished: int | None) -> Cha
         finished = None
     later = [r for r in chain if finished is None or r.version > finished]
     later.sort(key=lambda r: r.version)
-    if finished is not None:
-        is_whole = len(later) == last.version - finished
-        if is_whole and not any(_changes(r) for r in later):
-            return None
+    complete = len(later) == last.version - (finished or 0)
+    if finished is not None and complete and not any(_changes(r) for r in later):
+        return None
     return ChangedTable(
         stream=stream,
         schema_name=last.target_schema,
@@ -357,10 +360,13 @@ def pending(stream: str, chain: list[LedgerRecord], finished: int | None) -> Cha
         finished=finished,
         version=last.version,
         loads=tuple(_facts(r) for r in later if _changes(r)),
+        complete=complete,
     )
 
 
 def _changes(record: LedgerRecord) -> bool:
+    if record.mode == "replace":  # the rows that made room aren't counted: it may be empty now
+        return True
     counted = any(getattr(record.counts, name) for name in _CHANGING)
     return counted or record.schema_changes not in {"", "[]"}
 
@@ -382,7 +388,9 @@ def _window(window: Window) -> WindowFacts:
     some = window.low or window.high
     low, high = (to_text(b.values[0]) if b else None for b in (window.low, window.high))
     column = some.columns[0] if some else None
-    return WindowFacts(kind=window.kind, column=column, low=low, high=high)
+    return WindowFacts(
+        kind=window.kind, column=column, low=low, high=high, null_cursor=window.null_cursor
+    )
 
 
 def changed_tables(pipeline: Pipeline, hook: str) -> tuple[ChangedTable, ...]:

@@ -34,7 +34,16 @@ def read_manifest(folder: Path) -> Mapping[str, object]:
 
 def sources_of(manifest: Mapping[str, object]) -> tuple[DbtSource, ...]:
     """Return the source tables that a manifest declares, by unique id."""
-    found = _mapping(manifest.get("sources"))
+    return _sources(_mapping(manifest.get("sources")))
+
+
+def disabled_sources_of(manifest: Mapping[str, object]) -> tuple[DbtSource, ...]:
+    """Return the source tables that the project has switched off (``enabled: false``)."""
+    found = {k: _list(v) for k, v in _mapping(manifest.get("disabled")).items()}
+    return _sources({k: v[0] for k, v in found.items() if v and k.startswith("source.")})
+
+
+def _sources(found: Mapping[str, object]) -> tuple[DbtSource, ...]:
     return tuple(
         DbtSource(
             unique_id=unique_id,

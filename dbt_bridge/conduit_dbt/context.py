@@ -15,21 +15,44 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 from conduit_core import ChangedTable
 
 VARIABLE = "conduit"
 PREFIX = "DBT_ENV_CUSTOM_ENV_CONDUIT_"
 _MAX_COMMENT_IDS = 5
+# One argument of a program, as --vars is, takes 128 KiB on Linux; a load takes some 350 bytes.
+_MAX_LOADS = 200
 
 
 def variables(pipeline: str, changed: Sequence[ChangedTable]) -> dict[str, object]:
-    """Return the value of ``var('conduit')``: plain data."""
+    """Return the value of ``var('conduit')``: plain data.
+
+    A table whose loads aren't all known, or too many, isn't in ``tables``: a model then reads all
+    its rows. ``load_ids`` are those of ``tables``.
+    """
+    told = described(changed)
     return {
         "pipeline": pipeline,
-        "load_ids": [load.load_id for table in changed for load in table.loads],
-        "tables": {table.target: _table(table) for table in changed},
+        "load_ids": _ids(told),
+        "tables": {table.target: _table(table) for table in told},
     }
+
+
+def described(changed: Sequence[ChangedTable]) -> list[ChangedTable]:
+    """Return the tables that are told of load by load: as many as a command line takes."""
+    found: list[ChangedTable] = []
+    left = _MAX_LOADS
+    for table in sorted(changed, key=lambda t: len(t.loads)):
+        left -= len(table.loads)
+        if table.complete and left >= 0:
+            found.append(table)
+    return found
+
+
+def _ids(tables: Sequence[ChangedTable]) -> list[str]:
+    return [load.load_id for table in tables for load in table.loads]
 
 
 def _table(table: ChangedTable) -> dict[str, object]:
@@ -61,20 +84,27 @@ def _table(table: ChangedTable) -> dict[str, object]:
 
 
 def _window(table: ChangedTable) -> dict[str, object] | None:
-    """Return the one window that all loads cover together; None where there is none."""
+    """Return the one window that all loads cover together; None where there is none.
+
+    Each must begin where the one before it ended: slices, or a watermark that was set back, leave
+    rows outside of what lies between the first bound and the last.
+    """
     windows = [load.window for load in table.loads]
-    kinds = {(w.kind, w.column) for w in windows}
-    if len(kinds) != 1 or windows[0].column is None or windows[0].kind == "full":
+    if not windows or any(w.column is None or w.null_cursor or w.kind == "full" for w in windows):
         return None
+    touch = all(
+        (one.kind, one.column, one.high) == (next_.kind, next_.column, next_.low)
+        for one, next_ in pairwise(windows)
+    )
     first, last = windows[0], windows[-1]
-    if first.kind == "given" and len(windows) > 1:
-        return None  # slices need not lie side by side
+    if not touch or (first.kind == "given" and len(windows) > 1):
+        return None
     return {"kind": first.kind, "column": first.column, "low": first.low, "high": last.high}
 
 
 def environment(pipeline: str, changed: Sequence[ChangedTable]) -> dict[str, str]:
     """Return the same as environment variables, which dbt also writes into its artifacts."""
-    ids = [load.load_id for table in changed for load in table.loads]
+    ids = _ids(described(changed))
     return {
         f"{PREFIX}PIPELINE": pipeline,
         f"{PREFIX}TABLES": ",".join(table.target for table in changed),

@@ -18,7 +18,7 @@ from conduit_core import (
 from conduit_core.errors import ConfigError, HookError, SchemaError
 from conduit_core.events import Notice
 from conduit_dbt import commands
-from conduit_dbt.artifacts import sources_of
+from conduit_dbt.artifacts import disabled_sources_of, sources_of
 from conduit_dbt.context import VARIABLE, environment, variables
 from conduit_dbt.drift import Drift, drift, drifts_of
 from conduit_dbt.opening import examined, opened, project_of
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _MESSAGE = 300
+_END = 120
 _LOCKED = "Could not set lock on file"
 
 
@@ -53,7 +54,7 @@ def run(options: BaseModel, context: HookContext) -> HookReport:
         select = asked.selected
         if names_changed(select):
             manifest = _parsed(session, context.pipeline)
-            select = expand(select, _sources(context.pipeline, changed, sources_of(manifest)))
+            select = expand(select, _sources(context.pipeline, changed, manifest))
         command = "source freshness" if asked.command == "freshness" else asked.command
         result = session.run(command, *_arguments(asked, select, changed))
     details = {**result.model_dump(mode="json"), "select": list(select)}
@@ -94,19 +95,22 @@ def _parsed(session: Session, pipeline: Pipeline) -> Mapping[str, object]:
 
 
 def _sources(
-    pipeline: Pipeline, changed: Sequence[ChangedTable], sources: Sequence[DbtSource]
+    pipeline: Pipeline, changed: Sequence[ChangedTable], manifest: Mapping[str, object]
 ) -> tuple[DbtSource, ...]:
     """Return the sources of the tables that changed.
 
     Raises:
         HookError: no source names one: dbt would build nothing, and say that all is well.
     """
+    sources, disabled = sources_of(manifest), disabled_sources_of(manifest)
     found: list[DbtSource] = []
     unnamed: list[str] = []
     for table in changed:
         named = sources_for(table.schema_name, table.table, sources)
         found += named
-        unnamed += [] if named else [table.target]
+        if not named:
+            off = sources_for(table.schema_name, table.table, disabled)
+            unnamed.append(f"{table.target}{' (its source is disabled)' if off else ''}")
     if unnamed:
         raise HookError(
             f"no dbt source names {', '.join(unnamed)}: nothing would be built of it",
@@ -138,8 +142,9 @@ def _counted(result: DbtResult) -> str:
 
 
 def _short(text: str) -> str:
+    """Return a message on one line; of a long one both ends: dbt puts the reason last."""
     plain = " ".join(text.split())
-    return plain if len(plain) <= _MESSAGE else f"{plain[: _MESSAGE - 4]} ..."
+    return plain if len(plain) <= _MESSAGE else f"{plain[: _MESSAGE - _END]} ... {plain[-_END:]}"
 
 
 def check(options: BaseModel, pipeline: Pipeline) -> list[CheckItem]:

@@ -14,6 +14,7 @@ from conduit_dbt.profiles import Output, Unknown
 _ASK_SECONDS = 5
 # libpq has these in its environment; what else it has there, it finds by itself.
 _FALLBACK = {
+    "service": "PGSERVICE",
     "host": "PGHOST",
     "port": "PGPORT",
     "user": "PGUSER",
@@ -64,6 +65,8 @@ class Place:
         for key, variable in _FALLBACK.items():
             if env.get(variable) and not (key == "host" and "hostaddr" in given):
                 given.setdefault(key, env[variable])
+        if "service" in given:  # its file has the rest
+            return cls("postgres", given, schema)
         given.setdefault("user", getpass.getuser())
         given.setdefault("dbname", given["user"])
         given.setdefault("port", "5432")
@@ -105,7 +108,7 @@ def _duckdb(output: Output, place: Place, root: Path) -> str | None:
         if isinstance(each, dict)
     ]  # fmt: skip
     wanted = Path(place.values["path"])
-    if any(_same_file(root / path, wanted) for path in paths):
+    if any(_same_file(root / Path(path).expanduser(), wanted) for path in paths):
         return None
     return f"the profile's database is {output.database}, the destination is {wanted}"
 
@@ -117,6 +120,8 @@ def _same_file(one: Path, other: Path) -> bool:
 
 
 def _postgres(output: Output, place: Place) -> str | Unknown | None:
+    if "service" in place.values:
+        return Unknown(f"the destination is libpq's service {place.values['service']}")
     theirs, ours = output.database, place.values["dbname"]
     if theirs != ours:
         return f"the profile's database is {theirs}, the destination is {ours}"

@@ -9,12 +9,18 @@ from itertools import product
 from conduit_dbt.results import DbtSource
 
 _CHANGED = re.compile(r"(?P<before>@|\d*\+)?changed(?P<after>\+\d*)?")
+_SPECIAL = re.compile(r"[\s,.+*?\[\]]")
 
 
 def selector(source: DbtSource) -> str:
-    """Return what selects this source table alone."""
+    """Return what selects this source table.
+
+    dbt splits a selection at spaces, commas and dots, and can't be given a quoted name. So ``?``
+    stands for such a character: at worst, a table with another one there is selected as well.
+    """
     project = source.unique_id.split(".")[1]
-    return f"source:{project}.{source.source_name}.{source.name}"
+    names = (_SPECIAL.sub("?", name) for name in (source.source_name, source.name))
+    return f"source:{project}.{'.'.join(names)}"
 
 
 def sources_for(schema: str, table: str, sources: Iterable[DbtSource]) -> tuple[DbtSource, ...]:

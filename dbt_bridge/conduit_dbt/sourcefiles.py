@@ -13,6 +13,7 @@ from yaml.nodes import MappingNode, SequenceNode
 
 from conduit_core.errors import ConfigError
 from conduit_dbt.sourceupdate import Update, schema_of, table_of, test_key
+from conduit_dbt.sqltext import has_jinja
 from conduit_dbt.tables import SourceTable, Written
 from conduit_dbt.yamltext import YamlText, child, dump, is_empty, items
 
@@ -46,12 +47,17 @@ def write_sources(
     work = Update(YamlText(text, file), dbt_version, packages, test_key(text))
     by_schema: dict[str, list[SourceTable]] = {}
     for table in tables:
+        if has_jinja([table.schema, table.name, *(c.name for c in table.columns)]):
+            work.notes.append(f"{table.label}: not added: dbt would render a name as a template")
+            continue
         by_schema.setdefault(table.schema, []).append(table)
     root = work.yaml.root
     if root is None or is_empty(root):
         new = {"version": 2, "sources": [work.new_source(s, t) for s, t in by_schema.items()]}
-        text = f"{text.rstrip()}\n\n" if text.strip() else HEADER + "\n"
-        return _written(work, text + dump(new)) if by_schema else Written("")
+        if not by_schema:
+            return Written(text, notes=tuple(work.notes))
+        head = f"{text.rstrip()}\n\n" if text.strip() else HEADER + "\n"
+        return _written(work, head + dump(new))
     sources = child(root, "sources")
     if not isinstance(root, MappingNode) or not (
         is_empty(sources) or isinstance(sources, SequenceNode)

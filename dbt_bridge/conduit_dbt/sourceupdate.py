@@ -64,11 +64,12 @@ class Update:
     def new_source(self, schema: str, tables: Sequence[SourceTable]) -> dict[str, object]:
         """Return a source with its tables."""
         listed = [self.new_table(table) for table in tables]
-        if schema not in {text_of(s, "name") for s in items(self.yaml.root, "sources")}:
-            return {"name": schema, "tables": listed}
-        name = f"{schema}_loaded"
-        self.notes.append(f"{schema}: a source of another schema has its name, so it is {name}")
-        return {"name": name, "schema": schema, "tables": listed}
+        name = _dbt_name(schema)
+        if name in {text_of(s, "name") for s in items(self.yaml.root, "sources")}:
+            name = f"{name}_loaded"
+            self.notes.append(f"{schema}: a source of another schema has its name, so it is {name}")
+        place = {} if name == schema else {"schema": schema}
+        return {"name": name, **place, "tables": listed}
 
     def new_table(self, table: SourceTable) -> dict[str, object]:
         """Return a table with all that is told of it."""
@@ -76,7 +77,9 @@ class Update:
         found = tests_of(table, self.packages)
         self.notes.extend(found.notes)
         tests = self._entries(found.tests, table)
-        out: dict[str, object] = {"name": table.name}
+        out: dict[str, object] = {"name": _dbt_name(table.name)}
+        if out["name"] != table.name:
+            out["identifier"] = table.name
         if _can_describe(table.description):
             out["description"] = table.description
         out.update(self._settings(table, self._freshness(table)))
@@ -310,6 +313,11 @@ class Update:
         if needs_quotes(column.name) and child(node, "quote") is None:
             self.yaml.add(node, "quote", value=True)
             self.changes.append(f"{label}: quote")
+
+
+def _dbt_name(name: str) -> str:
+    """Return a name without spaces: dbt has no place for them in the names of its tests."""
+    return "_".join(name.split())
 
 
 def _can_describe(text: str) -> bool:

@@ -177,11 +177,12 @@ class YamlText:
             self._insert(self._line_end(_end(node, self._text)), _column(node, self._text), value)
             return
         at = node.end_mark.index - 1
-        first = not node.value and id(node) not in self._grown
+        first = id(node) not in self._grown
         self._grown.add(id(node))
         behind = self._text[_end(_last(node), self._text) : at] if node.value else ""
         has_comma = "," in re.sub(r"#[^\n]*", "", behind)
-        self._edit(at, at, flow if first or has_comma else f", {flow}")
+        ready = first and (has_comma or not node.value)
+        self._edit(at, at, flow if ready else f", {flow}")
 
     def _insert(self, at: int, indent: int, value: object) -> None:
         pad = " " * indent

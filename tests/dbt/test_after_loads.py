@@ -10,6 +10,7 @@ from conduit_core import Pipeline, RunRequest, run
 from conduit_core.errors import ConfigError, HookError
 from conduit_core.events import Event, Notice
 from conduit_dbt import DbtResult, run_after
+from conduit_dbt.hook import _short
 from tests.dbt.lab import DbtLab, done, hook, nodes, stream
 
 
@@ -78,6 +79,19 @@ def test_a_changed_table_that_no_source_names_is_an_error(lab: DbtLab) -> None:
     failure = hook(result).failure
     assert failure is not None
     assert failure.lines[3] == "conduit dbt sources"
+
+
+def test_a_disabled_source_is_told(lab: DbtLab) -> None:
+    lab.write(
+        "models/sources.yml",
+        "sources: [{name: raw, tables: [{name: orders}, {name: items, config: {enabled: false}}]}]",
+    )
+    (lab.project / "models/stg_items.sql").unlink()
+    assert "no dbt source names raw.items (its source is disabled)" in hook(lab.run()).text
+
+
+def test_a_long_message_keeps_its_end() -> None:
+    assert _short(f"Invalid source: {'x' * 900} - 'nme' is unexpected").endswith("is unexpected")
 
 
 def test_a_source_by_identifier_in_another_case_is_the_table(lab: DbtLab) -> None:

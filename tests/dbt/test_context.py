@@ -29,10 +29,13 @@ where {{ window.column }} >= {{ window.low }} and {{ window.column }} <= {{ wind
 """
 
 
-def load(number: int, *, kind: str = "watermark", inserted: int = 1) -> LoadFacts:
-    window = WindowFacts.model_validate(
-        {"kind": kind, "column": "id", "low": str(number - 1), "high": str(number)}
-    )
+def load(
+    number: int, *, kind: str = "watermark", inserted: int = 1, null_cursor: bool = False
+) -> LoadFacts:
+    window = WindowFacts.model_validate({
+        "kind": kind, "column": "id", "low": str(number - 1), "high": str(number),
+        "null_cursor": null_cursor,
+    })  # fmt: skip
     return LoadFacts(
         load_id=f"load{number}",
         version=number,
@@ -62,7 +65,25 @@ def test_several_loads_are_one_window_where_they_lie_side_by_side() -> None:
     assert window(load(1, kind="given"), load(2, kind="given")) is None
     assert window(load(1), load(2, kind="given")) is None
     assert window(load(1, kind="full")) is None
+    assert window(load(3), load(2)) is None  # the watermark was set back meanwhile
+    assert window(load(1, null_cursor=True)) is None
     assert window() is None
+
+
+def test_a_table_whose_loads_are_not_all_known_is_read_whole() -> None:
+    known, forgotten = table(load(1)), table(load(2)).model_copy(update={"complete": False})
+    assert variables("shop", [known])["tables"] != {}
+    assert variables("shop", [forgotten])["tables"] == {}
+
+
+def test_what_dbt_is_told_fits_a_command_line() -> None:
+    many = table(*[load(1)] * 9000).model_copy(update={"table": "many"})
+    told = variables("shop", [many, table(load(1))])["tables"]
+    assert isinstance(told, dict)
+    assert list(told) == ["raw.orders"]
+    assert len(environment("shop", [many])["DBT_ENV_CUSTOM_ENV_CONDUIT_LOAD_IDS"]) == 0
+    most = json.dumps(variables("shop", [table(*[load(1)] * 200)]))
+    assert 40 * 2**10 < len(most) < 100 * 2**10
 
 
 def test_rows_are_summed() -> None:

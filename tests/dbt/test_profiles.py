@@ -184,6 +184,29 @@ def test_a_duckdb_file_is_the_same_by_any_path(tmp_path: Path) -> None:
     )
 
 
+def test_a_path_in_the_home_folder_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    place = Place.duckdb(tmp_path / "w.duckdb", "raw")
+    output = Output("duckdb", {"type": "duckdb", "path": "~/w.duckdb"})
+    assert mismatch(output, place, tmp_path / "dbt") is None
+
+
+@pytest.mark.parametrize(
+    ("conninfo", "environment"),
+    [("postgresql://?service=shop", {}), ("postgresql://", {"PGSERVICE": "shop"})],
+)
+def test_a_libpq_service_is_not_guessed_at(
+    conninfo: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    place = Place.postgres(conninfo, "raw", environment)
+    output = Output("postgres", {"type": "postgres", "host": "h", "dbname": "shop"})
+    assert isinstance(mismatch(output, place, tmp_path), Unknown)
+    with pytest.raises(ConfigError, match="can't be given service"), from_destination(place):
+        pass
+
+
 def test_a_postgres_is_asked_who_it_is(
     postgres_database: str, postgres_url: str, tmp_path: Path
 ) -> None:

@@ -44,6 +44,11 @@ def test_changed_is_each_source_that_changed(select: tuple[str, ...], wanted: st
     assert expand(select, (ORDERS, ITEMS)) == tuple(wanted.split())
 
 
+def test_a_name_that_dbt_would_split_is_selected_all_the_same() -> None:
+    odd = source("Order lines, 2.0+")
+    assert expand(("changed+",), (odd,)) == ("source:jaffle.raw.Order?lines??2?0?+",)
+
+
 def test_whether_a_selection_names_what_changed() -> None:
     assert names_changed(("tag:a tag:b,changed+1",))
     assert not names_changed(("tag:changed", "unchanged+"))

@@ -157,6 +157,30 @@ def test_what_a_person_wrote_stays_and_what_is_missing_is_added() -> None:
     )
 
 
+def test_a_list_with_a_comma_at_its_end_takes_two_items() -> None:
+    found = write(
+        "sources: [{name: raw, tables: [{name: other}, ]}]", TABLE, replace(TABLE, name="b")
+    )
+    (source,) = yaml.safe_load(found.text)["sources"]
+    assert [table["name"] for table in source["tables"]] == ["other", "orders", "b"]
+
+
+def test_a_name_that_dbt_would_render_is_left_out_and_noted() -> None:
+    odd = replace(TABLE, name="{{ x }}")
+    assert write("", odd).changes == ()
+    found = write("", odd, TABLE)
+    assert [t["name"] for t in yaml.safe_load(found.text)["sources"][0]["tables"]] == ["orders"]
+    assert "raw.{{ x }}: not added: dbt would render a name as a template" in found.notes
+
+
+def test_a_name_with_spaces_is_an_identifier() -> None:
+    found = write("", replace(TABLE, schema="my raw", name="Order lines"))
+    (source,) = yaml.safe_load(found.text)["sources"]
+    assert (source["name"], source["schema"]) == ("my_raw", "my raw")
+    (named,) = source["tables"]
+    assert (named["name"], named["identifier"]) == ("Order_lines", "Order lines")
+
+
 def test_line_ends_and_a_byte_order_mark_stay() -> None:
     crlf = "\ufeff" + PERSONS.replace("\n", "\r\n")
     found = write(crlf, again=False)

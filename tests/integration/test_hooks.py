@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from conduit_core import CheckItem, Hook, HookContext, HookReport, Pipeline, RunRequest, run
 from conduit_core import after as after_loads
 from conduit_core import plan as plan_loads
-from conduit_core.engine import hooks
+from conduit_core.engine import admin, hooks
 from conduit_core.engine.hooks import GateFindings
 from conduit_core.engine.run import raise_for_failures
 from conduit_core.errors import ConfigError, HookError, LoadFailedError, SchemaError
@@ -138,6 +139,33 @@ def test_a_load_that_changed_nothing_is_no_change(lab: Lab, spy: Spy) -> None:
     again = run(pipeline, request=RunRequest(window_from="0", window_to="3"))
     assert (again.results[0].outcome, again.results[0].counts.unchanged) == ("published", 3)
     assert outcome(again) == ("skipped", hooks.NOTHING_CHANGED)
+
+
+def test_a_table_that_is_empty_now_changed(lab: Lab, spy: Spy) -> None:
+    lab.orders(range(3))
+    pipeline = lab.pipeline(stream(mode="replace", cursor=[]), after={"spy": {}})
+    run(pipeline)
+    lab.sql("DELETE FROM orders")
+    emptied = run(pipeline, request=RunRequest(allow_empty=True))
+    assert emptied.results[0].counts.inserted == 0
+    assert outcome(emptied) == ("succeeded", "said hello")
+
+
+def test_what_clean_removed_before_the_hook_finished_is_no_change_lost(lab: Lab, spy: Spy) -> None:
+    lab.orders(range(3))
+    pipeline = shop(lab)
+    run(pipeline)
+    lab.orders(range(3, 5))
+    spy.failure = HookError("no")
+    run(pipeline)
+    admin.state_adopt(pipeline, "orders")
+    admin.clean(pipeline, timedelta(0), dry_run=False)
+    assert [r.mode for r in lab.chain()] == ["state_adopt"]
+    spy.failure = None
+    assert outcome(run(pipeline)) == ("succeeded", "said hello")
+    (table,) = spy.seen[-1].changed
+    assert (table.loads, table.complete) == ((), False)
+    assert outcome(run(pipeline)) == ("skipped", hooks.NOTHING_CHANGED)
 
 
 def test_a_restored_or_cleaned_destination_and_a_new_table_count_as_changed() -> None:
