@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -440,7 +441,8 @@ def test_an_old_dbt_in_another_environment(postgres: tuple[Project, Place], tmp_
     (old, old_fresh), (new, new_fresh) = results
     assert old.dbt_version.startswith("1.8.")
     assert {n.unique_id: n.status for n in old.nodes} == {n.unique_id: n.status for n in new.nodes}
-    said = [{f.name: f.message for f in each.freshness} for each in (old_fresh, new_fresh)]
-    assert {k: v.partition(":")[0] for k, v in said[0].items()} == {
-        k: v.partition(":")[0] for k, v in said[1].items()
-    }
+    said = [
+        {f.name: re.sub(r"\d+ (second|minute)s?|:.*", "...", f.message) for f in each.freshness}
+        for each in (old_fresh, new_fresh)
+    ]
+    assert said[0] == said[1]
