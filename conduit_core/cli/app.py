@@ -83,12 +83,14 @@ def _app(args: Sequence[str]) -> typer.Typer:
             raise typer.Exit
 
     groups = {"": app}
-    for name, function in {**commands(), **hook_commands(args)}.items():
+    own = commands()
+    known = {name.partition(" ")[0] for name in own}
+    for name, function in {**own, **hook_commands(args, known)}.items():
         group, _, last = name.rpartition(" ")
         if group not in groups:
             kind = _ListGroup if group in {"runs", "dlq"} else None
             groups[group] = typer.Typer(cls=kind, **settings)
-            app.add_typer(groups[group], name=group, help=_GROUPS[group])
+            app.add_typer(groups[group], name=group, help=_GROUPS.get(group))
         groups[group].command(last)(_command(function))
     for name, told in GROUPS.items():
         if name not in groups:

@@ -27,6 +27,11 @@ def forget(folder: Path, *, manifest: bool) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def is_empty(folder: Path) -> bool:
+    """Whether nothing lies in a folder that dbt writes in any run."""
+    return not any((folder / name).exists() for name in (_RUN_RESULTS, _SOURCES, _LOG, _MANIFEST))
+
+
 def read_manifest(folder: Path) -> Mapping[str, object]:
     """Return the manifest in a target folder; empty where dbt wrote none."""
     return _json(folder / _MANIFEST)

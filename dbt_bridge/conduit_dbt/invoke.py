@@ -98,6 +98,8 @@ class Executable:
         if process.returncode == 1:
             return Ended(1, tail)
         how = f"dbt ended with code {process.returncode}"
+        if process.returncode < 0:
+            how = f"dbt was killed by signal {-process.returncode}; is there enough memory?"
         return Ended(2, tail if process.returncode == 2 and tail else f"{how}\n{tail}".strip())
 
     def found(self) -> str:

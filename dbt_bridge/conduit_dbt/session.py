@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conduit_dbt.artifacts import forget, read_manifest, read_result
+from conduit_dbt.artifacts import forget, is_empty, read_manifest, read_result
 from conduit_dbt.folder import folder
-from conduit_dbt.invoke import Dbt, Invocation, quiet
+from conduit_dbt.invoke import Dbt, Ended, Invocation, quiet
 from conduit_dbt.project import Project
 from conduit_dbt.results import DbtResult
 
@@ -51,6 +51,8 @@ class Session:
                 environment=self.environment,
             )
         )
+        if not ended.code and is_empty(self.folder):
+            ended = Ended(2, "it ended well, but wrote no log and no results: is it a dbt?")
         return read_result(
             self.folder,
             command=command,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from conduit_core.cli import options
@@ -17,16 +17,23 @@ GROUPS = {"dbt": "The dbt project that reads what is loaded: its sources, its ru
 """The hooks whose commands help lists, without looking for what is installed: that takes time."""
 
 
-def hook_commands(args: Sequence[str]) -> dict[str, Callable[..., Answer]]:
+def hook_commands(args: Sequence[str], known: Collection[str]) -> dict[str, Callable[..., Answer]]:
     """Return the commands of the hook that a command line names, by their names.
+
+    Args:
+        args: the command line.
+        known: the first words of our own commands.
 
     Raises:
         ConfigError: it isn't installed.
     """
     name = next((a for a in args if not a.startswith("-")), "")
-    if name not in GROUPS:
+    if not name or name in known:
         return {}
-    from conduit_core.engine.hooks import get
+    from conduit_core.engine.hooks import get, installed
+
+    if name not in GROUPS and name not in installed():
+        return {}
 
     return {f"{name} {command}": _wrapped(f) for command, f in get(name).commands.items()}
 
