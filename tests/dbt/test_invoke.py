@@ -433,14 +433,6 @@ def test_an_old_dbt_in_another_environment(postgres: tuple[Project, Place], tmp_
     (old, old_fresh), (new, new_fresh) = results
     assert old.dbt_version.startswith("1.8.")
     assert {n.unique_id: n.status for n in old.nodes} == {n.unique_id: n.status for n in new.nodes}
-<<<<<<< HEAD
     fresh = [{f.name: f.status for f in each.freshness} for each in (old_fresh, new_fresh)]
     assert fresh[0] == fresh[1]
     assert len(fresh[0]) == 5
-=======
-    said = [
-        {f.name: re.sub(r"\d+ (second|minute)s?|:.*", "...", f.message) for f in each.freshness}
-        for each in (old_fresh, new_fresh)
-    ]
-    assert said[0] == said[1]
->>>>>>> 3610adcf6cdd89ec4ac2322e84b0b0caa6ad20e4
