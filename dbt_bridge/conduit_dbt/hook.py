@@ -14,13 +14,14 @@ from conduit_core import (
     HookReport,
     LoadPlan,
     Pipeline,
+    table_facts,
 )
 from conduit_core.errors import ConfigError, HookError, SchemaError
 from conduit_core.events import Notice
 from conduit_dbt import commands
 from conduit_dbt.artifacts import disabled_sources_of, sources_of
 from conduit_dbt.context import VARIABLE, environment, variables
-from conduit_dbt.drift import Drift, drift, drifts_of
+from conduit_dbt.drift import Drift, drift, drifts_of, remakes
 from conduit_dbt.opening import examined, opened
 from conduit_dbt.options import DbtOptions
 from conduit_dbt.results import DbtResult, DbtSource
@@ -157,7 +158,8 @@ def gate(options: BaseModel, pipeline: Pipeline, plan: LoadPlan) -> GateFindings
         SchemaError: the project doesn't expect them, and ``drift: stop`` is what the file says.
     """
     asked = cast("DbtOptions", options)
-    drifts = drifts_of(plan)
+    before = table_facts(pipeline, (plan.stream,))[0] if remakes(plan) else None
+    drifts = drifts_of(plan, before)
     if not drifts:
         return GateFindings()
     table = str(plan.target)
