@@ -74,7 +74,7 @@ def sources(
     tables = source_tables(pipeline)
     written: dict[str, Written] = {}
     for file, mine in find_source_files(project.root, project.model_paths, tables).items():
-        old = file.read_text(encoding="utf-8") if file.is_file() else ""
+        old = _read(file) if file.is_file() else ""
         shown = str(file.relative_to(project.root))
         done = write_sources(
             old,
@@ -105,7 +105,7 @@ def import_rules(
             raise HookError(f"dbt can't read the project: {result.error}", command=_again(pipeline))
         imported = rules_from_manifest(session.manifest(), source_tables(pipeline))
     file = pipeline.loaded.path
-    text = file.read_text(encoding="utf-8") if file is not None else ""
+    text = _read(file) if file is not None else ""
     changes: list[str] = []
     notes = list(imported.notes)
     kind: Literal["table", "path"] = "path" if pipeline.streams[0].path else "table"
@@ -218,12 +218,25 @@ def _dbt_version(options: DbtOptions) -> tuple[int, ...]:
 # --- writing --------------------------------------------------------------------------------------
 
 
+def _read(file: Path) -> str:
+    """Return a file's text with the line ends that it has.
+
+    Raises:
+        ConfigError: it isn't there, or isn't UTF-8.
+    """
+    try:
+        return file.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it isn't UTF-8"
+        raise ConfigError(f"{file}: can't be read: {why}") from None
+
+
 def _replace(file: Path, text: str) -> None:
     """Write a file whole: whoever reads it meanwhile sees the old one or the new one."""
     file.parent.mkdir(parents=True, exist_ok=True)
     made = file.with_name(f".{file.name}.new")
     try:
-        made.write_text(text, encoding="utf-8")
+        made.write_bytes(text.encode())
         if file.exists():
             made.chmod(file.stat().st_mode)
         made.replace(file.resolve())

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from conduit_core import LoadPlan
+from conduit_core import LoadPlan, TableFacts
 
 _ALIASES = {
     "int": "integer", "int4": "integer", "signed": "integer",
@@ -25,10 +25,13 @@ _ALIASES = {
 
 @dataclass(frozen=True, slots=True)
 class ColumnDrift:
-    """What a load does to a column: ``type`` is its new type, as the destination spells it."""
+    """What a load does to a column: ``type`` is its new type, as the destination spells it.
+
+    One that is ``removed`` stays in the table, without values; one that is ``dropped`` doesn't.
+    """
 
     column: str
-    what: Literal["added", "removed", "type", "nullable"]
+    what: Literal["added", "removed", "dropped", "type", "nullable"]
     type: str = ""
 
 
@@ -40,20 +43,57 @@ class Drift:
     problems: tuple[str, ...] = ()
 
 
-def drifts_of(plan: LoadPlan) -> tuple[ColumnDrift, ...]:
-    """Return what a plan changes of its target's columns, or of what they get."""
+def remakes(plan: LoadPlan) -> bool:
+    """Whether a plan puts a table with other columns, or maybe others, in the target's place."""
+    changes = bool(plan.schema_changes) or '"full_refresh"' in plan.request
+    return changes and _new_table(plan) is not None
+
+
+def drifts_of(plan: LoadPlan, before: TableFacts | None = None) -> tuple[ColumnDrift, ...]:
+    """Return what a plan changes of its target's columns, or of what they get.
+
+    Args:
+        plan: the plan.
+        before: the target as it is, where the plan puts another table in its place.
+    """
     found: list[ColumnDrift] = []
     for action in plan.publish.actions:
-        if action.kind == "add_column" and not action.column.name.startswith("_conduit_"):
+        if action.kind == "add_column":
             found.append(ColumnDrift(action.column.name, "added", action.column.ddl))
         if action.kind == "widen_column":
             if action.column.ddl != action.was.ddl:
                 found.append(ColumnDrift(action.column.name, "type", action.column.ddl))
             if action.column.nullable and not action.was.nullable:
                 found.append(ColumnDrift(action.column.name, "nullable"))
+    now = _new_table(plan)
+    if now is not None and before is not None and before.exists:
+        found += _remade(before, now)
     gone = (c for c in plan.schema_changes if c["kind"] in {"removed", "renamed"} and "source" in c)
     found += [ColumnDrift(str(c["column"]), "removed") for c in gone]
-    return tuple(dict.fromkeys(found))
+    return tuple(d for d in dict.fromkeys(found) if not d.column.startswith("_conduit_"))
+
+
+def _new_table(plan: LoadPlan) -> dict[str, tuple[str, bool]] | None:
+    """Return the columns of the table that comes in the target's place: type, and if nullable."""
+    for action in plan.publish.actions:
+        if action.kind == "replace_with_staged" or action.kind == "start_over":  # noqa: PLR1714 - narrows
+            return {c.name: (c.ddl, c.nullable) for c in action.columns}
+    return None
+
+
+def _remade(before: TableFacts, now: Mapping[str, tuple[str, bool]]) -> Iterator[ColumnDrift]:
+    """Compare a table with the one that comes in its place: types and whether NULL may be."""
+    for old in before.columns:
+        if old.name not in now:
+            yield ColumnDrift(old.name, "dropped")
+            continue
+        kind, nullable = now[old.name]
+        if not same_type(old.type, kind):
+            yield ColumnDrift(old.name, "type", kind)
+        if nullable and not old.nullable:
+            yield ColumnDrift(old.name, "nullable")
+    known = {old.name for old in before.columns}
+    yield from (ColumnDrift(n, "added", kind) for n, (kind, _) in now.items() if n not in known)
 
 
 def drift(
@@ -99,6 +139,8 @@ def _source_problems(
     where = f"column {item.column!r} of {table}"
     if item.what == "removed" and known is not None:
         yield f"{where} is declared in the dbt source, but new rows will have no value in it"
+    if item.what == "dropped" and known is not None:
+        yield f"{where} is declared in the dbt source, but the table is made anew without it"
     if item.what in {"added", "type"} and known is not None:
         declared = str(known.get("data_type") or "")
         if declared and not same_type(declared, item.type):
@@ -124,6 +166,8 @@ def _contract_problems(
                 f"{where} is new, and model {name} has a contract without it: a `select *` there"
                 " fails"
             )
+        if item.what == "dropped" and known:
+            yield f"{where} is dropped, but the contract of model {name} has it"
         if item.what in {"added", "type"} and declared and not same_type(declared, item.type):
             yield f"{where} becomes {item.type}, but the contract of model {name} says {declared}"
         if item.what in {"removed", "nullable"} and known and _forbids_null(known):

@@ -14,13 +14,14 @@ from conduit_core import (
     HookReport,
     LoadPlan,
     Pipeline,
+    table_facts,
 )
 from conduit_core.errors import ConfigError, HookError, SchemaError
 from conduit_core.events import Notice
 from conduit_dbt import commands
 from conduit_dbt.artifacts import disabled_sources_of, sources_of
 from conduit_dbt.context import VARIABLE, environment, variables
-from conduit_dbt.drift import Drift, drift, drifts_of
+from conduit_dbt.drift import Drift, drift, drifts_of, remakes
 from conduit_dbt.opening import examined, opened, project_of
 from conduit_dbt.options import DbtOptions
 from conduit_dbt.results import DbtResult, DbtSource
@@ -51,15 +52,16 @@ def run(options: BaseModel, context: HookContext) -> HookReport:
     if project_of(context.pipeline, asked).mentions(VARIABLE):
         told[VARIABLE] = variables(name, changed)  # vars that differ make dbt parse all files again
     with opened(context.pipeline, asked, told, environment(name, changed)) as session:
-        select = asked.selected
-        if names_changed(select):
+        select, exclude = asked.selected, asked.exclude
+        if names_changed((*select, *exclude)):
             manifest = _parsed(session, context.pipeline)
-            select = expand(select, _sources(context.pipeline, changed, manifest))
+            sources = _sources(context.pipeline, changed, manifest)
+            select, exclude = expand(select, sources), expand(exclude, sources)
         command = "source freshness" if asked.command == "freshness" else asked.command
-        result = session.run(command, *_arguments(asked, select, changed))
+        result = session.run(command, *_arguments(asked, select, exclude, changed))
     details = {**result.model_dump(mode="json"), "select": list(select)}
     if result.code or result.failed:
-        raise _failure(asked, result, details)
+        raise _failure(result, details)
     if not result.counts:
         told_of = f"dbt {command} had nothing to do: nothing in the project matches"
         message = f"{told_of} {' '.join(select) or 'it'}"
@@ -69,13 +71,16 @@ def run(options: BaseModel, context: HookContext) -> HookReport:
 
 
 def _arguments(
-    options: DbtOptions, select: Sequence[str], changed: Sequence[ChangedTable]
+    options: DbtOptions,
+    select: Sequence[str],
+    exclude: Sequence[str],
+    changed: Sequence[ChangedTable],
 ) -> list[str]:
     found: list[str] = []
     if select:
         found += ["--select", *select]
-    if options.exclude:
-        found += ["--exclude", *options.exclude]
+    if exclude:
+        found += ["--exclude", *exclude]
     altered = any(load.schema_changes for table in changed for load in table.loads)
     refreshes = options.command in {"run", "build", "seed"} and options.full_refresh_on
     if altered and refreshes and "--full-refresh" not in options.args:
@@ -123,7 +128,7 @@ def _ours(command: str, pipeline: Pipeline) -> str:
     return f"conduit {command} {pipeline.file}".strip()
 
 
-def _failure(options: DbtOptions, result: DbtResult, details: Mapping[str, object]) -> HookError:
+def _failure(result: DbtResult, details: Mapping[str, object]) -> HookError:
     if not result.failed:
         text = f"dbt {result.command} did nothing: {_short(result.error)}"
     else:
@@ -159,7 +164,8 @@ def gate(options: BaseModel, pipeline: Pipeline, plan: LoadPlan) -> GateFindings
         SchemaError: the project doesn't expect them, and ``drift: stop`` is what the file says.
     """
     asked = cast("DbtOptions", options)
-    drifts = drifts_of(plan)
+    before = table_facts(pipeline, (plan.stream,))[0] if remakes(plan) else None
+    drifts = drifts_of(plan, before)
     if not drifts:
         return GateFindings()
     table = str(plan.target)

@@ -6,7 +6,9 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -70,6 +72,10 @@ class Executable:
         Raises:
             ConfigError: it isn't there, or can't be run.
         """
+        with _stoppable():
+            return self._invoke(invocation)
+
+    def _invoke(self, invocation: Invocation) -> Ended:
         own_group = os.name == "posix"  # so that Ctrl-C reaches it once, from us
         try:
             process = subprocess.Popen(  # noqa: S603 - the user names the program; no shell
@@ -118,6 +124,24 @@ class Executable:
                 " such as /opt/dbt/bin/dbt, or leave `executable` out to run dbt in this process"
             )
         return str(Path(found).absolute())
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM end us by an exception, so that dbt is ended too: a scheduler stops us so."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def stop(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

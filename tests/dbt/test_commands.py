@@ -58,6 +58,16 @@ def test_sources_are_written_once_and_rules_come_back(
     assert answer(capsys, "import-rules")["missing"] == []
 
 
+def test_line_ends_of_the_written_file_stay(
+    lab: DbtLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (lab.project / "models/sources.yml").write_bytes(OURS.replace("\n", "\r\n").encode())
+    lab.file()
+    assert answer(capsys, "sources")["files"][0]["changes"]
+    written = (lab.project / "models/sources.yml").read_bytes()
+    assert written.count(b"\n") == written.count(b"\r\n") > 10
+
+
 def test_debug_looks_at_all_of_it(lab: DbtLab, capsys: pytest.CaptureFixture[str]) -> None:
     lab.file()
     found = answer(capsys, "debug")

@@ -50,8 +50,9 @@ def source(lab: DbtLab, sql: str) -> None:
         database.execute(sql)
 
 
-def pipeline(lab: DbtLab, **dbt: object) -> Pipeline:
-    orders = {"table": "orders", "mode": "append", "cursor": "id"}
+def pipeline(lab: DbtLab, mode: str = "append", **dbt: object) -> Pipeline:
+    orders = {"table": "orders", "mode": mode, "cursor": "id"}
+    orders |= {"unique_key": "id"} if mode == "upsert" else {}
     mapping = {**lab.mapping(orders, **dbt), "source": {"type": "duckdb", "path": "source.duckdb"}}
     return Pipeline.from_mapping(mapping, lab.folder)
 
@@ -97,3 +98,20 @@ def test_p24_changed_columns_reach_dbt_and_a_project_that_cannot_be_read_is_told
     result = run(pipeline(lab))
     assert hook(result).outcome == "succeeded"
     assert lab.select("select told from raw.stg_orders") == [("amount,note",)]
+
+
+def test_p24_a_table_that_is_made_anew_is_compared_with_the_one_it_replaces(lab: DbtLab) -> None:
+    source(lab, "ALTER TABLE orders DROP amount")
+    made_anew = RunRequest(full_refresh=True)
+    (made,) = plan(pipeline(lab), request=made_anew)
+    gone = "column 'amount' of raw.orders is declared in the dbt source, but the table is made anew"
+    assert any(gone in w for w in made.warnings), made.warnings
+    assert "contract of model stg_orders has it" in " ".join(made.warnings)
+    for mode in ("append", "upsert"):
+        stopped = run(pipeline(lab, mode, drift="stop"), request=made_anew)
+        assert (stopped.exit_code, stopped.results) == (4, ())
+
+    source(lab, "ALTER TABLE orders ADD amount INTEGER")
+    replaced = pipeline(lab, mode="replace")
+    (made,) = plan(replaced)
+    assert "contract without it" in " ".join(made.warnings)  # of the column `note`

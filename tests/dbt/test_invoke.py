@@ -267,10 +267,10 @@ def test_postgres_by_a_private_profile_keeps_the_secret(postgres: tuple[Project,
         assert CANARY.replace('"', '\\"').encode() not in text, file
 
 
-def _press_ctrl_c() -> None:
+def _press_ctrl_c(sign: signal.Signals = signal.SIGINT) -> None:
     main = threading.main_thread().ident
     assert main is not None
-    signal.pthread_kill(main, signal.SIGINT)  # to the thread that waits, as the kernel does
+    signal.pthread_kill(main, sign)  # to the thread that waits, as the kernel does
 
 
 def test_an_interrupt_ends_dbt_and_its_query(
@@ -312,10 +312,22 @@ def test_an_interrupt_ends_dbt_and_its_query(
     assert services.sql(postgres_url, running) == [(0,)]
 
 
-@pytest.mark.parametrize("deaf", [False, True])
+@pytest.mark.parametrize(
+    ("deaf", "sign", "raised"),
+    [
+        (False, signal.SIGINT, KeyboardInterrupt),
+        (True, signal.SIGINT, KeyboardInterrupt),
+        (False, signal.SIGTERM, SystemExit),
+    ],
+)
 def test_an_interrupt_ends_an_executable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaf: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    deaf: bool,
+    sign: signal.Signals,
+    raised: type[BaseException],
 ) -> None:
+    before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(invoke, "_END_SECONDS", 0.5 if deaf else 20)
     program = tmp_path / "dbt"
     program.write_text(
@@ -329,7 +341,7 @@ def test_an_interrupt_ends_an_executable(
     def interrupt() -> None:
         while not over.wait(0.02):
             if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip():
-                _press_ctrl_c()
+                _press_ctrl_c(sign)
                 return
 
     watcher = threading.Thread(target=interrupt)
@@ -337,7 +349,7 @@ def test_an_interrupt_ends_an_executable(
     try:
         with (
             session(project, Executable(str(program)), name="x", profiles_dir=tmp_path) as dbt,
-            pytest.raises(KeyboardInterrupt),
+            pytest.raises(raised),
         ):
             dbt.run("build")
     finally:
@@ -345,6 +357,7 @@ def test_an_interrupt_ends_an_executable(
         watcher.join()
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_an_executable_that_cannot_run_is_named(shop: Project, tmp_path: Path) -> None:
