@@ -64,7 +64,9 @@ def run(options: BaseModel, context: HookContext) -> HookReport:
         told_of = f"dbt {command} had nothing to do: nothing in the project matches"
         message = f"{told_of} {' '.join(select) or 'it'}"
         context.emit(Notice(pipeline=name, level="warning", message=message))
-        return HookReport(message, details)
+        # `chagned+` matches nothing, too: what it would have built must not be forgotten
+        own = bool(asked.selected) and not names_changed(asked.selected)
+        return HookReport(message, details, skipped=own)
     return HookReport(f"dbt {command}: {_counted(result)}", details)
 
 
