@@ -21,7 +21,7 @@ from conduit_dbt import commands
 from conduit_dbt.artifacts import disabled_sources_of, sources_of
 from conduit_dbt.context import VARIABLE, environment, variables
 from conduit_dbt.drift import Drift, drift, drifts_of
-from conduit_dbt.opening import examined, opened, project_of
+from conduit_dbt.opening import examined, opened, project_of, remedy
 from conduit_dbt.options import DbtOptions
 from conduit_dbt.results import DbtResult, DbtSource
 from conduit_dbt.selection import expand, names_changed, sources_for
@@ -91,7 +91,7 @@ def _parsed(session: Session, pipeline: Pipeline) -> Mapping[str, object]:
         raise HookError(
             f"dbt can't read the project {session.project.root}: {_short(result.error)}",
             details=result.model_dump(mode="json"),
-            command=_ours("dbt debug", pipeline),
+            command=remedy(pipeline, result.error),
         )
     return session.manifest()
 
