@@ -19,7 +19,7 @@ from conduit_core import (
 )
 from conduit_core.errors import ConfigError, HookError
 from conduit_dbt.importing import Imported, add_rules, rules_from_manifest
-from conduit_dbt.opening import examined, opened, project_of
+from conduit_dbt.opening import examined, opened, project_of, remedy
 from conduit_dbt.options import DbtOptions
 from conduit_dbt.sourcefiles import find_source_files, write_sources
 from conduit_dbt.tables import SourceColumn, SourceTable, Written
@@ -43,13 +43,15 @@ def debug(pipeline: Pipeline, *, project_dir: ProjectDir = None) -> HookAnswer:
     document = {
         "pipeline": pipeline.name,
         "checks": [
-            {"name": name, "ok": ok, "detail": detail, "remedy": remedy or None}
-            for name, ok, detail, remedy in items
+            {"name": name, "ok": ok, "detail": detail, "remedy": mends or None}
+            for name, ok, detail, mends in items
         ],
     }
     errors = tuple(
-        ConfigError(f"{name}: {detail}{f'; {remedy}' if remedy else ''}", command=_again(pipeline))
-        for name, ok, detail, remedy in items
+        ConfigError(
+            f"{name}: {detail}{f'; {mends}' if mends else ''}", command=remedy(pipeline, detail)
+        )
+        for name, ok, detail, mends in items
         if not ok
     )
     return HookAnswer(document, lines, errors)
@@ -102,7 +104,8 @@ def import_rules(
     with opened(pipeline, options, options.vars, {}) as session:
         result = session.run("parse")
         if result.code:
-            raise HookError(f"dbt can't read the project: {result.error}", command=_again(pipeline))
+            command = remedy(pipeline, result.error)
+            raise HookError(f"dbt can't read the project: {result.error}", command=command)
         imported = rules_from_manifest(session.manifest(), source_tables(pipeline))
     file = pipeline.loaded.path
     text = _read(file) if file is not None else ""
@@ -130,7 +133,8 @@ def import_rules(
     document = _imported(pipeline, imported, changes, notes, written=write and bool(changes))
     end = f"wrote {len(changes)} rules" if write else "nothing is written: --write does it"
     told = lines or ("no rule is missing",)
-    return HookAnswer(document, (*told, *(f"note: {n}" for n in notes), end if changes else ""))
+    ends = (end,) if changes else ()
+    return HookAnswer(document, (*told, *(f"note: {n}" for n in notes), *ends))
 
 
 def _imported(
@@ -256,7 +260,3 @@ def _told(pipeline: Pipeline, written: Mapping[str, Written], *, dry_run: bool) 
         for name, done in written.items()
     ]
     return HookAnswer({"pipeline": pipeline.name, "files": files, "dry_run": dry_run}, tuple(lines))
-
-
-def _again(pipeline: Pipeline) -> str:
-    return f"conduit dbt debug {pipeline.file}".strip()

@@ -22,7 +22,7 @@ from conduit_dbt import commands
 from conduit_dbt.artifacts import disabled_sources_of, sources_of
 from conduit_dbt.context import VARIABLE, environment, variables
 from conduit_dbt.drift import Drift, drift, drifts_of, remakes
-from conduit_dbt.opening import examined, opened, project_of
+from conduit_dbt.opening import examined, opened, project_of, remedy
 from conduit_dbt.options import DbtOptions
 from conduit_dbt.results import DbtResult, DbtSource
 from conduit_dbt.selection import expand, names_changed, sources_for
@@ -66,7 +66,9 @@ def run(options: BaseModel, context: HookContext) -> HookReport:
         told_of = f"dbt {command} had nothing to do: nothing in the project matches"
         message = f"{told_of} {' '.join(select) or 'it'}"
         context.emit(Notice(pipeline=name, level="warning", message=message))
-        return HookReport(message, details)
+        # `chagned+` matches nothing, too: what it would have built must not be forgotten
+        own = bool(asked.selected) and not names_changed(asked.selected)
+        return HookReport(message, details, skipped=own)
     return HookReport(f"dbt {command}: {_counted(result)}", details)
 
 
@@ -94,7 +96,7 @@ def _parsed(session: Session, pipeline: Pipeline) -> Mapping[str, object]:
         raise HookError(
             f"dbt can't read the project {session.project.root}: {_short(result.error)}",
             details=result.model_dump(mode="json"),
-            command=_ours("dbt debug", pipeline),
+            command=remedy(pipeline, result.error),
         )
     return session.manifest()
 

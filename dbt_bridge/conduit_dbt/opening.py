@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +19,7 @@ from conduit_dbt.project import Project
 from conduit_dbt.session import Session, session
 
 _DEFAULT_THREADS = 4
+_NO_SOURCE = re.compile(r"depends on a source named '(?:[^']*\.)?([^'.]+)' which was not found")
 
 
 def project_of(pipeline: Pipeline, options: DbtOptions) -> Project:
@@ -103,6 +105,14 @@ def place_of(facts: DestinationFacts) -> Place:
     names = {"database": "dbname"}
     parts = {names.get(k, k): str(v) for k, v in options.items() if v is not None}
     return Place.postgres(make_dsn("", **parts), facts.schema)
+
+
+def remedy(pipeline: Pipeline, error: str) -> str:
+    """Return the command that helps where dbt can't read the project."""
+    missing = _NO_SOURCE.search(error)
+    ours = {s.into_table for s in pipeline.streams}
+    command = "sources" if missing and missing[1] in ours else "debug"
+    return f"conduit dbt {command} {pipeline.file}".strip()
 
 
 # --- before anything is loaded --------------------------------------------------------------------

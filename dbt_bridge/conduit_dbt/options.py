@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ FROM_DESTINATION = "from_destination"
 Command = Literal["run", "build", "test", "seed", "freshness"]
 _OURS = {
     "--select": "select", "-s": "select", "--models": "select", "-m": "select",
+    "--exclude": "exclude",
     "--vars": "vars", "--target": "target", "-t": "target", "--profile": "profile",
     "--profiles-dir": "profiles_dir", "--project-dir": "project_dir", "--threads": "threads",
     "--target-path": "", "--log-path": "",
@@ -22,8 +24,8 @@ def _many(value: object) -> object:
 
 
 def _arguments(value: object) -> object:
-    """Refuse what has a key of its own, or is the bridge's business."""
-    items = (value,) if isinstance(value, str) else value
+    """Split a text as a shell does; refuse what has a key of its own, or is the bridge's."""
+    items = tuple(shlex.split(value)) if isinstance(value, str) else value
     for item in items if isinstance(items, list | tuple) else ():
         flag = str(item).partition("=")[0]
         if flag in _OURS:

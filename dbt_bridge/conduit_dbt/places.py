@@ -110,7 +110,10 @@ def _duckdb(output: Output, place: Place, root: Path) -> str | None:
     wanted = Path(place.values["path"])
     if any(_same_file(root / Path(path).expanduser(), wanted) for path in paths):
         return None
-    return f"the profile's database is {output.database}, the destination is {wanted}"
+    theirs = output.database
+    if ":" not in theirs and not Path(theirs).expanduser().is_absolute():
+        theirs += f" in the project's folder, {os.path.normpath(root / theirs)}"
+    return f"the profile's database is {theirs}, the destination is {wanted}"
 
 
 def _same_file(one: Path, other: Path) -> bool:

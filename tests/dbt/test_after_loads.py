@@ -81,6 +81,16 @@ def test_a_changed_table_that_no_source_names_is_an_error(lab: DbtLab) -> None:
     assert failure.lines[3] == "conduit dbt sources"
 
 
+def test_a_model_that_reads_an_undeclared_table_gets_the_command_that_declares_it(
+    lab: DbtLab,
+) -> None:
+    (lab.project / "models/sources.yml").unlink()
+    failure = hook(lab.run()).failure
+    assert failure is not None
+    assert "depends on a source named 'raw." in failure.lines[0]
+    assert failure.lines[3] == "conduit dbt sources"
+
+
 def test_a_disabled_source_is_told(lab: DbtLab) -> None:
     lab.write(
         "models/sources.yml",
@@ -139,12 +149,23 @@ def test_any_selection_and_command(lab: DbtLab) -> None:
     }  # fmt: skip
 
 
-def test_a_selection_without_nodes_is_told(lab: DbtLab) -> None:
+def test_a_selection_without_nodes_is_told_and_nothing_is_forgotten(lab: DbtLab) -> None:
     events: list[Event] = []
-    result = run(lab.pipeline(select="tag:nobody"), listeners=(events.append,))
-    assert hook(result).outcome == "succeeded"
+    result = run(lab.pipeline(select="chagned+"), listeners=(events.append,))
+    assert (result.exit_code, hook(result).outcome) == (0, "skipped")
     (told,) = [e.message for e in events if isinstance(e, Notice) and e.level == "warning"]
-    assert told == "dbt build had nothing to do: nothing in the project matches tag:nobody"
+    assert told == "dbt build had nothing to do: nothing in the project matches chagned+"
+    assert set(nodes(lab.run(select="changed+"))) >= {"stg_orders", "stg_items", "totals"}
+
+
+def test_what_nothing_reads_is_done_with(lab: DbtLab) -> None:
+    lab.run()
+    (lab.project / "models/stg_items.sql").unlink()
+    lab.rows("items", (2, 2))
+    result = lab.run()
+    assert hook(result).outcome == "succeeded"
+    assert "had nothing to do" in hook(result).text
+    assert hook(lab.run()).outcome == "skipped"
 
 
 def test_freshness_of_what_changed(lab: DbtLab) -> None:

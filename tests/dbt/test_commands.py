@@ -104,3 +104,19 @@ def test_what_is_not_a_project(lab: DbtLab, capsys: pytest.CaptureFixture[str]) 
     told = capsys.readouterr()
     assert "isn't a dbt project" in told.err
     assert not (lab.folder / "warehouse.duckdb").exists()
+    assert main(["check"]) == 2
+    assert "a retry will not help\nconduit dbt debug" in capsys.readouterr().err
+
+
+def test_debug_tells_how_a_source_is_declared(
+    lab: DbtLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.file()
+    (lab.project / "models/sources.yml").unlink()
+    assert main(["dbt", "debug"]) == 2
+    assert capsys.readouterr().err.endswith("conduit dbt sources pipeline.yml\n")
+    lab.write("models/stg_items.sql", "select id from {{ source('raw', 'elsewhere') }}")
+    (lab.project / "models/stg_orders.sql").unlink()
+    (lab.project / "models/totals.sql").unlink()
+    assert main(["dbt", "debug"]) == 2
+    assert capsys.readouterr().err.endswith("conduit dbt debug pipeline.yml\n")

@@ -179,6 +179,8 @@ def test_a_duckdb_file_is_the_same_by_any_path(tmp_path: Path) -> None:
         found = mismatch(Output("duckdb", values), place, tmp_path)
         assert isinstance(found, str)
         assert "hush" not in found
+    beside = mismatch(Output("duckdb", {"path": "a.duckdb"}), place, tmp_path / "dbt")
+    assert f"in the project's folder, {tmp_path / 'dbt' / 'a.duckdb'}" in str(beside)
     assert mismatch(Output("postgres", {}), place, tmp_path) == (
         "the profile is of type postgres, the destination is duckdb"
     )

@@ -76,9 +76,22 @@ def test_what_is_selected_unless_the_file_says() -> None:
     [
         ("--select", "write `select:`"),
         (["--vars={}"], "write `vars:`"),
+        ("--fail-fast --select orders", "write `select:`"),
+        ("--exclude orders", "write `exclude:`"),
+        ("--favor-state 'half", "No closing quotation"),
         (["--full-refresh", "--target-path"], "which is ours"),
     ],
 )
 def test_what_has_a_key_is_no_argument(args: object, told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         DbtOptions.model_validate({"project_dir": "dbt", "args": args})
+
+
+def test_arguments_as_text_are_split() -> None:
+    def args(given: object) -> tuple[str, ...]:
+        return DbtOptions.model_validate({"project_dir": "dbt", "args": given}).args
+
+    assert args("--fail-fast --indirect-selection cautious") == (
+        "--fail-fast", "--indirect-selection", "cautious",
+    )  # fmt: skip
+    assert args(["--state", "a folder"]) == ("--state", "a folder")

@@ -27,6 +27,7 @@ def check(
 ) -> Answer:
     """Look whether both ends are reachable, rights suffice, and every stream can be planned."""
     from conduit_core.cli.planning import Planned, plan_open
+    from conduit_core.engine.hooks import unfit
     from conduit_core.engine.model import RunRequest
 
     pipeline = session.pipeline(file)
@@ -41,7 +42,7 @@ def check(
     errors += planned.errors
     for hook in _check_hooks(pipeline):
         items.append(hook)
-        errors += [_unfit(*hook)] if not hook[2].ok else []
+        errors += [unfit(*hook[1:])] if not hook[2].ok else []
     streams = [(p.stream, True, f"{p.target}, {p.mode}, {p.guarantee}") for p, _ in planned.plans]
     streams += [(e.stream or "", False, e.message) for e in planned.errors]
     failed = {e.stream: error_document(e) for e in planned.errors}
