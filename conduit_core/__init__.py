@@ -30,7 +30,6 @@ if TYPE_CHECKING:
         HookContext,
         HookReport,
         bound_hook,
-        changed_tables,
         run_hook,
     )
     from conduit_core.engine.model import (
@@ -73,7 +72,6 @@ _HOMES = {
     "after": "conduit_core.engine.steps",
     "audit": "conduit_core.engine.steps",
     "bound_hook": "conduit_core.engine.hooks",
-    "changed_tables": "conduit_core.engine.hooks",
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
     "plan": "conduit_core.engine.run",
@@ -112,7 +110,6 @@ __all__ = [
     "after",
     "audit",
     "bound_hook",
-    "changed_tables",
     "destination_facts",
     "files",
     "plan",

@@ -119,7 +119,8 @@ class HookContext:
 
     Args:
         pipeline: the pipeline; nothing of it is open.
-        changed: the tables that changed since the hook last finished; never empty.
+        changed: the tables that changed since the hook last finished; all that were ever loaded,
+            for a hook that keeps nothing in mind, or that is asked to do all anew.
         failed: streams of this run that failed, or weren't started because another one did.
         emit: takes events.
     """
@@ -170,6 +171,10 @@ def _no_findings(options: BaseModel, pipeline: Pipeline, plan: LoadPlan) -> Gate
     return GateFindings()
 
 
+def _by_name(options: BaseModel) -> str | None:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Hook:
     """What an entry point of the group ``conduit.hooks`` gives.
@@ -180,6 +185,9 @@ class Hook:
         run: does what follows the loads. It raises ``HookError`` where that fails.
         check: looks, before anything is loaded, whether it can be done: cheap, read-only.
         gate: looks at a stream's plan before it is carried out; a ``SchemaError`` stops it.
+        task: what it does under these options, in words, to keep apart what each has finished with:
+            who is told to do something else has finished with nothing. None: it is done at every
+            run, for all tables, whether they changed or not.
         commands: its sub-commands, ``conduit NAME COMMAND [PIPELINE_FILE]``: functions of a
             pipeline and of typer options.
         title: one line for ``conduit --help``.
@@ -190,6 +198,7 @@ class Hook:
     run: Callable[[BaseModel, HookContext], HookReport]
     check: Callable[[BaseModel, Pipeline], list[CheckItem]] = _no_checks
     gate: Callable[[BaseModel, Pipeline, LoadPlan], GateFindings] = _no_findings
+    task: Callable[[BaseModel], str | None] = _by_name
     commands: Mapping[str, Callable[..., HookAnswer]] = field(default_factory=dict)
     title: str = ""
 
@@ -260,6 +269,12 @@ class BoundHook:
 
     hook: Hook
     options: BaseModel
+
+    @property
+    def memory(self) -> str | None:
+        """The name under which the destination knows what it finished with; None: it doesn't."""
+        task = self.hook.task(self.options)
+        return None if task is None else f"{self.hook.name} {task}".strip()
 
 
 def bound_hooks(pipeline: Pipeline) -> tuple[BoundHook, ...]:
@@ -393,8 +408,15 @@ def _window(window: Window) -> WindowFacts:
     )
 
 
-def changed_tables(pipeline: Pipeline, hook: str) -> tuple[ChangedTable, ...]:
+def changed_tables(
+    pipeline: Pipeline, bound: BoundHook, *, anew: bool = False
+) -> tuple[ChangedTable, ...]:
     """Return the pipeline's targets that changed since a hook last finished. Read-only.
+
+    Args:
+        pipeline: the pipeline.
+        bound: the hook.
+        anew: as if it had never finished: all targets.
 
     Raises:
         ConfigError: the destination keeps no hooks.
@@ -402,7 +424,10 @@ def changed_tables(pipeline: Pipeline, hook: str) -> tuple[ChangedTable, ...]:
     """
     with pipeline.open() as ends:
         destination = ends.destination
-        marks = _memory(destination, hook).hook_marks(pipeline.name, hook)
+        known = None if anew else bound.memory
+        marks: dict[Table, int] = {}
+        if known is not None:
+            marks = _memory(destination, bound.hook.name).hook_marks(pipeline.name, known)
         found: list[ChangedTable] = []
         for stream in pipeline.streams:
             chain = destination.records(pipeline.target(stream, destination))
@@ -414,10 +439,13 @@ def changed_tables(pipeline: Pipeline, hook: str) -> tuple[ChangedTable, ...]:
         return tuple(found)
 
 
-def _keep(pipeline: Pipeline, hook: str, changed: Sequence[ChangedTable]) -> None:
+def _keep(pipeline: Pipeline, bound: BoundHook, changed: Sequence[ChangedTable]) -> None:
+    if bound.memory is None:
+        return
     marks = {Table(t.schema_name, t.table): t.version for t in changed}
     with pipeline.open() as ends:
-        _memory(ends.destination, hook).keep_hook_marks(pipeline.name, hook, marks)
+        memory = _memory(ends.destination, bound.hook.name)
+        memory.keep_hook_marks(pipeline.name, bound.memory, marks)
 
 
 def _memory(destination: Destination, hook: str) -> KeepsHooks:
@@ -444,7 +472,12 @@ def run_hooks(
 
 
 def run_hook(
-    pipeline: Pipeline, bound: BoundHook, failed: tuple[str, ...] = (), emit: Emit = ignore
+    pipeline: Pipeline,
+    bound: BoundHook,
+    failed: tuple[str, ...] = (),
+    emit: Emit = ignore,
+    *,
+    anew: bool = False,
 ) -> HookResult:
     """Run one hook, unless nothing changed since it last finished.
 
@@ -453,6 +486,7 @@ def run_hook(
         bound: the hook with its options.
         failed: streams of this run that failed or weren't started.
         emit: takes events.
+        anew: for all tables, as if it had never finished.
 
     Returns:
         What became of it; a failure is in ``failure``, and not raised.
@@ -478,7 +512,7 @@ def run_hook(
         )
 
     try:
-        changed = changed_tables(pipeline, name)
+        changed = changed_tables(pipeline, bound, anew=anew)
         if not changed:
             return ended("skipped", NOTHING_CHANGED, {})
         tables = tuple(t.target for t in changed)
@@ -487,7 +521,7 @@ def run_hook(
         if report.skipped:
             return ended("skipped", report.text, report.details)
         result = ended("succeeded", report.text, report.details)
-        _keep(pipeline, name, changed)
+        _keep(pipeline, bound, changed)
         return result
     except ConduitError as error:
         return _failed(pipeline, name, tables, error, started, emit)

@@ -1,4 +1,4 @@
-"""``conduit dbt debug | sources | import-rules``."""
+"""``conduit dbt build | debug | sources | import-rules``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Annotated, Literal, cast
 import typer
 
 from conduit_core import (
+    BoundHook,
     HookAnswer,
     Pipeline,
     bound_hook,
     destination_facts,
+    run_hook,
     table_facts,
 )
 from conduit_core.errors import ConfigError, HookError
@@ -65,6 +67,31 @@ def _tried(pipeline: Pipeline, options: DbtOptions) -> Iterator[tuple[str, bool,
         if not result.code:
             asked = session.run("show", "--inline", "select 1 as one")
             yield "connection", not asked.code, asked.error or "dbt reaches the database", ""
+
+
+def build(
+    pipeline: Pipeline,
+    *,
+    select: Annotated[
+        list[str] | None,
+        typer.Option("--select", help="What dbt selects, instead of the file's; may be repeated."),
+    ] = None,
+    full_refresh: Annotated[
+        bool, typer.Option("--full-refresh", help="Build incremental models as a whole.")
+    ] = False,
+    project_dir: ProjectDir = None,
+) -> HookAnswer:
+    """Run dbt now, for all tables, changed or not: after a model was edited, for a new target."""
+    from conduit_dbt.hook import hook
+
+    options = options_of(pipeline, project_dir)
+    more = ("--full-refresh",) if full_refresh else ()
+    asked = {"select": tuple(select) if select else options.select, "args": (*options.args, *more)}
+    result = run_hook(pipeline, BoundHook(hook, options.model_copy(update=asked)), anew=True)
+    document = {"pipeline": pipeline.name, **result.model_dump(mode="json")}
+    if result.failure is not None:
+        return HookAnswer(document, errors=(result.failure.to_error(),))
+    return HookAnswer(document, (f"{result.outcome}: {result.text}",))
 
 
 def sources(

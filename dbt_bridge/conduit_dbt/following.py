@@ -18,6 +18,7 @@ def run_after(
     *,
     failed: Sequence[str] = (),
     listeners: tuple[Listener, ...] = (),
+    anew: bool = False,
     **options: object,
 ) -> HookResult:
     """Run dbt on what changed since it last finished for this pipeline.
@@ -26,6 +27,7 @@ def run_after(
         pipeline: the pipeline whose loads are published; nothing of it may be open.
         failed: streams of this run that failed; see ``on_partial``.
         listeners: called with every event.
+        anew: for all tables that were ever loaded, as if dbt had never finished.
         options: keys of ``after.dbt``, over those of the file: ``project_dir``, ``select`` ...
 
     Returns:
@@ -42,7 +44,7 @@ def run_after(
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"after.dbt: {problems}") from None
-    result = run_hook(pipeline, bound, tuple(failed), Emitter(listeners))
+    result = run_hook(pipeline, bound, tuple(failed), Emitter(listeners), anew=anew)
     if result.failure is not None:
         raise result.failure.to_error()
     return result

@@ -191,13 +191,20 @@ def gate(options: BaseModel, pipeline: Pipeline, plan: LoadPlan) -> GateFindings
     )
 
 
+def task(options: BaseModel) -> str | None:
+    """Return what dbt does, in words: what another command or selection finished counts apart."""
+    return cast("DbtOptions", options).task
+
+
 hook = Hook(
     "dbt",
     DbtOptions,
     run=run,
     check=check,
     gate=gate,
+    task=task,
     commands={
+        "build": commands.build,
         "debug": commands.debug,
         "sources": commands.sources,
         "import-rules": commands.import_rules,

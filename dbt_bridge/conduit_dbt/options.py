@@ -98,6 +98,20 @@ class DbtOptions(BaseModel):
     )
 
     @property
+    def task(self) -> str | None:
+        """What is done, in words: another command or selection has finished with nothing yet.
+
+        None for ``freshness``: a table grows stale while nothing comes.
+        """
+        if self.command == "freshness":
+            return None
+        parts = [self.command, *self.selected]
+        parts += [f"without {item}" for item in self.exclude]
+        parts += [f"in {self.project_dir}"]
+        parts += [f"as {item}" for item in (self.profile, self.target) if item]
+        return " ".join(parts)
+
+    @property
     def selected(self) -> tuple[str, ...]:
         """What is selected: ``changed+``, but all seeds, and of freshness the sources alone."""
         if self.select is not None:

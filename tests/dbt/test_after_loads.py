@@ -145,7 +145,7 @@ def test_any_selection_and_command(lab: DbtLab) -> None:
     assert nodes(lab.run(command="seed", args="--full-refresh")) == {"days": "success"}
     lab.rows("orders", (6, 5))
     assert set(nodes(lab.run(exclude="changed+2,totals", select="changed+"))) == {
-        "source_not_null_raw_orders_id", "stg_orders",
+        "source_not_null_raw_orders_id", "stg_orders", "stg_items",
     }  # fmt: skip
 
 
@@ -175,6 +175,8 @@ def test_freshness_of_what_changed(lab: DbtLab) -> None:
     )
     result = lab.run(command="freshness")
     assert {f.name: f.status for f in done(hook(result)).freshness} == {"raw.orders": "pass"}
+    again = lab.run(command="freshness")  # also where nothing came: that is when it matters
+    assert (hook(again).outcome, len(done(hook(again)).freshness)) == ("succeeded", 1)
 
 
 SOURCES_WITH_FRESHNESS = """
@@ -212,7 +214,10 @@ def test_from_python(lab: DbtLab) -> None:
     result = run_after(pipeline, select=["changed"], command="test")
     found = DbtResult.model_validate({k: v for k, v in result.details.items() if k != "select"})
     assert [n.name for n in found.nodes] == ["source_not_null_raw_orders_id"]
+    assert run_after(pipeline, select=["changed"], command="test").outcome == "skipped"
+    assert run_after(pipeline).outcome == "succeeded"  # what tests finished with isn't built
     assert run_after(pipeline).outcome == "skipped"
+    assert run_after(pipeline, anew=True).outcome == "succeeded"
     with pytest.raises(ConfigError, match="selekt"):
         run_after(pipeline, selekt="x")
     lab.write("models/sources.yml", "sources: []")

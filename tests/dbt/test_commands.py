@@ -120,3 +120,15 @@ def test_debug_tells_how_a_source_is_declared(
     (lab.project / "models/totals.sql").unlink()
     assert main(["dbt", "debug"]) == 2
     assert capsys.readouterr().err.endswith("conduit dbt debug pipeline.yml\n")
+
+
+def test_build_now(lab: DbtLab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.file()
+    assert main(["run"]) == 0
+    lab.write("models/again.sql", "select count(*) as n from {{ source('raw', 'items') }}")
+    found = answer(capsys, "build", "--select", "again", "--full-refresh")
+    assert [n["name"] for n in found["details"]["nodes"]] == ["again"]
+    assert lab.select("select n from raw.again") == [(1,)]
+    lab.write("models/again.sql", "select nowhere from {{ source('raw', 'items') }}")
+    assert main(["dbt", "build", "--select", "again"]) == 8
+    assert "again (error: " in capsys.readouterr().err

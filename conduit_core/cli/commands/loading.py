@@ -305,7 +305,8 @@ def _show_results(screen: Screen, result: RunResult) -> None:
         screen.line()
     for hook in result.hooks:
         took = f" ({figures.duration(hook.seconds)})" if hook.outcome != "skipped" else ""
-        screen.line(f"after.{hook.hook}: {hook.outcome}{took}: {hook.text}")
+        told = f": {hook.text}" if hook.outcome != "failed" else ""  # an error tells it below
+        screen.line(f"after.{hook.hook}: {hook.outcome}{took}{told}")
 
 
 def _row(load: LoadResult) -> tuple[str, ...]:
