@@ -54,6 +54,9 @@ class InProcess:
                 " `pip install 'conduit-dbt[dbt]' dbt-duckdb` (or your database's adapter), or"
                 " name a dbt of another environment as `executable:`"
             ) from None
+        from dbt_common.events.functions import reset_metadata_vars
+
+        reset_metadata_vars()  # who ran dbt in this process before us left its environment there
         asked = (invocation.common, dict(invocation.environment))
         manifest = self._parsed[1] if self._parsed and self._parsed[0] == asked else None
         result = dbtRunner(manifest=manifest).invoke(invocation.words)  # type: ignore[arg-type]
@@ -70,6 +73,8 @@ def _release() -> None:
     """Close dbt's connections and its log, so that others may open the database file."""
     if events := sys.modules.get("dbt_common.events.event_manager_client"):
         events.cleanup_event_logger()
+    if functions := sys.modules.get("dbt_common.events.functions"):
+        functions.reset_metadata_vars()  # else artifacts of the next run have this one's load ids
     if factory := sys.modules.get("dbt.adapters.factory"):
         factory.reset_adapters()
     if duckdb := sys.modules.get("dbt.adapters.duckdb.connections"):

@@ -122,10 +122,12 @@ def test_a_model_reads_exactly_the_rows_of_the_loads(
     assert lab.select("select count(*), sum(amount) from raw.by_window") == [(5, 150)]
     compiled = lab.project / "target/conduit/shop/compiled/shop/models/by_window.sql"
     assert "where id >= 2 and id <= 5" in compiled.read_text()
-    assert "conduit_pipeline" in _statements(lab)
+    assert _statements(lab)["CONDUIT_LOAD_IDS"] == load_id  # of this run, not of the one before
+    assert "conduit_pipeline" in _statements(lab)["CONDUIT_QUERY_COMMENT"]
 
 
-def _statements(lab: DbtLab) -> str:
+def _statements(lab: DbtLab) -> dict[str, str]:
     """Return what dbt wrote of the run: artifacts carry the variables of the environment."""
     found = json.loads((lab.project / "target/conduit/shop/run_results.json").read_text())
-    return str(found["metadata"]["env"])
+    env: dict[str, str] = found["metadata"]["env"]
+    return env
