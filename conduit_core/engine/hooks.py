@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -286,8 +287,15 @@ def bound_hooks(pipeline: Pipeline) -> tuple[BoundHook, ...]:
     return tuple(bound_hook(pipeline, name) for name in pipeline.loaded.spec.after)
 
 
-def bound_hook(pipeline: Pipeline, name: str) -> BoundHook:
+def bound_hook(
+    pipeline: Pipeline, name: str, over: Mapping[str, object] = MappingProxyType({})
+) -> BoundHook:
     """Return one hook with its options from the file, where it has any there.
+
+    Args:
+        pipeline: the pipeline.
+        name: the hook's.
+        over: options that win over those of the file.
 
     Raises:
         ConfigError: it isn't installed, or its options are wrong.
@@ -300,7 +308,8 @@ def bound_hook(pipeline: Pipeline, name: str) -> BoundHook:
             raise pipeline.at(error) from None
         raise loaded.problem(("after", name), error.message) from None
     try:
-        return BoundHook(hook, hook.options.model_validate(loaded.spec.after.get(name, {})))
+        given = {**loaded.spec.after.get(name, {}), **over}
+        return BoundHook(hook, hook.options.model_validate(given))
     except ValidationError as error:
         raise loaded.explain(error, ("after", name), model=hook.options) from None
 

@@ -185,16 +185,14 @@ def options_of(pipeline: Pipeline, project_dir: str | None) -> DbtOptions:
     Raises:
         ConfigError: the file names no project, and no ``--project-dir`` is given.
     """
-    if project_dir is None:
-        if "dbt" not in pipeline.loaded.spec.after:
-            raise ConfigError(
-                "the file has no `after: {dbt: {project_dir: ...}}`: name the project with"
-                " --project-dir",
-                command="conduit dbt --help",
-            )
-        return cast("DbtOptions", bound_hook(pipeline, "dbt").options)
-    given: dict[str, object] = dict(pipeline.loaded.spec.after.get("dbt", {}))
-    return DbtOptions.model_validate({**given, "project_dir": str(Path(project_dir).absolute())})
+    if project_dir is None and "dbt" not in pipeline.loaded.spec.after:
+        raise ConfigError(
+            "the file has no `after: {dbt: {project_dir: ...}}`: name the project with"
+            " --project-dir",
+            command="conduit dbt --help",
+        )
+    over = {} if project_dir is None else {"project_dir": str(Path(project_dir).absolute())}
+    return cast("DbtOptions", bound_hook(pipeline, "dbt", over).options)
 
 
 def source_tables(pipeline: Pipeline) -> list[SourceTable]:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from pydantic import ValidationError
-
-from conduit_core import BoundHook, HookResult, Pipeline, run_hook
-from conduit_core.errors import ConfigError
+from conduit_core import HookResult, Pipeline, bound_hook, run_hook
 from conduit_core.events import Emitter, Listener
-from conduit_dbt.hook import hook
-from conduit_dbt.options import DbtOptions
 
 
 def run_after(
@@ -38,12 +33,7 @@ def run_after(
         ConfigError: an option is wrong, or there is no such project, profile or dbt.
         HookError: a node failed, the project doesn't compile, or no source names a changed table.
     """
-    given: Mapping[str, object] = {**pipeline.loaded.spec.after.get("dbt", {}), **options}
-    try:
-        bound = BoundHook(hook, DbtOptions.model_validate(given))
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"after.dbt: {problems}") from None
+    bound = bound_hook(pipeline, "dbt", options)
     result = run_hook(pipeline, bound, tuple(failed), Emitter(listeners), anew=anew)
     if result.failure is not None:
         raise result.failure.to_error()

@@ -55,7 +55,7 @@ def run(options: BaseModel, context: HookContext) -> HookReport:
         select, exclude = asked.selected, asked.exclude
         if names_changed((*select, *exclude)):
             manifest = _parsed(session, context.pipeline)
-            sources = _sources(context.pipeline, changed, manifest)
+            sources = _sources(changed, manifest)
             select, exclude = expand(select, sources), expand(exclude, sources)
         command = "source freshness" if asked.command == "freshness" else asked.command
         result = session.run(command, *_arguments(asked, select, exclude, changed))
@@ -102,7 +102,7 @@ def _parsed(session: Session, pipeline: Pipeline) -> Mapping[str, object]:
 
 
 def _sources(
-    pipeline: Pipeline, changed: Sequence[ChangedTable], manifest: Mapping[str, object]
+    changed: Sequence[ChangedTable], manifest: Mapping[str, object]
 ) -> tuple[DbtSource, ...]:
     """Return the sources of the tables that changed.
 
@@ -121,13 +121,9 @@ def _sources(
     if unnamed:
         raise HookError(
             f"no dbt source names {', '.join(unnamed)}: nothing would be built of it",
-            command=_ours("dbt sources", pipeline),
+            command="conduit dbt sources",
         )
     return tuple(found)
-
-
-def _ours(command: str, pipeline: Pipeline) -> str:
-    return f"conduit {command} {pipeline.file}".strip()
 
 
 def _failure(result: DbtResult, details: Mapping[str, object]) -> HookError:
@@ -187,7 +183,7 @@ def gate(options: BaseModel, pipeline: Pipeline, plan: LoadPlan) -> GateFindings
     raise SchemaError(
         f"the dbt project doesn't expect what this load changes (drift: stop):"
         f" {'; '.join(found.problems)}",
-        command=_ours("dbt sources", pipeline),
+        command="conduit dbt sources",
     )
 
 

@@ -108,11 +108,10 @@ def place_of(facts: DestinationFacts) -> Place:
 
 
 def remedy(pipeline: Pipeline, error: str) -> str:
-    """Return the command that helps where dbt can't read the project."""
+    """Return the command that helps where dbt can't read the project; the core adds the file."""
     missing = _NO_SOURCE.search(error)
     ours = {s.into_table for s in pipeline.streams}
-    command = "sources" if missing and missing[1] in ours else "debug"
-    return f"conduit dbt {command} {pipeline.file}".strip()
+    return f"conduit dbt {'sources' if missing and missing[1] in ours else 'debug'}"
 
 
 # --- before anything is loaded --------------------------------------------------------------------

@@ -132,3 +132,11 @@ def test_build_now(lab: DbtLab, capsys: pytest.CaptureFixture[str]) -> None:
     lab.write("models/again.sql", "select nowhere from {{ source('raw', 'items') }}")
     assert main(["dbt", "build", "--select", "again"]) == 8
     assert "again (error: " in capsys.readouterr().err
+
+
+def test_a_wrong_key_is_told_beside_a_project_of_the_command_line(
+    lab: DbtLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.file(selekt="x")
+    assert main(["dbt", "debug", "--project-dir", "dbt"]) == 2
+    assert "`selekt`" in capsys.readouterr().err
