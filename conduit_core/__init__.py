@@ -45,6 +45,11 @@ if TYPE_CHECKING:
     from conduit_core.engine.run import RunInterrupted, plan, raise_for_failures, run
     from conduit_core.engine.steps import after, audit, publish, stage
     from conduit_core.errors import ConduitError
+    from conduit_core.observe.lines import PlainLines
+    from conduit_core.spec.connections import ConnectionResolver
+    from conduit_core.spec.endpoints import ConnectionSpec
+    from conduit_core.spec.outline import Outline, StreamOutline, outline
+    from conduit_core.state.store import StateStore
 
 _HOMES = {
     "AuditReport": "conduit_core.engine.model",
@@ -53,6 +58,8 @@ _HOMES = {
     "CheckItem": "conduit_core.connectors.base",
     "ColumnFacts": "conduit_core.engine.facts",
     "ConduitError": "conduit_core.errors",
+    "ConnectionResolver": "conduit_core.spec.connections",
+    "ConnectionSpec": "conduit_core.spec.endpoints",
     "DestinationFacts": "conduit_core.engine.facts",
     "FileSet": "conduit_core.connectors.lake.fileset",
     "GateFindings": "conduit_core.engine.hooks",
@@ -63,17 +70,22 @@ _HOMES = {
     "HookResult": "conduit_core.engine.model",
     "LoadPlan": "conduit_core.engine.model",
     "LoadResult": "conduit_core.engine.model",
+    "Outline": "conduit_core.spec.outline",
     "Pipeline": "conduit_core.engine.pipeline",
+    "PlainLines": "conduit_core.observe.lines",
     "RunInterrupted": "conduit_core.engine.run",
     "RunRequest": "conduit_core.engine.model",
     "RunResult": "conduit_core.engine.model",
     "StageReceipt": "conduit_core.connectors.staging",
+    "StateStore": "conduit_core.state.store",
+    "StreamOutline": "conduit_core.spec.outline",
     "TableFacts": "conduit_core.engine.facts",
     "after": "conduit_core.engine.steps",
     "audit": "conduit_core.engine.steps",
     "bound_hook": "conduit_core.engine.hooks",
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
+    "outline": "conduit_core.spec.outline",
     "plan": "conduit_core.engine.run",
     "publish": "conduit_core.engine.steps",
     "raise_for_failures": "conduit_core.engine.run",
@@ -91,6 +103,8 @@ __all__ = [
     "CheckItem",
     "ColumnFacts",
     "ConduitError",
+    "ConnectionResolver",
+    "ConnectionSpec",
     "DestinationFacts",
     "FileSet",
     "GateFindings",
@@ -101,17 +115,22 @@ __all__ = [
     "HookResult",
     "LoadPlan",
     "LoadResult",
+    "Outline",
     "Pipeline",
+    "PlainLines",
     "RunInterrupted",
     "RunRequest",
     "RunResult",
     "StageReceipt",
+    "StateStore",
+    "StreamOutline",
     "TableFacts",
     "after",
     "audit",
     "bound_hook",
     "destination_facts",
     "files",
+    "outline",
     "plan",
     "publish",
     "raise_for_failures",

@@ -18,10 +18,11 @@ from conduit_core.connectors.base import Source
 from conduit_core.connectors.files.listing import glob_regex
 from conduit_core.engine.pipeline import Pipeline
 from conduit_core.errors import ConfigError
-from conduit_core.spec import FileConnections, load_spec, render, split_table
+from conduit_core.spec import FileConnections, load_spec, split_table
 from conduit_core.spec.endpoints import ConnectionSpec, parse_url
 from conduit_core.spec.load import read_document
 from conduit_core.spec.names import FILE_TYPES
+from conduit_core.spec.template import render
 
 if TYPE_CHECKING:
     from conduit_core.cli.session import Session

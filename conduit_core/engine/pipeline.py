@@ -225,6 +225,17 @@ class Pipeline:
         """
         return resolve_connections(self.loaded, self._connections).spec
 
+    def secrets(self) -> frozenset[str]:
+        """Return every secret of both ends, in each spelling: for a runner's log to mask.
+
+        Raises:
+            ConfigError: a connection's name isn't known.
+        """
+        from conduit_core.spec.secrets import secrets_of
+
+        spec = self.connected()
+        return secrets_of((spec.source, spec.destination))
+
     @contextmanager
     def open(self, jobs: int = 1) -> Iterator[Ends]:
         """Make source and destination; they connect when first used and are closed at the end.

@@ -93,6 +93,7 @@ def run(
     store: StateStore | None = None,
     listeners: tuple[Listener, ...] = (),
     attempts: int = ATTEMPTS,
+    cancel: threading.Event | None = None,
 ) -> RunResult:
     """Load streams, each in its own transaction; siblings of a failed stream go on.
 
@@ -108,6 +109,7 @@ def run(
         store: the runner's state store; None leaves the ledger as the only state.
         listeners: called with every event.
         attempts: how often a failure that a retry may mend is tried.
+        cancel: set from outside to end the run: streams in flight are rolled back, and fail.
 
     Returns:
         Results and failures; ``raise_for_failures`` turns the latter into an exception.
@@ -130,6 +132,7 @@ def run(
             store,
             queue_bytes,
             attempts,
+            cancel or threading.Event(),
             staged=True if executor is not None else None,
             workers=crew_size,
         )
@@ -246,13 +249,16 @@ class _Crew:
                     interrupted = True
                     self._stop.set()
                     self._runtime.cancel.set()
+        except BaseException:  # a runner's timeout, raised in this thread: end what others do
+            self._runtime.cancel.set()
+            raise
         finally:
             self._stop.set()
             pool.shutdown(wait=not interrupted or not pending, cancel_futures=True)
         return interrupted
 
     def _one(self, stream: StreamSpec) -> None:
-        if self._stop.is_set():
+        if self._stop.is_set() or self._runtime.cancel.is_set():
             return
         self.started.add(stream.name)
         name, emit = self._pipeline.name, self._runtime.emit

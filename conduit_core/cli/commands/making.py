@@ -31,7 +31,7 @@ def init(
     """Write a commented pipeline file, from a template or from what a connection holds."""
     from conduit_core.cli.drafting import draft
     from conduit_core.errors import ConfigError
-    from conduit_core.spec import template
+    from conduit_core.spec.template import template
 
     path = Path(file)
     if path.exists():

@@ -5,7 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from conduit_core.spec import SplitsSpec, StreamSpec, fingerprint
+from conduit_core.spec import SplitsSpec, StreamSpec
+from conduit_core.spec.fingerprint import fingerprint
 
 BASE = StreamSpec(table="a", mode="append", cursor=("id",))
 

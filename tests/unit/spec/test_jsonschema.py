@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped,unused-ignore]
 
-from conduit_core.spec import json_schema, template
+from conduit_core.spec import json_schema
 from conduit_core.spec.document import parse_yaml
 from conduit_core.spec.model import PipelineSpec, StreamSpec
+from conduit_core.spec.template import template
 from tests.unit.spec.conftest import HEAD
 from tests.unit.spec.test_load import YAML
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conduit_core.spec import quote_name, render, template
+from conduit_core.spec import quote_name
 from conduit_core.spec.document import parse_yaml
 from conduit_core.spec.interpolate import interpolate
+from conduit_core.spec.template import render, template
 from tests.unit.spec.conftest import Load
 
 

@@ -1,0 +1,200 @@
+"""A pipeline's outline: what a scheduler needs while it reads its DAG files, and no more.
+
+Reads the file as it is written and checks nothing else, so that it costs milliseconds, imports no
+Arrow and no driver, and opens nothing. The whole file is checked where it is run.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from conduit_core.errors import ConfigError
+from conduit_core.spec.names import file_stem, quote_name, split_table
+
+DEFAULT_SCHEMAS = {"postgres": "public", "duckdb": "main", "sqlite": "main"}
+"""The schema of a table whose file names none, where the system has one."""
+_SYSTEMS = {"postgresql": "postgres"}
+_SUFFIXES = {".duckdb": "duckdb", ".ddb": "duckdb", ".sqlite": "sqlite", ".sqlite3": "sqlite"}
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOutline:
+    """A stream as its file names it.
+
+    Args:
+        name: the stream's.
+        schema: the target's; "" where only the destination's connection knows it.
+        table: the target's name.
+        splits: into how many parts a load is cut; 1 for none.
+    """
+
+    name: str
+    schema: str
+    table: str
+    splits: int = 1
+
+    @property
+    def target(self) -> str:
+        """``schema.table``, or the table alone where the file doesn't say the schema."""
+        return f"{self.schema}.{self.table}" if self.schema else self.table
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A pipeline as its file describes it.
+
+    Args:
+        name: the pipeline's.
+        streams: in the file's order.
+        hooks: the names under ``after:``.
+        destination: where the file says the tables are, as OpenLineage and Cosmos spell it:
+            ``postgres://host:5432/database``; "" where it takes a connection or a variable.
+    """
+
+    name: str
+    streams: tuple[StreamOutline, ...]
+    hooks: tuple[str, ...] = ()
+    destination: str = ""
+
+    def stream(self, name: str) -> StreamOutline:
+        """Return a stream by its name.
+
+        Raises:
+            ConfigError: there is none; the nearest is named.
+        """
+        for stream in self.streams:
+            if stream.name == name:
+                return stream
+        known = [s.name for s in self.streams]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(
+            f"no stream {name!r}{hint}; there are: {', '.join(known)}", pipeline=self.name
+        )
+
+    def uri(self, stream: StreamOutline) -> str:
+        """Return the URI of a stream's target; "" where the file doesn't say where that is."""
+        if not self.destination or not stream.schema:
+            return ""
+        return f"{self.destination}/{quote(stream.schema)}/{quote(stream.table)}"
+
+
+def outline(pipeline: str | Path | Mapping[str, object], *, connection: bool = False) -> Outline:
+    """Return a pipeline's outline.
+
+    Args:
+        pipeline: its file (YAML or TOML), or the same as a mapping.
+        connection: whether the runner gives another destination than the file's.
+
+    Raises:
+        ConfigError: the file is missing or is no pipeline.
+    """
+    where, data = ("<python>", pipeline) if isinstance(pipeline, Mapping) else _read(Path(pipeline))
+    if not isinstance(data, Mapping) or not isinstance(data.get("streams"), list | tuple):
+        raise _wrong(where, "must be a mapping with `streams`, a list")
+    given = data.get("destination")
+    end: Mapping[object, object] = given if isinstance(given, Mapping) else {}
+    kind, place = ("", "") if connection else _place(given if isinstance(given, str) else end)
+    schema = str(end.get("schema") or "") or DEFAULT_SCHEMAS.get(kind, "")
+    defaults = data.get("defaults")
+    shared = _splits(defaults.get("splits")) if isinstance(defaults, Mapping) else 1
+    after = data.get("after")
+    return Outline(
+        name=str(data.get("name") or ""),
+        streams=tuple(_stream(item, schema, shared, where) for item in data["streams"]),
+        hooks=tuple(str(key) for key in after) if isinstance(after, Mapping) else (),
+        destination=place,
+    )
+
+
+def _read(path: Path) -> tuple[str, object]:
+    from conduit_core.spec.document import parse_toml, parse_yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise ConfigError(f"{path}: {why}", command="conduit init") from None
+    parse = parse_toml if path.suffix == ".toml" else parse_yaml
+    return path.name, parse(text, path.name).data
+
+
+def _wrong(where: str, text: str) -> ConfigError:
+    return ConfigError(f"{where}: {text}", command="conduit check")
+
+
+def _stream(item: object, schema: str, splits: int, where: str) -> StreamOutline:
+    found = {"table": item} if isinstance(item, str) else item
+    if not isinstance(found, Mapping):
+        raise _wrong(where, "each of `streams` must be a table's name, or a mapping")
+    try:
+        name = str(found.get("name") or "") or _name(found)
+        own, table = split_table(str(found.get("into") or "") or quote_name(name))
+    except ValueError as error:
+        raise _wrong(where, f"a stream's table or target {error}") from None
+    if "splits" in found:
+        splits = _splits(found["splits"])
+    return StreamOutline(name, own or schema, table, splits)
+
+
+def _name(stream: Mapping[object, object]) -> str:
+    table, path = stream.get("table"), stream.get("path")
+    name = split_table(table)[1] if isinstance(table, str) else file_stem(str(path or ""))
+    if not name:
+        raise ValueError("gives it no name: it needs `name`")
+    return name
+
+
+def _splits(value: object) -> int:
+    if isinstance(value, Mapping):
+        values = value.get("values")
+        value = value.get("count") or (len(values) + 1 if isinstance(values, list | tuple) else 1)
+    text = str(value)
+    return max(int(text), 1) if text.isdecimal() else 1
+
+
+def _place(end: str | Mapping[object, object]) -> tuple[str, str]:
+    """Return a destination's type, and where it is, as far as the file's text says it."""
+    if isinstance(end, Mapping):
+        kind, url = str(end.get("type") or ""), end.get("url")
+        if isinstance(url, str):
+            return _place(url)
+        if kind == "postgres" and end.get("host") and end.get("database"):
+            host, port, database = end["host"], end.get("port") or 5432, end["database"]
+            return kind, _plain(f"postgres://{host}:{port}/{database}")
+        if kind == "duckdb" and end.get("path"):
+            return kind, _file("duckdb", str(end["path"]))
+        return kind, ""
+    scheme, colon, rest = end.partition("://")
+    kind = _SYSTEMS.get(scheme, scheme) if colon else _SUFFIXES.get(Path(end).suffix.lower(), "")
+    if kind == "postgres":
+        return kind, _plain(_database(end))
+    if kind == "duckdb":
+        return kind, _file("duckdb", rest.removeprefix("/") if colon else end)
+    return kind, ""
+
+
+def _database(url: str) -> str:
+    """Return ``postgres://host:port/database``, "" where a variable is to say a part of it."""
+    if "$" in url.rpartition("@")[2]:
+        return ""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return ""
+    database = parts.path.strip("/")
+    return f"postgres://{host}:{port or 5432}/{database}" if host and database else ""
+
+
+def _file(system: str, path: str) -> str:
+    """Return a database file's URI, as dbt's profile names it: its path, then its own name."""
+    return _plain(f"{system}://{path}/{Path(path).stem}")
+
+
+def _plain(uri: str) -> str:
+    return "" if "$" in uri else uri
