@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from conduit_core.spec.connections import ConnectionResolver
     from conduit_core.spec.endpoints import ConnectionSpec
     from conduit_core.spec.outline import Outline, StreamOutline, outline
-    from conduit_core.state.store import StateStore
+    from conduit_core.state.store import StateStore, seal_of
 
 _HOMES = {
     "AuditReport": "conduit_core.engine.model",
@@ -92,6 +92,7 @@ _HOMES = {
     "read": "conduit_core.engine.read",
     "run": "conduit_core.engine.run",
     "run_hook": "conduit_core.engine.hooks",
+    "seal_of": "conduit_core.state.store",
     "stage": "conduit_core.engine.steps",
     "table_facts": "conduit_core.engine.facts",
 }
@@ -137,6 +138,7 @@ __all__ = [
     "read",
     "run",
     "run_hook",
+    "seal_of",
     "stage",
     "table_facts",
 ]

@@ -33,6 +33,7 @@ from conduit_core.types.dialect import Table
 
 if TYPE_CHECKING:
     from conduit_core.connectors.staging import Staging
+    from conduit_core.spec.outline import Outline
 
 
 @dataclass(slots=True)
@@ -224,6 +225,16 @@ class Pipeline:
             ConfigError: a name isn't known.
         """
         return resolve_connections(self.loaded, self._connections).spec
+
+    def outline(self, *, connection: bool = False) -> Outline:
+        """Return the pipeline's outline, as ``conduit_core.outline`` reads it from its file.
+
+        Args:
+            connection: whether the runner gives another destination than the file's.
+        """
+        from conduit_core.spec.outline import outline_of
+
+        return outline_of(self.loaded.spec, connection=connection)
 
     def secrets(self) -> frozenset[str]:
         """Return every secret of both ends, in each spelling: for a runner's log to mask.

@@ -10,10 +10,14 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from conduit_core.errors import ConfigError
 from conduit_core.spec.names import file_stem, quote_name, split_table
+
+if TYPE_CHECKING:
+    from conduit_core.spec.model import PipelineSpec
 
 DEFAULT_SCHEMAS = {"postgres": "public", "duckdb": "main", "sqlite": "main"}
 """The schema of a table whose file names none, where the system has one."""
@@ -76,6 +80,17 @@ class Outline:
             f"no stream {name!r}{hint}; there are: {', '.join(known)}", pipeline=self.name
         )
 
+    def only(self) -> StreamOutline:
+        """Return the stream of a pipeline that has one.
+
+        Raises:
+            ConfigError: it has several, or none.
+        """
+        if len(self.streams) != 1:
+            names = ", ".join(s.name for s in self.streams) or "none"
+            raise ConfigError(f"say which stream; there are: {names}", pipeline=self.name)
+        return self.streams[0]
+
     def uri(self, stream: StreamOutline) -> str:
         """Return the URI of a stream's target; "" where the file doesn't say where that is."""
         if not self.destination or not stream.schema:
@@ -109,6 +124,20 @@ def outline(pipeline: str | Path | Mapping[str, object], *, connection: bool = F
         hooks=tuple(str(key) for key in after) if isinstance(after, Mapping) else (),
         destination=place,
     )
+
+
+def outline_of(spec: PipelineSpec, *, connection: bool = False) -> Outline:
+    """Return the outline of a pipeline that was read whole; the same as of its file."""
+    end = spec.destination
+    kind, place = ("", "") if connection else _place({"type": end.type, **end.reveal()})
+    schema = end.schema_name or DEFAULT_SCHEMAS.get(kind, "")
+    streams = (
+        StreamOutline(
+            s.name, s.into_schema or schema, s.into_table, s.splits.parts if s.splits else 1
+        )
+        for s in spec.streams
+    )
+    return Outline(spec.name, tuple(streams), tuple(spec.after), place)
 
 
 def _read(path: Path) -> tuple[str, object]:

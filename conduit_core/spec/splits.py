@@ -102,6 +102,11 @@ class SplitsSpec(BaseModel):
             raise refusal(problems)
         return self
 
+    @property
+    def parts(self) -> int:
+        """Into how many parts a load is cut, at most."""
+        return len(self.values) + 1 if self.values else self.count or 1
+
 
 def spread(value: object) -> object:
     """Turn ``splits: 8`` into its mapping.

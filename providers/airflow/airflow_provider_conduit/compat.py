@@ -1,0 +1,101 @@
+"""The one place that knows Airflow's versions, 3.1 and later: what moved, and what may be missing.
+
+Every other module imports Airflow's names from here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from airflow.sdk import (  # noqa: TID253 - operators are classes of Airflow's
+    DAG,
+    Asset,
+    AssetAlias,
+    BaseHook,
+    BaseOperator,
+    BaseOperatorLink,
+    BaseSensorOperator,
+    Param,
+    TaskGroup,
+    Variable,
+    XComArg,
+)
+from airflow.sdk.bases.decorator import (  # noqa: TID253
+    DecoratedOperator,
+    TaskDecorator,
+    task_decorator_factory,
+)
+
+try:
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowNotFoundException,
+        AirflowSkipException,
+    )
+except ImportError:  # before 3.2 they lived with the scheduler's
+    from airflow.exceptions import (  # type: ignore[no-redef]
+        AirflowException,
+        AirflowFailException,
+        AirflowNotFoundException,
+        AirflowSkipException,
+    )
+
+try:
+    from airflow.sdk.log import mask_secret
+except ImportError:
+    from airflow.sdk.execution_time.secrets_masker import (  # type: ignore[no-redef]
+        mask_secret,
+    )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.sdk import Context
+
+__all__ = [
+    "DAG",
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowNotFoundException",
+    "AirflowSkipException",
+    "Asset",
+    "AssetAlias",
+    "BaseHook",
+    "BaseOperator",
+    "BaseOperatorLink",
+    "BaseSensorOperator",
+    "Context",
+    "DecoratedOperator",
+    "Param",
+    "TaskDecorator",
+    "TaskGroup",
+    "Variable",
+    "XComArg",
+    "mask_secret",
+    "task_decorator_factory",
+]
+
+
+class AssetState(Protocol):
+    """What an Asset's state store can do, as far as it is used here."""
+
+    def get(self, key: str, default: object = None) -> object:
+        """Return a value."""
+        ...
+
+    def set(self, key: str, value: object) -> None:
+        """Write a value."""
+        ...
+
+
+def has_asset_state(context: Mapping[str, object]) -> bool:
+    """Tell whether this Airflow keeps state with Assets (3.3 and later)."""
+    return "asset_state_store" in context
+
+
+def asset_state(context: Mapping[str, object], asset: Asset) -> AssetState:
+    """Return the state of one of the task's Assets."""
+    stores = context["asset_state_store"]
+    found: AssetState = stores[asset]  # type: ignore[index]
+    return found

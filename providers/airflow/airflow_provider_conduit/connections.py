@@ -1,0 +1,63 @@
+"""Airflow's Connections as the named connections of a pipeline, by the connectors' own hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from airflow_provider_conduit.compat import AirflowNotFoundException, BaseHook, mask_secret
+from conduit_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from conduit_core import ConnectionSpec
+
+
+class AirflowConnections:
+    """Resolves a connection's name as an Airflow connection id; picklable, it holds nothing."""
+
+    def resolve(self, name: str) -> ConnectionSpec:
+        """Return the connection, as its connector reads it.
+
+        Raises:
+            ConfigError: Airflow has none of that id, or its type says nothing to a connector.
+        """
+        from conduit_core import AirflowConnection, connection_from_airflow
+
+        try:
+            found = BaseHook.get_connection(name)
+        except AirflowNotFoundException:
+            raise ConfigError(
+                f"Airflow has no connection {name!r}: add it under Admin > Connections, in a"
+                f" secrets backend, or as AIRFLOW_CONN_{name.upper()}",
+                command=f"airflow connections get {name}",
+            ) from None
+        try:
+            extra = found.extra_dejson
+        except ValueError:
+            raise ConfigError(
+                f"the extra of connection {name!r} is not JSON",
+                command=f"airflow connections get {name}",
+            ) from None
+        try:
+            return connection_from_airflow(
+                AirflowConnection(
+                    conn_type=found.conn_type or "",
+                    host=found.host,
+                    port=found.port,
+                    login=found.login,
+                    password=found.password,
+                    schema=found.schema,
+                    extra=extra,
+                )
+            )
+        except ConfigError as error:
+            raise ConfigError(
+                f"connection {name!r}: {error.message}",
+                command=error.command or f"airflow connections get {name}",
+            ) from None
+
+
+def mask(secrets: Iterable[str]) -> None:
+    """Have Airflow mask these texts in the task's log."""
+    for secret in secrets:
+        mask_secret(secret)

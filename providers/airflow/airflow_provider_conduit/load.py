@@ -1,0 +1,159 @@
+"""One stream's load as one task."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from airflow_provider_conduit.assets import alias_of, asset_of, facts, tell_change
+from airflow_provider_conduit.compat import Asset, BaseOperator
+from airflow_provider_conduit.failures import told
+from airflow_provider_conduit.pipelines import (
+    PipelineLike,
+    dag_folder,
+    opened,
+    outline_of,
+    placed,
+)
+from airflow_provider_conduit.requests import Asked, request_of
+from airflow_provider_conduit.windows import check_window
+
+if TYPE_CHECKING:
+    from airflow_provider_conduit.compat import Context
+    from conduit_core import LoadResult, RunRequest
+
+
+class ConduitLoadOperator(BaseOperator):
+    """Load a stream, exactly once: plan, read, audit and publish in this one task.
+
+    A retry, a clear or a second process of the same task instance finds the load published and
+    changes nothing. The table's Asset is an inlet, for its state, and has an event after each load
+    that changed the table.
+
+    Args:
+        pipeline: the pipeline's file, relative to the DAG file; or a mapping, or a Pipeline. The
+            file's text is not a template.
+        stream: the stream to load; may be left out where the pipeline has only one.
+        source_conn_id, destination_conn_id: Airflow connections in place of the file's own.
+        window: ``watermark`` (what is new since the last load) or ``data_interval`` (this run's
+            interval or partition).
+        window_from, window_to: a given window ``[from, to)``; ``window_to`` alone caps the
+            watermark's window.
+        full_refresh: read everything and replace the table's content.
+        reload: load again what this task instance has loaded already, after a clear.
+        allow_empty: let an empty extract empty the table.
+        allow_deletes: let a load delete any share of the table's rows.
+        asset: the table's Asset, where its name or URI has to be another.
+        kwargs: Airflow's own.
+
+    Raises:
+        ConfigError: the file is missing or is no pipeline, has no such stream, or the window can't
+            be.
+    """
+
+    template_fields: ClassVar[Sequence[str]] = (
+        "source_conn_id",
+        "destination_conn_id",
+        "window",
+        "window_from",
+        "window_to",
+        "full_refresh",
+        "reload",
+        "allow_empty",
+        "allow_deletes",
+    )
+    ui_color: ClassVar[str] = "#d7ece4"
+
+    def __init__(
+        self,
+        *,
+        pipeline: PipelineLike,
+        stream: str | None = None,
+        source_conn_id: str | None = None,
+        destination_conn_id: str | None = None,
+        window: str = "watermark",
+        window_from: str | None = None,
+        window_to: str | None = None,
+        full_refresh: bool | str = False,
+        reload: bool | str = False,
+        allow_empty: bool | str = False,
+        allow_deletes: bool | str = False,
+        asset: Asset | None = None,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(**kwargs)  # type: ignore[arg-type]
+        check_window(window, window_from, window_to)
+        self.folder = dag_folder(self)
+        self.pipeline = placed(pipeline, self.folder)
+        found = outline_of(self.pipeline, destination_conn_id)
+        self.stream = stream or found.only().name
+        self.source_conn_id = source_conn_id
+        self.destination_conn_id = destination_conn_id
+        self.window = window
+        self.window_from = window_from
+        self.window_to = window_to
+        self.full_refresh = full_refresh
+        self.reload = reload
+        self.allow_empty = allow_empty
+        self.allow_deletes = allow_deletes
+        self.asset = asset or asset_of(found, self.stream)
+        self.inlets = [*self.inlets, self.asset]
+        self.outlets = [*self.outlets, alias_of(self.asset)]
+        self._cancel: threading.Event | None = None
+
+    def execute(self, context: Context) -> Mapping[str, object]:
+        """Load the stream.
+
+        Returns:
+            What became of it, small enough for an XCom: the load's id, counts, watermark.
+
+        Raises:
+            AirflowFailException: it failed, and no retry can help.
+            AirflowException: it failed, and a retry may help.
+        """
+        with told():
+            result = self._load(context, self._request(context))
+        tell_change(result, self.asset, context)
+        return {"outcome": result.outcome, "target": result.target, **facts(result)}
+
+    def on_kill(self) -> None:
+        """End the load: its query is cancelled and its transaction rolled back."""
+        if self._cancel is not None:
+            self._cancel.set()
+
+    def _request(self, context: Context) -> RunRequest:
+        asked = Asked(
+            window=self.window,
+            window_from=self.window_from,
+            window_to=self.window_to,
+            full_refresh=self.full_refresh,
+            reload=self.reload,
+            allow_empty=self.allow_empty,
+            allow_deletes=self.allow_deletes,
+        )
+        return request_of(asked, context)
+
+    def _load(self, context: Context, request: RunRequest) -> LoadResult:
+        from airflow_provider_conduit.state import state_store
+        from conduit_core import PlainLines, raise_for_failures, run
+
+        pipeline = opened(
+            self.pipeline,
+            self.folder,
+            source_conn_id=self.source_conn_id,
+            destination_conn_id=self.destination_conn_id,
+        )
+        self._cancel = threading.Event()
+        result = run(
+            pipeline,
+            (self.stream,),
+            request=request,
+            store=state_store(self.asset, context),
+            listeners=(PlainLines(self.log.info),),
+            cancel=self._cancel,
+        )
+        if result.failures:
+            raise result.failures[0].to_error()
+        raise_for_failures(result)
+        return result.results[0]

@@ -1,0 +1,97 @@
+"""What ``pipeline=`` may be, and how a task opens it: a file beside the DAG, a mapping, an object."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, TypeAlias, Union
+
+from conduit_core import outline
+
+if TYPE_CHECKING:
+    from airflow_provider_conduit.compat import BaseOperator
+    from conduit_core import Outline, Pipeline
+    from conduit_core.errors import ConfigError
+
+PipelineLike: TypeAlias = Union[str, Path, Mapping[str, object], "Pipeline"]
+"""A path relative to the DAG file, the file's content as a mapping, or a Pipeline."""
+_OURS = ("airflow", "airflow_provider_conduit")
+
+
+def dag_folder(operator: BaseOperator | None = None) -> Path:
+    """Return the folder that relative paths are relative to: the DAG file's.
+
+    Without a DAG it is the folder of the file that makes the operator.
+    """
+    if operator is not None and operator.has_dag() and operator.dag.fileloc:
+        return Path(operator.dag.fileloc).parent
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - inspect reads the same, slower
+    while frame is not None:
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] not in _OURS:
+            return Path(frame.f_code.co_filename).parent
+        frame = frame.f_back
+    return Path()
+
+
+def placed(pipeline: PipelineLike, folder: Path) -> PipelineLike:
+    """Return the pipeline with its path made absolute; anything else as it is."""
+    return folder / Path(pipeline).expanduser() if isinstance(pipeline, str | Path) else pipeline
+
+
+def outline_of(pipeline: PipelineLike, destination_conn_id: str | None = None) -> Outline:
+    """Return a pipeline's outline, for a DAG that is parsed: no I/O but the file, no driver.
+
+    Raises:
+        ConfigError: the file is missing, or is no pipeline.
+    """
+    given = destination_conn_id is not None
+    if isinstance(pipeline, str | Path | Mapping):
+        return outline(pipeline, connection=given)
+    return pipeline.outline(connection=given)
+
+
+def opened(
+    pipeline: PipelineLike,
+    folder: Path,
+    *,
+    source_conn_id: str | None = None,
+    destination_conn_id: str | None = None,
+) -> Pipeline:
+    """Return the pipeline that a task runs: its named connections are Airflow's.
+
+    Every secret of it is masked in the task's log from here on.
+
+    Raises:
+        ConfigError: the file isn't on this worker or is wrong, or a connection isn't known.
+    """
+    from airflow_provider_conduit.connections import AirflowConnections, mask
+    from conduit_core import Pipeline
+
+    known = AirflowConnections()
+    if isinstance(pipeline, Pipeline):
+        made = pipeline
+    elif isinstance(pipeline, Mapping):
+        made = Pipeline.from_mapping(pipeline, folder, connections=known)
+    else:
+        path = Path(pipeline)
+        if not path.exists():
+            raise _not_here(path)
+        made = Pipeline.from_file(path, connections=known)
+    if source_conn_id is not None or destination_conn_id is not None:
+        made = made.with_connections(
+            source=source_conn_id, destination=destination_conn_id, connections=known
+        )
+    mask(made.secrets())
+    return made
+
+
+def _not_here(path: Path) -> ConfigError:
+    from conduit_core.errors import ConfigError
+
+    return ConfigError(
+        f"there is no {path} on this worker: the pipeline file has to come with the DAGs, in the"
+        " same bundle, image or volume",
+        command=f"ls -l {path.parent}",
+    )
