@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from conduit_core.connectors.airflow import AirflowConnection, connection_from_airflow
     from conduit_core.connectors.base import CheckItem
     from conduit_core.connectors.lake.fileset import FileSet
     from conduit_core.connectors.staging import StageReceipt
@@ -45,14 +46,18 @@ if TYPE_CHECKING:
     from conduit_core.engine.run import RunInterrupted, plan, raise_for_failures, run
     from conduit_core.engine.steps import after, audit, publish, stage
     from conduit_core.errors import ConduitError
+    from conduit_core.spec import ConnectionResolver, ConnectionSpec
 
 _HOMES = {
+    "AirflowConnection": "conduit_core.connectors.airflow",
     "AuditReport": "conduit_core.engine.model",
     "BoundHook": "conduit_core.engine.hooks",
     "ChangedTable": "conduit_core.engine.hooks",
     "CheckItem": "conduit_core.connectors.base",
     "ColumnFacts": "conduit_core.engine.facts",
     "ConduitError": "conduit_core.errors",
+    "ConnectionResolver": "conduit_core.spec",
+    "ConnectionSpec": "conduit_core.spec",
     "DestinationFacts": "conduit_core.engine.facts",
     "FileSet": "conduit_core.connectors.lake.fileset",
     "GateFindings": "conduit_core.engine.hooks",
@@ -72,6 +77,7 @@ _HOMES = {
     "after": "conduit_core.engine.steps",
     "audit": "conduit_core.engine.steps",
     "bound_hook": "conduit_core.engine.hooks",
+    "connection_from_airflow": "conduit_core.connectors.airflow",
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
     "plan": "conduit_core.engine.run",
@@ -85,12 +91,15 @@ _HOMES = {
 }
 
 __all__ = [
+    "AirflowConnection",
     "AuditReport",
     "BoundHook",
     "ChangedTable",
     "CheckItem",
     "ColumnFacts",
     "ConduitError",
+    "ConnectionResolver",
+    "ConnectionSpec",
     "DestinationFacts",
     "FileSet",
     "GateFindings",
@@ -110,6 +119,7 @@ __all__ = [
     "after",
     "audit",
     "bound_hook",
+    "connection_from_airflow",
     "destination_facts",
     "files",
     "plan",

@@ -207,14 +207,21 @@ class ConnectionSpec(BaseModel):
     def over(self, named: ConnectionSpec) -> ConnectionSpec:
         """Return the named connection with what this one says itself laid over it.
 
+        A named connection without a type, which says where files are, takes this one's.
+
         Raises:
-            ValueError: both name a type, and not the same.
+            ValueError: both name a type, and not the same; or neither does.
         """
-        if self.type and self.type != named.type:
+        if not (self.type or named.type):
+            raise ValueError(
+                "says where files are, and not of which type: write `type:` beside it: csv, json,"
+                " jsonl, parquet"
+            )
+        if self.type and named.type and self.type != named.type:
             raise ValueError(f"`type: {self.type}` isn't the connection's own, {named.type}")
         mine = {name: getattr(self, name) for name in self.model_fields_set}
         mine |= {
-            "type": named.type,
+            "type": named.type or self.type,
             "connection": self.connection,
             "options": {**named.options, **self.options},
         }
