@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from conduit_core.connectors.base import CheckItem
     from conduit_core.connectors.lake.fileset import FileSet
     from conduit_core.connectors.staging import StageReceipt
+    from conduit_core.engine.checks import check, check_connection
+    from conduit_core.engine.deadletters import replay
     from conduit_core.engine.facts import (
         ColumnFacts,
         DestinationFacts,
@@ -77,6 +79,8 @@ _HOMES = {
     "after": "conduit_core.engine.steps",
     "audit": "conduit_core.engine.steps",
     "bound_hook": "conduit_core.engine.hooks",
+    "check": "conduit_core.engine.checks",
+    "check_connection": "conduit_core.engine.checks",
     "connection_from_airflow": "conduit_core.connectors.airflow",
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
@@ -84,6 +88,7 @@ _HOMES = {
     "publish": "conduit_core.engine.steps",
     "raise_for_failures": "conduit_core.engine.run",
     "read": "conduit_core.engine.read",
+    "replay": "conduit_core.engine.deadletters",
     "run": "conduit_core.engine.run",
     "run_hook": "conduit_core.engine.hooks",
     "stage": "conduit_core.engine.steps",
@@ -119,6 +124,8 @@ __all__ = [
     "after",
     "audit",
     "bound_hook",
+    "check",
+    "check_connection",
     "connection_from_airflow",
     "destination_facts",
     "files",
@@ -126,6 +133,7 @@ __all__ = [
     "publish",
     "raise_for_failures",
     "read",
+    "replay",
     "run",
     "run_hook",
     "stage",
