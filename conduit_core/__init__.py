@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from conduit_core.connectors.airflow import AirflowConnection, connection_from_airflow
     from conduit_core.connectors.base import CheckItem
     from conduit_core.connectors.lake.fileset import FileSet
     from conduit_core.connectors.staging import StageReceipt
+    from conduit_core.engine.checks import check, check_connection
+    from conduit_core.engine.deadletters import replay
     from conduit_core.engine.facts import (
         ColumnFacts,
         DestinationFacts,
@@ -46,20 +49,20 @@ if TYPE_CHECKING:
     from conduit_core.engine.steps import after, audit, publish, stage
     from conduit_core.errors import ConduitError
     from conduit_core.observe.lines import PlainLines
-    from conduit_core.spec.connections import ConnectionResolver
-    from conduit_core.spec.endpoints import ConnectionSpec
+    from conduit_core.spec import ConnectionResolver, ConnectionSpec
     from conduit_core.spec.outline import Outline, StreamOutline, outline
     from conduit_core.state.store import StateStore, seal_of
 
 _HOMES = {
+    "AirflowConnection": "conduit_core.connectors.airflow",
     "AuditReport": "conduit_core.engine.model",
     "BoundHook": "conduit_core.engine.hooks",
     "ChangedTable": "conduit_core.engine.hooks",
     "CheckItem": "conduit_core.connectors.base",
     "ColumnFacts": "conduit_core.engine.facts",
     "ConduitError": "conduit_core.errors",
-    "ConnectionResolver": "conduit_core.spec.connections",
-    "ConnectionSpec": "conduit_core.spec.endpoints",
+    "ConnectionResolver": "conduit_core.spec",
+    "ConnectionSpec": "conduit_core.spec",
     "DestinationFacts": "conduit_core.engine.facts",
     "FileSet": "conduit_core.connectors.lake.fileset",
     "GateFindings": "conduit_core.engine.hooks",
@@ -83,6 +86,9 @@ _HOMES = {
     "after": "conduit_core.engine.steps",
     "audit": "conduit_core.engine.steps",
     "bound_hook": "conduit_core.engine.hooks",
+    "check": "conduit_core.engine.checks",
+    "check_connection": "conduit_core.engine.checks",
+    "connection_from_airflow": "conduit_core.connectors.airflow",
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
     "outline": "conduit_core.spec.outline",
@@ -90,6 +96,7 @@ _HOMES = {
     "publish": "conduit_core.engine.steps",
     "raise_for_failures": "conduit_core.engine.run",
     "read": "conduit_core.engine.read",
+    "replay": "conduit_core.engine.deadletters",
     "run": "conduit_core.engine.run",
     "run_hook": "conduit_core.engine.hooks",
     "seal_of": "conduit_core.state.store",
@@ -98,6 +105,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AirflowConnection",
     "AuditReport",
     "BoundHook",
     "ChangedTable",
@@ -129,6 +137,9 @@ __all__ = [
     "after",
     "audit",
     "bound_hook",
+    "check",
+    "check_connection",
+    "connection_from_airflow",
     "destination_facts",
     "files",
     "outline",
@@ -136,6 +147,7 @@ __all__ = [
     "publish",
     "raise_for_failures",
     "read",
+    "replay",
     "run",
     "run_hook",
     "seal_of",

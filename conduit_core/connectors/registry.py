@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +15,8 @@ from conduit_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+    from conduit_core.connectors.airflow import AirflowConnection
 
 GROUP = "conduit.connectors"
 DISTRIBUTION = "conduit-load"
@@ -31,6 +33,10 @@ class Connector:
         destination: makes a destination from options, schema and internal schema, or None.
         title: one line for ``conduit connectors``.
         extra: the extra of ``conduit-load`` that brings its driver, or "".
+        airflow_types: the types of Airflow connections that it takes; the first connector that
+            takes one gets it, ours before others.
+        from_airflow: returns what such a connection says as a pipeline file would, ``type`` too;
+            without a type, the pipeline file says it. Raises ``conn.refuse(text)``.
     """
 
     name: str
@@ -41,6 +47,8 @@ class Connector:
     ) = None
     title: str = ""
     extra: str = ""
+    airflow_types: tuple[str, ...] = ()
+    from_airflow: Callable[[AirflowConnection], Mapping[str, object]] | None = None
 
 
 @cache
@@ -74,6 +82,11 @@ def added(connector: Connector) -> Iterator[None]:
 def names() -> list[str]:
     """Return the types that are installed, sorted."""
     return sorted({*_points(), *_added})
+
+
+def names_ours_first() -> list[str]:
+    """Return the types that are installed: of this process, ours, then all others."""
+    return list(dict.fromkeys([*_added, *_own_points(), *sorted(_points())]))
 
 
 def get(name: str) -> Connector:

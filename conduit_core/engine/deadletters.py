@@ -49,8 +49,10 @@ def letters(
 def replay(
     pipeline: Pipeline,
     streams: tuple[str, ...] | None = None,
-    which: LetterFilter | None = None,
     *,
+    load_id: str | None = None,
+    rule: str | None = None,
+    ids: tuple[str, ...] = (),
     store: StateStore | None = None,
     listeners: tuple[Listener, ...] = (),
     runner: str = "{}",
@@ -63,7 +65,9 @@ def replay(
     Args:
         pipeline: whose letters.
         streams: names of streams; None for all.
-        which: which letters.
+        load_id: only letters that this load rejected last.
+        rule: only those that break this rule.
+        ids: only these letters, by their ids or what those begin with.
         store: the runner's state store.
         listeners: called with every event.
         runner: who asks, as JSON.
@@ -71,12 +75,13 @@ def replay(
     Raises:
         ConduitError: the first stream's that can't be replayed; those before it are.
     """
+    which = LetterFilter(load_id=load_id, rule=rule, ids=ids or None)
     queue_bytes, _ = budgets(1)
     runtime = Runtime(Emitter(listeners), store, queue_bytes)
     with pipeline.open() as ends:
         chosen = pipeline.select(streams)
         targets = [pipeline.target(stream, ends.destination) for stream in chosen]
-        known = _known(_keeper(ends), targets, pipeline, which or LetterFilter())
+        known = _known(_keeper(ends), targets, pipeline, which)
         return [replay_stream(pipeline, stream, ends, known, runtime, runner) for stream in chosen]
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ValidationError
@@ -112,10 +113,12 @@ class Pipeline:
         connections: ConnectionResolver | None = None,
         *,
         again: Callable[[], Pipeline] | None = None,
+        instead: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.loaded = loaded
         self._connections = connections or FileConnections()
         self._again = again
+        self._instead = instead
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle as the file to read again, not as what was read: no secret travels."""
@@ -133,14 +136,28 @@ class Pipeline:
         *,
         connections: ConnectionResolver | None = None,
         env: Mapping[str, str] | None = None,
+        source: str | None = None,
+        destination: str | None = None,
     ) -> Self:
         """Read a pipeline file (YAML or TOML).
+
+        Args:
+            path: the file.
+            connections: finds named connections.
+            env: the variables that ``${NAME}`` takes; default the process's own.
+            source: the name of a connection in place of the file's own (see
+                :meth:`with_connections`), which may then be left out.
+            destination: the same for the other end.
 
         Raises:
             ConfigError: it is missing or wrong; every problem with file, line and nearest key.
         """
-        again = partial(cls.from_file, Path(path).absolute(), connections=connections, env=env)
-        return cls(load_spec(Path(path), env=env), connections, again=again)
+        ends = _named(source, destination)
+        again = partial(
+            cls.from_file, Path(path).absolute(), connections=connections, env=env, **ends
+        )
+        loaded = load_spec(Path(path), env=env, ends=ends)
+        return cls(loaded, connections, again=again, instead=ends)
 
     @classmethod
     def from_mapping(
@@ -150,16 +167,42 @@ class Pipeline:
         *,
         connections: ConnectionResolver | None = None,
         env: Mapping[str, str] | None = None,
+        source: str | None = None,
+        destination: str | None = None,
     ) -> Self:
-        """Take a pipeline as Python data, with the same keys as the file.
+        """Take a pipeline as Python data, with the same keys as the file; see :meth:`from_file`.
 
         Raises:
             ConfigError: it is wrong.
         """
+        ends = _named(source, destination)
         base = Path(base_dir).absolute()
-        again = partial(cls.from_mapping, mapping, base, connections=connections, env=env)
-        loaded = spec_from_mapping(mapping, Path(base_dir), env=env)
-        return cls(loaded, connections, again=again)
+        again = partial(cls.from_mapping, mapping, base, connections=connections, env=env, **ends)
+        loaded = spec_from_mapping(mapping, Path(base_dir), env=env, ends=ends)
+        return cls(loaded, connections, again=again, instead=ends)
+
+    def with_connections(
+        self,
+        source: str | None = None,
+        destination: str | None = None,
+        connections: ConnectionResolver | None = None,
+    ) -> Self:
+        """Return the same pipeline from, or to, other connections. Opens and resolves none.
+
+        A name stands in place of the file's ``connection:``, and what the file says beside it is
+        laid over it as before; or of all that says where that end is (``url``, ``host``, ``path``
+        ...), but ``schema``, ``internal_schema``, ``staging`` and ``lock_wait`` stay.
+
+        Args:
+            source: the source's name; None for what it is now.
+            destination: the destination's; None for what it is now.
+            connections: finds named connections; None for the one it has now.
+        """
+        ends = {**self._instead, **_named(source, destination)}
+        again = self._again
+        if again is not None:
+            again = partial(_with_connections, again, source, destination, connections)
+        return type(self)(self.loaded, connections or self._connections, again=again, instead=ends)
 
     @property
     def name(self) -> str:
@@ -224,7 +267,7 @@ class Pipeline:
         Raises:
             ConfigError: a name isn't known.
         """
-        return resolve_connections(self.loaded, self._connections).spec
+        return resolve_connections(self.loaded, self._connections, self._instead).spec
 
     def outline(self, *, connection: bool = False) -> Outline:
         """Return the pipeline's outline, as ``conduit_core.outline`` reads it from its file.
@@ -254,7 +297,7 @@ class Pipeline:
         Raises:
             ConfigError: a connector isn't installed, or its options are wrong (file, line, key).
         """
-        with_names = resolve_connections(self.loaded, self._connections)
+        with_names = resolve_connections(self.loaded, self._connections, self._instead)
         _, driver_bytes = budgets(jobs)
         context = Context(self.loaded.base_dir, driver_bytes)
         try:
@@ -274,6 +317,20 @@ class Pipeline:
             yield ends
         finally:
             ends.close()
+
+
+def _named(source: str | None, destination: str | None) -> dict[str, str]:
+    ends = {"source": source, "destination": destination}
+    return {end: name for end, name in ends.items() if name is not None}
+
+
+def _with_connections(
+    again: Callable[[], Pipeline],
+    source: str | None,
+    destination: str | None,
+    connections: ConnectionResolver | None,
+) -> Pipeline:
+    return again().with_connections(source, destination, connections)
 
 
 def _options(

@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from pydantic import SecretStr, ValidationError
@@ -95,8 +96,17 @@ class FileConnections:
         return {**options, "path": SecretStr(full) if wrapped else full}
 
 
-def resolve_connections(loaded: LoadedSpec, resolver: ConnectionResolver) -> LoadedSpec:
+def resolve_connections(
+    loaded: LoadedSpec,
+    resolver: ConnectionResolver,
+    instead: Mapping[str, str] = MappingProxyType({}),
+) -> LoadedSpec:
     """Return the pipeline with its named connections filled in; what the file says itself wins.
+
+    Args:
+        loaded: the pipeline.
+        resolver: knows the names.
+        instead: by end, the name of a connection that takes the place of the file's own.
 
     Raises:
         ConfigError: a name isn't known, or the type differs; with the pipeline file's line.
@@ -104,10 +114,15 @@ def resolve_connections(loaded: LoadedSpec, resolver: ConnectionResolver) -> Loa
     changed: dict[str, ConnectionSpec] = {}
     for end in ("source", "destination"):
         spec: ConnectionSpec = getattr(loaded.spec, end)
-        if spec.connection is None:
+        name = instead.get(end) or spec.connection
+        if name is None:
             continue
         try:
-            changed[end] = spec.over(resolver.resolve(spec.connection))
+            named = resolver.resolve(name)
+            if spec.connection is None:
+                changed[end] = spec.replaced_by(named, name)
+            else:
+                changed[end] = spec.model_copy(update={"connection": name}).over(named)
         except (ConfigError, ValueError) as error:
             told = error.message if isinstance(error, ConfigError) else str(error)
             raise loaded.problem((end, "connection"), told) from None

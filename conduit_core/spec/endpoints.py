@@ -207,18 +207,37 @@ class ConnectionSpec(BaseModel):
     def over(self, named: ConnectionSpec) -> ConnectionSpec:
         """Return the named connection with what this one says itself laid over it.
 
+        A named connection without a type, which says where files are, takes this one's.
+
         Raises:
-            ValueError: both name a type, and not the same.
+            ValueError: both name a type, and not the same; or neither does.
         """
-        if self.type and self.type != named.type:
+        if not (self.type or named.type):
+            raise ValueError(
+                f"connection `{self.connection}` says where files are, not of which type: write"
+                " `type:` beside it: csv, json, jsonl, parquet"
+            )
+        if self.type and named.type and self.type != named.type:
             raise ValueError(f"`type: {self.type}` isn't the connection's own, {named.type}")
         mine = {name: getattr(self, name) for name in self.model_fields_set}
         mine |= {
-            "type": named.type,
+            "type": named.type or self.type,
             "connection": self.connection,
             "options": {**named.options, **self.options},
         }
         return named.model_copy(update=mine)
+
+    def replaced_by(self, named: ConnectionSpec, name: str) -> ConnectionSpec:
+        """Return the named connection in place of where this one says that it is.
+
+        Schemas, staging and lock_wait stay. A named one without a type says only where files are:
+        how they are read stays, too.
+        """
+        kept = self.model_fields_set & {"schema_name", "internal_schema", "staging", "lock_wait"}
+        stays: dict[str, object] = {key: getattr(self, key) for key in kept}
+        if not named.type:
+            stays |= {"type": self.type, "options": {**self.options, **named.options}}
+        return named.model_copy(update={**stays, "connection": name})
 
 
 def _own_keys() -> set[str]:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -150,20 +151,24 @@ class LoadedSpec:
 
 
 def load_spec(
-    path: Path | str = DEFAULT_FILE, *, env: Mapping[str, str] | None = None
+    path: Path | str = DEFAULT_FILE,
+    *,
+    env: Mapping[str, str] | None = None,
+    ends: Mapping[str, str] = MappingProxyType({}),
 ) -> LoadedSpec:
     """Read a pipeline file: ``.toml`` is TOML, everything else YAML.
 
     Args:
         path: the file.
         env: the variables that ``${NAME}`` takes; default the process's own.
+        ends: the named connection of an end that the file leaves out.
 
     Raises:
         ConfigError: every problem found, each with file, line, key and what is allowed.
     """
     file = Path(path)
     place, document = read_document(file)
-    return _build(document.data, file.resolve().parent, place, env)
+    return _build(document.data, file.resolve().parent, place, env, ends)
 
 
 def spec_from_mapping(
@@ -171,14 +176,15 @@ def spec_from_mapping(
     base_dir: Path | str = ".",
     *,
     env: Mapping[str, str] | None = None,
+    ends: Mapping[str, str] = MappingProxyType({}),
 ) -> LoadedSpec:
-    """Read a pipeline that Python wrote, by the same rules as a file.
+    """Read a pipeline that Python wrote, by the same rules as a file; see :func:`load_spec`.
 
     Raises:
         ConfigError: every problem found, each with its key.
     """
     place = Origin(PYTHON)
-    return _build(plain(mapping, PYTHON), Path(base_dir).resolve(), place, env)
+    return _build(plain(mapping, PYTHON), Path(base_dir).resolve(), place, env, ends)
 
 
 def read_document(file: Path) -> tuple[Origin, Document]:
@@ -208,7 +214,11 @@ def read_document(file: Path) -> tuple[Origin, Document]:
 
 
 def _build(
-    data: object, base_dir: Path, place: Origin, env: Mapping[str, str] | None
+    data: object,
+    base_dir: Path,
+    place: Origin,
+    env: Mapping[str, str] | None,
+    ends: Mapping[str, str],
 ) -> LoadedSpec:
     if data is None or data == {}:
         raise ConfigError(f"{place.name}: is empty", command=place.command)
@@ -216,6 +226,8 @@ def _build(
         kind = "a list" if isinstance(data, list) else "one value"
         text = f"is {kind}; a pipeline is a mapping with name, source, destination and streams"
         raise place.error([((), text)])
+    left_out = (end for end in _ENDS if end in ends and data.get(end) is None)
+    data = {**data, **{end: {"connection": ends[end]} for end in left_out}}
     filled = interpolate(data, os.environ if env is None else env)
     found = list(filled.problems)
     document = {

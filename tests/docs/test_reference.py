@@ -104,6 +104,16 @@ def test_connectors_are_those_installed() -> None:
         assert set(code(options)) == set(connector.options.model_fields), kind
 
 
+def test_types_of_airflow_connections_are_the_connectors() -> None:
+    known: dict[str, list[str]] = {}
+    for kind in registry.names():
+        for taken in registry.get(kind).airflow_types:
+            known.setdefault(taken, []).append(kind)
+    rows = tables(DOCS / "connectors.md")["Airflow connections: type"]
+    listed = {taken: code(row[1]) for row in rows for taken in code(row[0])}
+    assert listed == {**known, "conduit": []}
+
+
 def test_limits_are_the_codes() -> None:
     rows = {r[0]: r for r in tables(DOCS / "connectors.md")["What each can do: "]}
     assert rows["longest name"][1] == f"{MAX_IDENTIFIER_BYTES} bytes"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import conduit_core
 from conduit_core import LoadResult, Pipeline, run
 from conduit_core.connectors.letters import DeadLetter
 from conduit_core.connectors.publish import LetterFilter
@@ -49,7 +50,7 @@ def content(lab: Lab, pipeline: Pipeline) -> list[tuple[Any, ...]]:
 
 def replay(pipeline: Pipeline, **which: Any) -> LoadResult:
     """Replay and return the one stream's result."""
-    (result,) = deadletters.replay(pipeline, which=LetterFilter(**which))
+    (result,) = conduit_core.replay(pipeline, **which)
     return result
 
 

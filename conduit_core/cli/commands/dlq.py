@@ -107,7 +107,12 @@ def replay(
 
     pipeline = session.pipeline(file)
     results = deadletters.replay(
-        pipeline, _names(stream), _which(load, rule, id_), runner=runner_text()
+        pipeline,
+        _names(stream),
+        load_id=load,
+        rule=rule,
+        ids=tuple(id_ or ()),
+        runner=runner_text(),
     )
     columns = (("stream", "left"), ("letters", "right"), ("became", "left"), ("load id", "left"))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from conduit_core.observe import figures
 if TYPE_CHECKING:
     from conduit_core.connectors.base import CheckItem
     from conduit_core.engine.admin import StreamStatus
-    from conduit_core.engine.pipeline import Ends, Pipeline
+    from conduit_core.engine.pipeline import Pipeline
     from conduit_core.errors import ConduitError
 
 
@@ -27,13 +26,14 @@ def check(
 ) -> Answer:
     """Look whether both ends are reachable, rights suffice, and every stream can be planned."""
     from conduit_core.cli.planning import Planned, plan_open
+    from conduit_core.engine.checks import check_ends
     from conduit_core.engine.hooks import unfit
     from conduit_core.engine.model import RunRequest
 
     pipeline = session.pipeline(file)
     chosen = pipeline.select(tuple(stream) if stream else None)
     with pipeline.open() as ends:
-        items = _check_ends(pipeline, ends)
+        items = check_ends(pipeline, ends)
         errors = [_unfit(*item) for item in items if not item[2].ok]
         planned = Planned([], ())
         if not errors:
@@ -79,46 +79,16 @@ def _mark(*, ok: bool) -> str:
     return "ok" if ok else "FAILED"
 
 
-def _check_ends(pipeline: Pipeline, ends: Ends) -> list[tuple[str, str, CheckItem]]:
-    targets = [pipeline.target(s, ends.destination).schema for s in pipeline.streams]
-    schemas = tuple(dict.fromkeys(targets))
-    tried: list[tuple[str, str, Callable[[], list[CheckItem]]]] = [
-        ("source", ends.source.system, ends.source.check),
-        ("destination", ends.destination.system, lambda: ends.destination.check(schemas)),
-    ]
-    if ends.staging_url is not None:
-        tried.append(("staging", ends.destination.system, lambda: _check_staging(ends)))
-    return [(end, system, item) for end, system, look in tried for item in _looked(look)]
-
-
 def _check_hooks(pipeline: Pipeline) -> list[tuple[str, str, CheckItem]]:
     """Look whether what follows the loads can be done."""
     if not pipeline.loaded.spec.after:
         return []
+    from conduit_core.engine.checks import looked
     from conduit_core.engine.hooks import bound_hooks
 
     bound = bound_hooks(pipeline)
-    found = [(b.hook.name, _looked(partial(b.hook.check, b.options, pipeline))) for b in bound]
+    found = [(b.hook.name, looked(partial(b.hook.check, b.options, pipeline))) for b in bound]
     return [("after", name, item) for name, items in found for item in items]
-
-
-def _check_staging(ends: Ends) -> list[CheckItem]:
-    """Write the file by which workers know the place."""
-    from conduit_core.connectors.base import CheckItem
-
-    ends.staging().probe(write=True)
-    return [CheckItem("write", ok=True, detail="can be written, and told from any other place")]
-
-
-def _looked(look: Callable[[], list[CheckItem]]) -> list[CheckItem]:
-    """Ask an end; an error that it raises is one more thing that isn't fine."""
-    from conduit_core.connectors.base import CheckItem
-    from conduit_core.errors import ConduitError
-
-    try:
-        return look()
-    except ConduitError as error:
-        return [CheckItem("reachable", ok=False, detail=error.message)]
 
 
 def _unfit(end: str, system: str, item: CheckItem) -> ConduitError:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from conduit_core.connectors.base import Context, Destination, Source
 from conduit_core.connectors.registry import Connector
+
+if TYPE_CHECKING:
+    from conduit_core.connectors.airflow import AirflowConnection
 
 LOCK_WAIT = 600.0
 """Seconds that a source waits for another process to close the file."""
@@ -56,6 +61,13 @@ def _destination(
     return DuckDBDestination(path, context.budget_bytes, schema or "main", internal, lock_wait)
 
 
+def _from_airflow(conn: AirflowConnection) -> Mapping[str, object]:
+    """Return the file: the host, or extra ``file``. A password is MotherDuck's token."""
+    if conn.password:
+        raise conn.refuse("has a password, as MotherDuck needs one: only database files are loaded")
+    return {"type": "duckdb", "path": str(conn.extra.get("file") or conn.file_path())}
+
+
 connector = Connector(
     name="duckdb",
     options=DuckDBOptions,
@@ -63,4 +75,6 @@ connector = Connector(
     destination=_destination,
     title="DuckDB database file",
     extra="duckdb",
+    airflow_types=("duckdb",),
+    from_airflow=_from_airflow,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from conduit_core.connectors.base import Context, Destination, Source
@@ -25,6 +25,7 @@ from conduit_core.connectors.registry import Connector
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from conduit_core.connectors.airflow import AirflowConnection
     from conduit_core.connectors.lake.formats import FileFormat
 
 __all__ = [
@@ -42,6 +43,14 @@ def _own(given: BaseModel, options: type[_Options]) -> _Options:
     if isinstance(given, options):
         return given
     return options.model_validate(given.model_dump(exclude_unset=True))
+
+
+def _from_airflow(conn: AirflowConnection) -> Mapping[str, object]:
+    """Return where the files are; of which type they are, the pipeline file says."""
+    path = conn.extra.get("path")
+    if not path:
+        raise conn.refuse('its extra has no path: {"path": "/data"}')
+    return {"path": str(path)}
 
 
 def _connector(
@@ -79,6 +88,8 @@ def _connector(
         destination=destination if write is not None else None,
         title=title,
         extra=extra,
+        airflow_types=("fs",),
+        from_airflow=_from_airflow,
     )
 
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import Context, Destination, Source
-from conduit_core.connectors.postgres.options import PostgresOptions
+from conduit_core.connectors.postgres.options import PostgresOptions, from_airflow
 from conduit_core.connectors.registry import Connector
 
 if TYPE_CHECKING:
@@ -76,4 +76,6 @@ connector = Connector(
     destination=_destination,
     title="PostgreSQL 13 to 18",
     extra="postgres",
+    airflow_types=("postgres", "postgresql"),
+    from_airflow=from_airflow,
 )

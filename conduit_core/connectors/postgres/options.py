@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Literal, Self
-from urllib.parse import parse_qs, unquote, urlencode, urlsplit
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, Self
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
+
+if TYPE_CHECKING:
+    from conduit_core.connectors.airflow import AirflowConnection
 
 CONNECT_TIMEOUT_SECONDS = 10
 _SCHEMES = ("postgresql", "postgres")
@@ -21,6 +25,16 @@ _DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",
 }
+# What an Airflow connection's extra may hand to libpq. Rows are always read as UTF-8.
+_LIBPQ = frozenset({
+    "application_name", "channel_binding", "connect_timeout", "fallback_application_name",
+    "gssdelegation", "gssencmode", "gsslib", "hostaddr", "keepalives", "keepalives_count",
+    "keepalives_idle", "keepalives_interval", "krbsrvname", "load_balance_hosts",
+    "max_protocol_version", "min_protocol_version", "options", "passfile", "require_auth",
+    "requirepeer", "service", "ssl_max_protocol_version", "ssl_min_protocol_version", "sslcert",
+    "sslcertmode", "sslcompression", "sslcrl", "sslcrldir", "sslkey", "sslnegotiation",
+    "sslpassword", "sslrootcert", "sslsni", "target_session_attrs", "tcp_user_timeout",
+})  # fmt: skip
 
 
 class PostgresOptions(BaseModel):
@@ -115,3 +129,39 @@ class PostgresOptions(BaseModel):
 
 def _quoted(value: str) -> str:
     return "'" + value.replace("\\", r"\\").replace("'", r"\'") + "'"
+
+
+def from_airflow(conn: AirflowConnection) -> Mapping[str, object]:
+    """Return an Airflow connection's parts; as a URL where its extra has more for libpq.
+
+    Raises:
+        ConfigError: its password isn't one, but is made by AWS or Azure.
+    """
+    if made := [key for key in ("iam", "azure_conn_id") if conn.extra.get(key)]:
+        raise conn.refuse(f"extra `{made[0]}`: passwords that a cloud makes aren't supported")
+    values = {
+        "host": conn.host,
+        "port": conn.port,
+        "user": conn.login,
+        "password": conn.password,
+        "database": conn.schema or conn.extra.get("database") or conn.extra.get("dbname"),
+        "sslmode": conn.extra.get("sslmode"),
+    }
+    parts = {key: value for key, value in values.items() if value not in (None, "")}
+    if not {"host", "database"} & parts.keys():
+        raise conn.refuse("`host` is empty: it is the server; `schema` is the database")
+    more = {k: _text(v) for k, v in conn.extra.items() if k in _LIBPQ and v not in (None, "")}
+    return {"type": "postgres", **({"url": _url(parts | more)} if more else parts)}
+
+
+def _text(value: object) -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _url(values: Mapping[str, object]) -> str:
+    """Return libpq's URL: all but the login in its query, where sockets and several hosts fit."""
+    query = {{"database": "dbname"}.get(key, key): str(value) for key, value in values.items()}
+    login = quote(query.pop("user", ""), safe="")
+    if password := query.pop("password", ""):
+        login += f":{quote(password, safe='')}"
+    return f"postgresql://{login}{'@' if login else ''}/?{urlencode(query, quote_via=quote)}"

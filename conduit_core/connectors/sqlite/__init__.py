@@ -96,4 +96,6 @@ connector = Connector(
     destination=_destination,
     title="SQLite file (source, destination)",
     extra="sqlite",
+    airflow_types=("sqlite",),
+    from_airflow=lambda conn: {"type": "sqlite", "path": conn.file_path()},
 )
