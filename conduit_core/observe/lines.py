@@ -52,6 +52,7 @@ class PlainLines:
     Args:
         write: takes each line, without its newline.
         debug: also tell each batch and step.
+        clock: whether a line begins with the time; not where the log that takes it has its own.
         every: seconds between two lines of progress of a stream.
     """
 
@@ -60,10 +61,12 @@ class PlainLines:
         write: Callable[[str], object],
         *,
         debug: bool = False,
+        clock: bool = True,
         every: float = PROGRESS_SECONDS,
     ) -> None:
         self._write = write
         self._debug = debug
+        self._clock = clock
         self._pace = Pace(every)
 
     def __call__(self, event: Event) -> None:
@@ -75,6 +78,6 @@ class PlainLines:
             self._line(event, progress_text(tally))
 
     def _line(self, event: Event, text: str) -> None:
-        at = event.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        at = event.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ ") if self._clock else ""
         mark = "warning: " if words.level(event) == "warning" else ""
-        self._write(f"{at} {event.stream or event.pipeline}: {mark}{text}")
+        self._write(f"{at}{event.stream or event.pipeline}: {mark}{text}")

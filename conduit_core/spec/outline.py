@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from conduit_core.errors import ConfigError
@@ -129,7 +129,7 @@ def outline(pipeline: str | Path | Mapping[str, object], *, connection: bool = F
 def outline_of(spec: PipelineSpec, *, connection: bool = False) -> Outline:
     """Return the outline of a pipeline that was read whole; the same as of its file."""
     end = spec.destination
-    kind, place = ("", "") if connection else _place({"type": end.type, **end.reveal()})
+    kind, place = ("", "") if connection else _place({**end.reveal(), "type": end.type})
     schema = end.schema_name or DEFAULT_SCHEMAS.get(kind, "")
     streams = (
         StreamOutline(
@@ -186,7 +186,7 @@ def _splits(value: object) -> int:
     return max(int(text), 1) if text.isdecimal() else 1
 
 
-def _place(end: str | Mapping[object, object]) -> tuple[str, str]:
+def _place(end: str | Mapping[Any, object]) -> tuple[str, str]:
     """Return a destination's type, and where it is, as far as the file's text says it."""
     if isinstance(end, Mapping):
         kind, url = str(end.get("type") or ""), end.get("url")

@@ -8,6 +8,8 @@ from airflow_provider_conduit.compat import Asset, AssetAlias
 from airflow_provider_conduit.pipelines import PipelineLike, dag_folder, outline_of, placed
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from airflow_provider_conduit.compat import Context
     from conduit_core import LoadResult, Outline
 
@@ -73,7 +75,7 @@ def changed(result: LoadResult) -> bool:
     return result.outcome != "empty" and bool(touched or result.schema_changes)
 
 
-def facts(result: LoadResult) -> dict[str, object]:
+def facts(result: LoadResult) -> dict[str, JsonValue]:
     """Return what an event's ``extra`` says of the load."""
     counts = {name: count for name, count in result.counts.model_dump().items() if count}
     return {

@@ -15,6 +15,7 @@ from airflow.sdk import (  # noqa: TID253 - operators are classes of Airflow's
     BaseOperator,
     BaseOperatorLink,
     BaseSensorOperator,
+    Context,
     Param,
     TaskGroup,
     Variable,
@@ -50,8 +51,6 @@ except ImportError:
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from airflow.sdk import Context
 
 __all__ = [
     "DAG",

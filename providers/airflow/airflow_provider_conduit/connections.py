@@ -38,23 +38,18 @@ class AirflowConnections:
                 f"the extra of connection {name!r} is not JSON",
                 command=f"airflow connections get {name}",
             ) from None
-        try:
-            return connection_from_airflow(
-                AirflowConnection(
-                    conn_type=found.conn_type or "",
-                    host=found.host,
-                    port=found.port,
-                    login=found.login,
-                    password=found.password,
-                    schema=found.schema,
-                    extra=extra,
-                )
+        return connection_from_airflow(
+            AirflowConnection(
+                conn_type=found.conn_type or "",
+                host=found.host,
+                port=found.port,
+                login=found.login,
+                password=found.password,
+                schema=found.schema,
+                extra=extra,
+                conn_id=name,
             )
-        except ConfigError as error:
-            raise ConfigError(
-                f"connection {name!r}: {error.message}",
-                command=error.command or f"airflow connections get {name}",
-            ) from None
+        )
 
 
 def mask(secrets: Iterable[str]) -> None:

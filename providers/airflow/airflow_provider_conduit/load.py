@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from airflow_provider_conduit.assets import alias_of, asset_of, facts, tell_change
 from airflow_provider_conduit.compat import Asset, BaseOperator
@@ -52,7 +52,7 @@ class ConduitLoadOperator(BaseOperator):
             be.
     """
 
-    template_fields: ClassVar[Sequence[str]] = (
+    template_fields: Sequence[str] = (
         "source_conn_id",
         "destination_conn_id",
         "window",
@@ -63,7 +63,7 @@ class ConduitLoadOperator(BaseOperator):
         "allow_empty",
         "allow_deletes",
     )
-    ui_color: ClassVar[str] = "#d7ece4"
+    ui_color: str = "#d7ece4"
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class ConduitLoadOperator(BaseOperator):
             (self.stream,),
             request=request,
             store=state_store(self.asset, context),
-            listeners=(PlainLines(self.log.info),),
+            listeners=(PlainLines(self.log.info, clock=False),),
             cancel=self._cancel,
         )
         if result.failures:

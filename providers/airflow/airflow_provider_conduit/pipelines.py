@@ -1,4 +1,4 @@
-"""What ``pipeline=`` may be, and how a task opens it: a file beside the DAG, a mapping, an object."""
+"""What ``pipeline=`` may be, and how a task opens it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def dag_folder(operator: BaseOperator | None = None) -> Path:
 
     Without a DAG it is the folder of the file that makes the operator.
     """
-    if operator is not None and operator.has_dag() and operator.dag.fileloc:
-        return Path(operator.dag.fileloc).parent
+    dag = None if operator is None else getattr(operator, "_dag", None)  # `dag` raises without one
+    if dag is not None and dag.fileloc:
+        return Path(dag.fileloc).parent
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - inspect reads the same, slower
     while frame is not None:
         if str(frame.f_globals.get("__name__", "")).partition(".")[0] not in _OURS:

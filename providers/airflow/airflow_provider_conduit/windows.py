@@ -94,9 +94,9 @@ def _partition(times: RunTimes) -> tuple[str, str]:
     found = _of_key(times.partition_key or "")
     if found is None:
         raise ConfigError(
-            f"window='data_interval': the partition key {times.partition_key!r} isn't a year, month,"
-            " day or hour (2026-01-31T13), so where it ends can't be known: give window_from= and"
-            " window_to=, as templates of {{ partition_key }}"
+            f"window='data_interval': the partition key {times.partition_key!r} isn't a year,"
+            " month, day or hour (2026-01-31T13), so where it ends can't be known: give"
+            " window_from= and window_to=, as templates of {{ partition_key }}"
         )
     return found
 
