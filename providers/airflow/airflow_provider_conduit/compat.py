@@ -27,20 +27,28 @@ from airflow.sdk.bases.decorator import (  # noqa: TID253
     task_decorator_factory,
 )
 
-try:
+if TYPE_CHECKING:
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
         AirflowNotFoundException,
         AirflowSkipException,
     )
-except ImportError:  # before 3.2 they lived with the scheduler's
-    from airflow.exceptions import (  # type: ignore[no-redef]
-        AirflowException,
-        AirflowFailException,
-        AirflowNotFoundException,
-        AirflowSkipException,
-    )
+else:
+    try:
+        from airflow.sdk.exceptions import (  # noqa: TID253
+            AirflowException,
+            AirflowFailException,
+            AirflowNotFoundException,
+            AirflowSkipException,
+        )
+    except ImportError:  # before 3.2 they lived with the scheduler's
+        from airflow.exceptions import (  # noqa: TID253
+            AirflowException,
+            AirflowFailException,
+            AirflowNotFoundException,
+            AirflowSkipException,
+        )
 
 try:
     from airflow.sdk.log import mask_secret
