@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     )
 else:
     try:
-        from airflow.sdk.exceptions import (  # noqa: TID253
+        from airflow.sdk.exceptions import (
             AirflowException,
             AirflowFailException,
             AirflowNotFoundException,
             AirflowSkipException,
         )
     except ImportError:  # before 3.2 they lived with the scheduler's
-        from airflow.exceptions import (  # noqa: TID253
+        from airflow.exceptions import (
             AirflowException,
             AirflowFailException,
             AirflowNotFoundException,

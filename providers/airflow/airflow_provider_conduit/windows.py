@@ -154,4 +154,4 @@ def _next_tick(schedule: object, date: datetime) -> datetime | None:
 
     zone = ZoneInfo(str(getattr(schedule, "timezone", "UTC")))
     following = croniter(expression, date.astimezone(zone)).get_next(datetime)
-    return following if isinstance(following, datetime) else None
+    return following
