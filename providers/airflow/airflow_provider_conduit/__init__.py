@@ -1,17 +1,40 @@
-"""Conduit Core in Airflow: the provider's metadata; its operators come with a later release."""
+"""Conduit Core in Airflow: a pipeline's streams as tasks, its tables as assets.
+
+Importing it imports neither Airflow nor Arrow: a name is imported when it is first asked for.
+"""
 
 from __future__ import annotations
 
-__all__ = ["__version__", "get_provider_info"]
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from airflow_provider_conduit.provider_info import __version__, get_provider_info
+
+if TYPE_CHECKING:
+    from airflow_provider_conduit.assets import conduit_asset
+    from airflow_provider_conduit.load import ConduitLoadOperator
+
+_HOMES = {
+    "ConduitLoadOperator": "airflow_provider_conduit.load",
+    "conduit_asset": "airflow_provider_conduit.assets",
+}
+
+__all__ = [
+    "ConduitLoadOperator",
+    "__version__",
+    "conduit_asset",
+    "get_provider_info",
+]
 
 
-def get_provider_info() -> dict[str, str | list[str]]:
-    """Return the metadata that Airflow reads through ``apache_airflow_provider``."""
-    return {
-        "package-name": "airflow-provider-conduit",
-        "name": "Conduit Core",
-        "description": "Exactly-once, Arrow-native loads into the database that dbt reads.",
-        "versions": [__version__],
-    }
+def __getattr__(name: str) -> object:
+    """Import a public name where it lives, when it is first asked for."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those that are not imported yet too."""
+    return sorted(__all__)
