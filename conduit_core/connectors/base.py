@@ -213,6 +213,8 @@ class Source(ABC):
     system: str
     """The connector's type, as in ``type: postgres``."""
     capabilities: SourceCapabilities
+    default_schema: str = ""
+    """The schema of a table that is named without one, as far as nobody is asked."""
 
     @property
     @abstractmethod
@@ -402,6 +404,7 @@ class DestinationCapabilities:
     case_sensitive_names: bool = True
     """Whether two columns may differ by case only."""
     default_schema: str = ""
+    """The schema of tables that name none."""
     takes_nul: bool = True
     """Whether a text may have a NUL character."""
 

@@ -105,7 +105,7 @@ def refuse_itself(stream: StreamSpec, ends: Ends, target: Table) -> None:
     if stream.source_table is None or ends.source.identity != ends.destination.identity:
         return
     schema, name = stream.source_table
-    pair = [Table(schema or ends.destination.capabilities.default_schema, name), target]
+    pair = [Table(schema or ends.source.default_schema, name), target]
     if not ends.destination.capabilities.case_sensitive_names:
         pair = [Table(t.schema.lower(), t.name.lower()) for t in pair]
     if pair[0] == pair[1]:

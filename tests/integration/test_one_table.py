@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from conduit_core import Pipeline, run
 from conduit_core.errors import ConfigError, StateError
+from conduit_core.spec import FileConnections
 from tests.lab import Lab, only, stream
 from tests.services import sql
 
@@ -51,6 +53,36 @@ def test_a_table_is_not_loaded_into_itself(lab: Lab, into: str) -> None:
     )
     with pytest.raises(ConfigError, match="itself"):
         only(run(pipeline))
+
+
+@pytest.mark.parametrize("system", ["duckdb", "postgres"])
+def test_a_named_connections_schema_holds_and_is_not_the_sources(
+    tmp_path: Path, system: str, request: pytest.FixtureRequest
+) -> None:
+    """From ``main`` (``public``) into a schema that only the named connection tells."""
+    where: dict[str, object] = {"path": "w.duckdb"}
+    if system == "postgres":
+        where = {"url": request.getfixturevalue("postgres_database")}
+    plain: dict[str, object] = {"type": system, **where}
+    first = Lab(tmp_path, str(where.get("url", "duckdb")))
+    first.destination = plain
+    first.orders(range(3))
+    first.run()
+    named = tmp_path / "connections.yml"
+    named.write_text(json.dumps({"wh": {**plain, "schema": "raw"}}), encoding="utf-8")
+    again = Pipeline.from_mapping(
+        {
+            "name": "again",
+            "source": plain,
+            "destination": {"connection": "wh"},
+            "streams": [stream(metadata=[])],
+        },
+        tmp_path,
+        connections=FileConnections(named),
+    )
+    result = only(run(again))
+    assert (result.target, result.counts.inserted) == ("raw.orders", 3)
+    assert first.ids() == [0, 1, 2]
 
 
 def test_a_replace_keeps_the_defaults_of_columns_that_the_source_lacks(each_lab: Lab) -> None:

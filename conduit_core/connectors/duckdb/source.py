@@ -55,6 +55,7 @@ class DuckDBSource(Source):
     """
 
     system = SYSTEM
+    default_schema = "main"
     capabilities = SourceCapabilities(
         kinds=frozenset({"table", "query"}), splits=frozenset({"range", "hash", "values"})
     )
@@ -178,7 +179,7 @@ class DuckDBSource(Source):
             schema, name = split_table(text)
         except ValueError as error:
             raise SchemaError(f"table: {text!r} {error}", connector=SYSTEM) from error
-        return Table(schema or "main", name)
+        return Table(schema or self.default_schema, name)
 
     def _relation_sql(self, ref: StreamRef) -> str:
         if ref.table is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import takewhile
 
 import pyarrow as pa
@@ -82,7 +83,9 @@ class PostgresDestination(SqlDestination):
     ) -> None:
         self._options = options
         self._context = context
-        self._schema = schema or self.capabilities.default_schema
+        if schema:
+            self.capabilities = replace(self.capabilities, default_schema=schema)
+        self._schema = self.capabilities.default_schema
         self._lock_wait = lock_wait
         self._server = Server(options)
         self._known_types: dict[str, bool] = {}

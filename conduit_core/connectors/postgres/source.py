@@ -102,6 +102,7 @@ class PostgresSource(Source):
     """Reads by COPY, one statement a stream or a split, so that its rows are of one snapshot."""
 
     system = SYSTEM
+    default_schema = "public"
     capabilities = SourceCapabilities(
         kinds=frozenset({"table", "query"}), splits=frozenset({"range", "hash", "values"})
     )

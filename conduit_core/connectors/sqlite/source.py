@@ -53,6 +53,7 @@ class SqliteSource(Source):
     """A SQLite file as source. Every call opens the file for itself and changes nothing in it."""
 
     system = SYSTEM
+    default_schema = "main"
     capabilities = SourceCapabilities(
         kinds=frozenset({"table", "query"}), splits=frozenset({"range", "values"})
     )
