@@ -204,6 +204,12 @@ class ConnectionSpec(BaseModel):
         """Return the options with secrets opened: the input of a connector's own model."""
         return {key: reveal(item) for key, item in self.options.items()}
 
+    def secrets(self) -> frozenset[str]:
+        """Return every secret of it, in each spelling: for a log to mask."""
+        from conduit_core.spec.secrets import secrets_of
+
+        return secrets_of((self,))
+
     def over(self, named: ConnectionSpec) -> ConnectionSpec:
         """Return the named connection with what this one says itself laid over it.
 

@@ -17,6 +17,7 @@ from airflow.sdk import (  # noqa: TID253 - operators are classes of Airflow's
     BaseSensorOperator,
     Context,
     Param,
+    PokeReturnValue,
     TaskGroup,
     Variable,
     XComArg,
@@ -26,6 +27,7 @@ from airflow.sdk.bases.decorator import (  # noqa: TID253
     TaskDecorator,
     task_decorator_factory,
 )
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent  # noqa: TID253
 
 if TYPE_CHECKING:
     from airflow.sdk.exceptions import (
@@ -68,6 +70,7 @@ __all__ = [
     "AirflowSkipException",
     "Asset",
     "AssetAlias",
+    "BaseEventTrigger",
     "BaseHook",
     "BaseOperator",
     "BaseOperatorLink",
@@ -75,10 +78,13 @@ __all__ = [
     "Context",
     "DecoratedOperator",
     "Param",
+    "PokeReturnValue",
     "TaskDecorator",
     "TaskGroup",
+    "TriggerEvent",
     "Variable",
     "XComArg",
+    "deferrable_by_default",
     "mask_secret",
     "task_decorator_factory",
 ]
@@ -106,3 +112,10 @@ def asset_state(context: Mapping[str, object], asset: Asset) -> AssetState:
     stores = context["asset_state_store"]
     found: AssetState = stores[asset]  # type: ignore[index]
     return found
+
+
+def deferrable_by_default() -> bool:
+    """Return Airflow's setting ``[operators] default_deferrable``."""
+    from airflow.sdk.configuration import conf
+
+    return bool(conf.getboolean("operators", "default_deferrable", fallback=False))

@@ -4,12 +4,56 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
+_HOME = "airflow_provider_conduit"
+_TEXT = {"type": ["string", "null"]}
+FIELD_BEHAVIOUR: dict[str, object] = {
+    "hidden-fields": ["host", "port", "schema"],
+    "relabeling": {"login": "User"},
+    "placeholders": {
+        "login": "where the system has users",
+        "password": "in place of one in the URL",
+    },
+}
+"""Which of a connection's own fields the form of type ``conduit`` shows."""
+_CONN_FIELDS = {
+    "type": {
+        "label": "Type",
+        "description": "The connector: postgres, duckdb, sqlite, csv, json, jsonl, parquet.",
+        "schema": _TEXT,
+    },
+    "url": {
+        "label": "URL",
+        "description": "postgres://user@host:5432/database; the password has its own field.",
+        "schema": _TEXT,
+    },
+    "path": {
+        "label": "Path",
+        "description": "A database file, or a folder of files, as the workers see it.",
+        "schema": _TEXT,
+    },
+}
+
 
 def get_provider_info() -> dict[str, object]:
     """Return the provider's metadata: its connection type, its decorator, its links."""
+    named = "Conduit"
     return {
         "package-name": "airflow-provider-conduit",
         "name": "Conduit Core",
         "description": "Exactly-once, Arrow-native loads into the database that dbt reads.",
         "versions": [__version__],
+        "integrations": [{"integration-name": named, "tags": ["software"]}],
+        "operators": [{"integration-name": named, "python-modules": [f"{_HOME}.load"]}],
+        "sensors": [{"integration-name": named, "python-modules": [f"{_HOME}.sensor"]}],
+        "triggers": [{"integration-name": named, "python-modules": [f"{_HOME}.trigger"]}],
+        "hooks": [{"integration-name": named, "python-modules": [f"{_HOME}.hook"]}],
+        "connection-types": [
+            {
+                "connection-type": "conduit",
+                "hook-class-name": f"{_HOME}.hook.ConduitHook",
+                "hook-name": named,
+                "ui-field-behaviour": FIELD_BEHAVIOUR,
+                "conn-fields": _CONN_FIELDS,
+            }
+        ],
     }

@@ -153,5 +153,4 @@ def _next_tick(schedule: object, date: datetime) -> datetime | None:
     from croniter import croniter
 
     zone = ZoneInfo(str(getattr(schedule, "timezone", "UTC")))
-    following = croniter(expression, date.astimezone(zone)).get_next(datetime)
-    return following
+    return croniter(expression, date.astimezone(zone)).get_next(datetime)
