@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from conduit_core.connectors.airflow import AirflowConnection, connection_from_airflow
     from conduit_core.connectors.base import CheckItem
+    from conduit_core.connectors.datasets import Dataset
     from conduit_core.connectors.lake.fileset import FileSet
     from conduit_core.connectors.staging import StageReceipt
     from conduit_core.engine.checks import check, check_connection
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
         HookReport,
         bound_hook,
         run_hook,
+    )
+    from conduit_core.engine.lineage import (
+        SourceFacts,
+        StreamDatasets,
+        column_lineage,
+        datasets,
+        source_facts,
     )
     from conduit_core.engine.model import (
         AuditReport,
@@ -60,6 +68,7 @@ _HOMES = {
     "ConduitError": "conduit_core.errors",
     "ConnectionResolver": "conduit_core.spec",
     "ConnectionSpec": "conduit_core.spec",
+    "Dataset": "conduit_core.connectors.datasets",
     "DestinationFacts": "conduit_core.engine.facts",
     "FileSet": "conduit_core.connectors.lake.fileset",
     "GateFindings": "conduit_core.engine.hooks",
@@ -74,14 +83,18 @@ _HOMES = {
     "RunInterrupted": "conduit_core.engine.run",
     "RunRequest": "conduit_core.engine.model",
     "RunResult": "conduit_core.engine.model",
+    "SourceFacts": "conduit_core.engine.lineage",
     "StageReceipt": "conduit_core.connectors.staging",
+    "StreamDatasets": "conduit_core.engine.lineage",
     "TableFacts": "conduit_core.engine.facts",
     "after": "conduit_core.engine.steps",
     "audit": "conduit_core.engine.steps",
     "bound_hook": "conduit_core.engine.hooks",
     "check": "conduit_core.engine.checks",
     "check_connection": "conduit_core.engine.checks",
+    "column_lineage": "conduit_core.engine.lineage",
     "connection_from_airflow": "conduit_core.connectors.airflow",
+    "datasets": "conduit_core.engine.lineage",
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
     "plan": "conduit_core.engine.run",
@@ -91,6 +104,7 @@ _HOMES = {
     "replay": "conduit_core.engine.deadletters",
     "run": "conduit_core.engine.run",
     "run_hook": "conduit_core.engine.hooks",
+    "source_facts": "conduit_core.engine.lineage",
     "stage": "conduit_core.engine.steps",
     "table_facts": "conduit_core.engine.facts",
 }
@@ -105,6 +119,7 @@ __all__ = [
     "ConduitError",
     "ConnectionResolver",
     "ConnectionSpec",
+    "Dataset",
     "DestinationFacts",
     "FileSet",
     "GateFindings",
@@ -119,14 +134,18 @@ __all__ = [
     "RunInterrupted",
     "RunRequest",
     "RunResult",
+    "SourceFacts",
     "StageReceipt",
+    "StreamDatasets",
     "TableFacts",
     "after",
     "audit",
     "bound_hook",
     "check",
     "check_connection",
+    "column_lineage",
     "connection_from_airflow",
+    "datasets",
     "destination_facts",
     "files",
     "plan",
@@ -136,6 +155,7 @@ __all__ = [
     "replay",
     "run",
     "run_hook",
+    "source_facts",
     "stage",
     "table_facts",
 ]
