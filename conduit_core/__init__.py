@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from conduit_core.connectors.airflow import AirflowConnection, connection_from_airflow
     from conduit_core.connectors.base import CheckItem
+    from conduit_core.connectors.datasets import Dataset
     from conduit_core.connectors.lake.fileset import FileSet
     from conduit_core.connectors.staging import StageReceipt
     from conduit_core.engine.checks import check, check_connection
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
         HookReport,
         bound_hook,
         run_hook,
+    )
+    from conduit_core.engine.lineage import (
+        SourceFacts,
+        StreamDatasets,
+        column_lineage,
+        datasets,
+        source_facts,
     )
     from conduit_core.engine.model import (
         AuditReport,
@@ -63,6 +71,7 @@ _HOMES = {
     "ConduitError": "conduit_core.errors",
     "ConnectionResolver": "conduit_core.spec",
     "ConnectionSpec": "conduit_core.spec",
+    "Dataset": "conduit_core.connectors.datasets",
     "DestinationFacts": "conduit_core.engine.facts",
     "FileSet": "conduit_core.connectors.lake.fileset",
     "GateFindings": "conduit_core.engine.hooks",
@@ -79,8 +88,10 @@ _HOMES = {
     "RunInterrupted": "conduit_core.engine.run",
     "RunRequest": "conduit_core.engine.model",
     "RunResult": "conduit_core.engine.model",
+    "SourceFacts": "conduit_core.engine.lineage",
     "StageReceipt": "conduit_core.connectors.staging",
     "StateStore": "conduit_core.state.store",
+    "StreamDatasets": "conduit_core.engine.lineage",
     "StreamOutline": "conduit_core.spec.outline",
     "TableFacts": "conduit_core.engine.facts",
     "after": "conduit_core.engine.steps",
@@ -88,7 +99,9 @@ _HOMES = {
     "bound_hook": "conduit_core.engine.hooks",
     "check": "conduit_core.engine.checks",
     "check_connection": "conduit_core.engine.checks",
+    "column_lineage": "conduit_core.engine.lineage",
     "connection_from_airflow": "conduit_core.connectors.airflow",
+    "datasets": "conduit_core.engine.lineage",
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
     "outline": "conduit_core.spec.outline",
@@ -100,6 +113,7 @@ _HOMES = {
     "run": "conduit_core.engine.run",
     "run_hook": "conduit_core.engine.hooks",
     "seal_of": "conduit_core.state.store",
+    "source_facts": "conduit_core.engine.lineage",
     "stage": "conduit_core.engine.steps",
     "table_facts": "conduit_core.engine.facts",
 }
@@ -114,6 +128,7 @@ __all__ = [
     "ConduitError",
     "ConnectionResolver",
     "ConnectionSpec",
+    "Dataset",
     "DestinationFacts",
     "FileSet",
     "GateFindings",
@@ -130,8 +145,10 @@ __all__ = [
     "RunInterrupted",
     "RunRequest",
     "RunResult",
+    "SourceFacts",
     "StageReceipt",
     "StateStore",
+    "StreamDatasets",
     "StreamOutline",
     "TableFacts",
     "after",
@@ -139,7 +156,9 @@ __all__ = [
     "bound_hook",
     "check",
     "check_connection",
+    "column_lineage",
     "connection_from_airflow",
+    "datasets",
     "destination_facts",
     "files",
     "outline",
@@ -151,6 +170,7 @@ __all__ = [
     "run",
     "run_hook",
     "seal_of",
+    "source_facts",
     "stage",
     "table_facts",
 ]

@@ -213,8 +213,7 @@ class Source(ABC):
     system: str
     """The connector's type, as in ``type: postgres``."""
     capabilities: SourceCapabilities
-    default_schema: str = ""
-    """The schema of a table that is named without one, as far as nobody is asked."""
+    default_schema: str = ""  # of a table that is named without one
 
     @property
     @abstractmethod
@@ -404,7 +403,6 @@ class DestinationCapabilities:
     case_sensitive_names: bool = True
     """Whether two columns may differ by case only."""
     default_schema: str = ""
-    """The schema of tables that name none."""
     takes_nul: bool = True
     """Whether a text may have a NUL character."""
 
@@ -482,8 +480,7 @@ class KeyRows(Protocol):
 class Commit:
     """What a commit ended with; ``replayed`` when the ledger had the load already.
 
-    ``record`` is None where nothing was read, deleted or created: rolled back, nothing recorded.
-    ``notes`` are for people: what was found beside the counts.
+    ``record`` is None where nothing was read, deleted or created. ``notes`` are for people.
     """
 
     record: LedgerRecord | None

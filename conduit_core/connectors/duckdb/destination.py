@@ -16,6 +16,7 @@ from conduit_core.connectors.base import (
     TargetColumn,
     TargetShape,
 )
+from conduit_core.connectors.datasets import Dataset, duckdb_dataset
 from conduit_core.connectors.duckdb.file import find_problem, shared_file
 from conduit_core.connectors.duckdb.merging import DuckDBMerging, rows_of
 from conduit_core.connectors.duckdb.reading import brief, open_reader, reads_of
@@ -93,6 +94,10 @@ class DuckDBDestination(SqlDestination):
     def identity(self) -> str:
         """The file's path."""
         return f"{SYSTEM}:{self.path}"
+
+    def dataset(self, target: Table) -> Dataset:
+        """Return what lineage calls a target."""
+        return duckdb_dataset(self.path, target)
 
     # --- sessions -------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from conduit_core.connectors.base import (
     SourceCapabilities,
     StreamRef,
 )
+from conduit_core.connectors.datasets import Dataset, duckdb_dataset, tables_of
 from conduit_core.connectors.duckdb.cutting import compared, cut, part
 from conduit_core.connectors.duckdb.file import find_problem, shared_file
 from conduit_core.connectors.duckdb.reading import brief, open_reader, reads_of, select
@@ -71,6 +72,11 @@ class DuckDBSource(Source):
     def identity(self) -> str:
         """The file's path."""
         return f"{SYSTEM}:{self.path}"
+
+    def datasets(self, ref: StreamRef) -> tuple[Dataset, ...]:
+        """Return the tables that a stream reads."""
+        found = tables_of(ref, SYSTEM, self.default_schema)
+        return tuple(duckdb_dataset(self.path, table) for table in found)
 
     def close(self) -> None:
         """Let go of the file."""

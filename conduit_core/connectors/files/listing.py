@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from conduit_core.connectors.datasets import Dataset, files_dataset
 from conduit_core.errors import ConfigError, ConnectionFailedError, SchemaError
+from conduit_core.spec.names import file_type
 
 COMPRESSED = ("", ".gz", ".zst", ".zip")
 _MAGIC = re.compile(r"[*?\[]")
@@ -89,6 +91,12 @@ class Root:
         else:
             local = Path.cwd() / base_dir / Path(location).expanduser()
             self.identity = Path(os.path.normpath(local)).as_posix()
+
+    def dataset(self, path: str) -> Dataset:
+        """Return what lineage calls a path below the root; the root itself where it is the file."""
+        root = self._location if "://" in self._location else self.identity
+        is_file = file_type(root) is not None and root.rpartition("/")[2] == path
+        return files_dataset(root, "" if is_file else path)
 
     def _open(self) -> tuple[fs.FileSystem, str, str]:
         """Return file system, base folder, and the one file's name where the root is a file."""

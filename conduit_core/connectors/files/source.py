@@ -27,6 +27,7 @@ from conduit_core.connectors.base import (
     file_digest,
 )
 from conduit_core.connectors.cuts import path_cuts
+from conduit_core.connectors.datasets import Dataset
 from conduit_core.connectors.files.columns import Field, Value
 from conduit_core.connectors.files.formats import Format, Sample, conform
 from conduit_core.connectors.files.listing import FileEntry, Root
@@ -91,6 +92,10 @@ class FileSource(Source):
     def identity(self) -> str:
         """The root's absolute path, or its URL without secrets."""
         return self._root.identity
+
+    def datasets(self, ref: StreamRef) -> tuple[Dataset, ...]:
+        """Return the file, folder or pattern that a stream reads."""
+        return (self._root.dataset(ref.path or ""),)
 
     def check(self) -> list[CheckItem]:
         """Look whether the root is there and can be listed, and how much is in it."""

@@ -19,6 +19,7 @@ from conduit_core.connectors.base import (
     StagedRows,
     TargetShape,
 )
+from conduit_core.connectors.datasets import Dataset, files_dataset
 from conduit_core.connectors.lake.cleaning import clean
 from conduit_core.connectors.lake.dialect import LakeDialect
 from conduit_core.connectors.lake.fileset import FileSet, PublishedFile
@@ -92,6 +93,10 @@ class LakeDestination(Destination):
     def identity(self) -> str:
         """The root's, without secrets."""
         return self._place.store.identity
+
+    def dataset(self, target: Table) -> Dataset:
+        """Return what lineage calls a target: its folder."""
+        return files_dataset(self.identity, target_paths(target).data)
 
     def check(self, schemas: tuple[str, ...]) -> list[CheckItem]:
         """Write a probe, see that it can't be written twice, and read and remove it."""

@@ -16,6 +16,7 @@ from conduit_core.connectors.base import (
     TargetColumn,
     TargetShape,
 )
+from conduit_core.connectors.datasets import Dataset
 from conduit_core.connectors.postgres import catalog
 from conduit_core.connectors.postgres.checks import check_destination
 from conduit_core.connectors.postgres.connection import Server, ServerConnection
@@ -95,6 +96,10 @@ class PostgresDestination(SqlDestination):
     def identity(self) -> str:
         """Host, port and database."""
         return self._options.identity
+
+    def dataset(self, target: Table) -> Dataset:
+        """Return what lineage calls a target."""
+        return self._options.dataset(target)
 
     def check(self, schemas: tuple[str, ...]) -> list[CheckItem]:
         """Look at reach, version, round trip, and the rights to create, write and read."""

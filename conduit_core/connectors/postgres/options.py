@@ -9,6 +9,9 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
+from conduit_core.connectors.datasets import Dataset, table_dataset
+from conduit_core.types.dialect import Table
+
 if TYPE_CHECKING:
     from conduit_core.connectors.airflow import AirflowConnection
 
@@ -119,6 +122,11 @@ class PostgresOptions(BaseModel):
             where = f"{os.environ.get('PGHOST', 'localhost')}:{os.environ.get('PGPORT', '5432')}"
         user = user or os.environ.get("PGUSER") or ""
         return where, database or os.environ.get("PGDATABASE") or user
+
+    def dataset(self, table: Table) -> Dataset:
+        """Return what lineage calls a table."""
+        where, database = self.place()
+        return table_dataset(f"postgres://{where}", database, table.schema, table.name)
 
     @property
     def identity(self) -> str:

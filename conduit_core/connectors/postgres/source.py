@@ -26,6 +26,7 @@ from conduit_core.connectors.base import (
     SourceCapabilities,
     StreamRef,
 )
+from conduit_core.connectors.datasets import Dataset, tables_of
 from conduit_core.connectors.postgres import catalog
 from conduit_core.connectors.postgres.checks import check_source
 from conduit_core.connectors.postgres.connection import (
@@ -116,6 +117,11 @@ class PostgresSource(Source):
     def identity(self) -> str:
         """Host, port and database."""
         return self._options.identity
+
+    def datasets(self, ref: StreamRef) -> tuple[Dataset, ...]:
+        """Return the tables that a stream reads."""
+        found = tables_of(ref, SYSTEM, self.default_schema)
+        return tuple(self._options.dataset(table) for table in found)
 
     def check(self) -> list[CheckItem]:
         """Look at reach, version, round trip and what the role may read."""

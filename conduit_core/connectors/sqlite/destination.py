@@ -15,6 +15,7 @@ from conduit_core.connectors.base import (
     TargetColumn,
     TargetShape,
 )
+from conduit_core.connectors.datasets import Dataset, sqlite_dataset
 from conduit_core.connectors.publish import Column, Publish, WidenColumn
 from conduit_core.connectors.sql.altering import Change, after, rebuild_table, told
 from conduit_core.connectors.sql.deletes import Where
@@ -66,6 +67,10 @@ class SqliteDestination(SqlDestination):
     def identity(self) -> str:
         """The file's full path."""
         return f"sqlite:{self._path}"
+
+    def dataset(self, target: Table) -> Dataset:
+        """Return what lineage calls a target."""
+        return sqlite_dataset(self._path, target)
 
     # --- sessions ---------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from conduit_core.connectors.base import (
     SourceCapabilities,
     StreamRef,
 )
+from conduit_core.connectors.datasets import Dataset, sqlite_dataset, tables_of
 from conduit_core.connectors.splits import Split, SplitBy, refuse_kind
 from conduit_core.connectors.sql.predicate import Predicate, both
 from conduit_core.connectors.sqlite import catalogue
@@ -65,6 +66,11 @@ class SqliteSource(Source):
     def identity(self) -> str:
         """The file's full path."""
         return f"sqlite:{self._path}"
+
+    def datasets(self, ref: StreamRef) -> tuple[Dataset, ...]:
+        """Return the tables that a stream reads."""
+        found = tables_of(ref, SYSTEM, self.default_schema)
+        return tuple(sqlite_dataset(self._path, table) for table in found)
 
     def check(self) -> list[CheckItem]:
         """Look whether the file is there, ours to read, and a SQLite database."""
