@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         datasets,
         source_facts,
     )
+    from conduit_core.engine.listening import listeners_from_environment
     from conduit_core.engine.model import (
         AuditReport,
         HookResult,
@@ -104,6 +105,7 @@ _HOMES = {
     "datasets": "conduit_core.engine.lineage",
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
+    "listeners_from_environment": "conduit_core.engine.listening",
     "outline": "conduit_core.spec.outline",
     "plan": "conduit_core.engine.run",
     "publish": "conduit_core.engine.steps",
@@ -161,6 +163,7 @@ __all__ = [
     "datasets",
     "destination_facts",
     "files",
+    "listeners_from_environment",
     "outline",
     "plan",
     "publish",

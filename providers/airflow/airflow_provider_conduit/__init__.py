@@ -12,14 +12,23 @@ from airflow_provider_conduit.provider_info import __version__, get_provider_inf
 
 if TYPE_CHECKING:
     from airflow_provider_conduit.assets import conduit_asset
+    from airflow_provider_conduit.hook import ConduitHook
     from airflow_provider_conduit.load import ConduitLoadOperator
+    from airflow_provider_conduit.sensor import ConduitCursorSensor
+    from airflow_provider_conduit.trigger import ConduitCursorTrigger
 
 _HOMES = {
+    "ConduitCursorSensor": "airflow_provider_conduit.sensor",
+    "ConduitCursorTrigger": "airflow_provider_conduit.trigger",
+    "ConduitHook": "airflow_provider_conduit.hook",
     "ConduitLoadOperator": "airflow_provider_conduit.load",
     "conduit_asset": "airflow_provider_conduit.assets",
 }
 
 __all__ = [
+    "ConduitCursorSensor",
+    "ConduitCursorTrigger",
+    "ConduitHook",
     "ConduitLoadOperator",
     "__version__",
     "conduit_asset",

@@ -86,6 +86,7 @@ __all__ = [
     "XComArg",
     "deferrable_by_default",
     "mask_secret",
+    "setting",
     "task_decorator_factory",
 ]
 
@@ -119,3 +120,10 @@ def deferrable_by_default() -> bool:
     from airflow.sdk.configuration import conf
 
     return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
+
+
+def setting(section: str, key: str) -> str:
+    """Return one of Airflow's settings, "" where there is none."""
+    from airflow.sdk.configuration import conf
+
+    return str(conf.get(section, key, fallback="") or "")

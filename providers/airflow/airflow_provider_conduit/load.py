@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_conduit.assets import alias_of, asset_of, facts, tell_change
 from airflow_provider_conduit.compat import Asset, BaseOperator
 from airflow_provider_conduit.failures import told
+from airflow_provider_conduit.links import LoadReportLink
 from airflow_provider_conduit.pipelines import (
     PipelineLike,
     dag_folder,
@@ -20,8 +21,13 @@ from airflow_provider_conduit.requests import Asked, request_of
 from airflow_provider_conduit.windows import check_window
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from openlineage.client.event_v2 import Dataset
+    from openlineage.client.facet_v2 import JobFacet, RunFacet
+
     from airflow_provider_conduit.compat import Context
-    from conduit_core import LoadResult, RunRequest
+    from airflow_provider_conduit.lineage import Heard, Lineage
+    from conduit_core import LoadResult, Pipeline, RunRequest
 
 
 class ConduitLoadOperator(BaseOperator):
@@ -64,6 +70,7 @@ class ConduitLoadOperator(BaseOperator):
         "allow_deletes",
     )
     ui_color: str = "#d7ece4"
+    operator_extra_links = (LoadReportLink(),)
 
     def __init__(
         self,
@@ -100,7 +107,9 @@ class ConduitLoadOperator(BaseOperator):
         self.asset = asset or asset_of(found, self.stream)
         self.inlets = [*self.inlets, self.asset]
         self.outlets = [*self.outlets, alias_of(self.asset)]
+        self.load_facts: Mapping[str, object] = {}
         self._cancel: threading.Event | None = None
+        self._lineage: Lineage | None = None
 
     def execute(self, context: Context) -> Mapping[str, object]:
         """Load the stream.
@@ -115,7 +124,8 @@ class ConduitLoadOperator(BaseOperator):
         with told():
             result = self._load(context, self._request(context))
         tell_change(result, self.asset, context)
-        return {"outcome": result.outcome, "target": result.target, **facts(result)}
+        self.load_facts = {"outcome": result.outcome, "target": result.target, **facts(result)}
+        return self.load_facts
 
     def on_kill(self) -> None:
         """End the load: its query is cancelled and its transaction rolled back."""
@@ -135,8 +145,9 @@ class ConduitLoadOperator(BaseOperator):
         return request_of(asked, context)
 
     def _load(self, context: Context, request: RunRequest) -> LoadResult:
+        from airflow_provider_conduit.lineage import Heard
         from airflow_provider_conduit.state import state_store
-        from conduit_core import PlainLines, raise_for_failures, run
+        from conduit_core import PlainLines, listeners_from_environment, run
 
         pipeline = opened(
             self.pipeline,
@@ -144,16 +155,40 @@ class ConduitLoadOperator(BaseOperator):
             source_conn_id=self.source_conn_id,
             destination_conn_id=self.destination_conn_id,
         )
-        self._cancel = threading.Event()
-        result = run(
+        self._cancel, heard = threading.Event(), Heard()
+        lines = PlainLines(self.log.info, clock=False)
+        done = run(
             pipeline,
             (self.stream,),
             request=request,
             store=state_store(self.asset, context),
-            listeners=(PlainLines(self.log.info, clock=False),),
+            listeners=(lines, heard, *listeners_from_environment()),
             cancel=self._cancel,
         )
-        if result.failures:
-            raise result.failures[0].to_error()
-        raise_for_failures(result)
-        return result.results[0]
+        result = done.results[0] if done.results else None
+        self._collect(pipeline, result, heard)
+        if result is None:
+            raise done.failures[0].to_error()
+        return result
+
+    def _collect(self, pipeline: Pipeline, result: LoadResult | None, heard: Heard) -> None:
+        from airflow_provider_conduit.lineage import is_on, lineage_of
+        from conduit_core.errors import ConduitError
+
+        if not is_on():
+            return
+        try:
+            self._lineage = lineage_of(pipeline, self.stream, result, heard)
+        except ConduitError as error:
+            self.log.warning("no lineage of this load: %s", error.message)
+
+    def get_openlineage_facets_on_complete(
+        self, _: object
+    ) -> OperatorLineage[Dataset, RunFacet | JobFacet] | None:
+        """Return the load's lineage, for Airflow's OpenLineage provider.
+
+        Of a load that failed it has the datasets, and what the rules found.
+        """
+        return None if self._lineage is None else self._lineage.to_openlineage()
+
+    get_openlineage_facets_on_failure = get_openlineage_facets_on_complete

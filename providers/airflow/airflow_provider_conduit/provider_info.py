@@ -33,6 +33,24 @@ _CONN_FIELDS = {
     },
 }
 
+_OPTIONS = {
+    "report_url": {
+        "description": "Where a load's report is kept; {load_id}, {pipeline}, {stream} are filled"
+        " in. Default: the task's XCom page.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "https://reports.example.com/{pipeline}/{load_id}.html",
+        "default": None,
+    },
+    "dbt_docs_url": {
+        "description": "Where the site is that `dbt docs generate` made.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "https://docs.example.com/dbt/",
+        "default": None,
+    },
+}
+
 
 def get_provider_info() -> dict[str, object]:
     """Return the provider's metadata: its connection type, its decorator, its links."""
@@ -47,6 +65,8 @@ def get_provider_info() -> dict[str, object]:
         "sensors": [{"integration-name": named, "python-modules": [f"{_HOME}.sensor"]}],
         "triggers": [{"integration-name": named, "python-modules": [f"{_HOME}.trigger"]}],
         "hooks": [{"integration-name": named, "python-modules": [f"{_HOME}.hook"]}],
+        "extra-links": [f"{_HOME}.links.LoadReportLink", f"{_HOME}.links.DbtDocsLink"],
+        "config": {"conduit": {"description": "Links of Conduit's tasks.", "options": _OPTIONS}},
         "connection-types": [
             {
                 "connection-type": "conduit",
