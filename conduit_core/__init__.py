@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         bound_hook,
         run_hook,
     )
+    from conduit_core.engine.listening import listeners_from_environment
     from conduit_core.engine.model import (
         AuditReport,
         HookResult,
@@ -91,6 +92,7 @@ _HOMES = {
     "connection_from_airflow": "conduit_core.connectors.airflow",
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
+    "listeners_from_environment": "conduit_core.engine.listening",
     "outline": "conduit_core.spec.outline",
     "plan": "conduit_core.engine.run",
     "publish": "conduit_core.engine.steps",
@@ -142,6 +144,7 @@ __all__ = [
     "connection_from_airflow",
     "destination_facts",
     "files",
+    "listeners_from_environment",
     "outline",
     "plan",
     "publish",

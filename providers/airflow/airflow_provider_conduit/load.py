@@ -136,7 +136,7 @@ class ConduitLoadOperator(BaseOperator):
 
     def _load(self, context: Context, request: RunRequest) -> LoadResult:
         from airflow_provider_conduit.state import state_store
-        from conduit_core import PlainLines, raise_for_failures, run
+        from conduit_core import PlainLines, listeners_from_environment, raise_for_failures, run
 
         pipeline = opened(
             self.pipeline,
@@ -150,7 +150,7 @@ class ConduitLoadOperator(BaseOperator):
             (self.stream,),
             request=request,
             store=state_store(self.asset, context),
-            listeners=(PlainLines(self.log.info, clock=False),),
+            listeners=(PlainLines(self.log.info, clock=False), *listeners_from_environment()),
             cancel=self._cancel,
         )
         if result.failures:
