@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.airflow.lab import Airflow, Lab
+from tests.airflow.shop import open_shop
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +19,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
 @pytest.fixture
 def lab(tmp_path: Path, airflow: Airflow) -> Lab:
     return Lab(tmp_path, airflow)
+
+
+@pytest.fixture
+def shop(lab: Lab) -> Lab:
+    return open_shop(lab)
