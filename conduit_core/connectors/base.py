@@ -94,6 +94,8 @@ class Shape:
     primary_key: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What the types lose or how they are encoded: shown by ``plan``."""
+    nothing: str = ""
+    """Why there is nothing to load and not even a column: the plan is then empty."""
 
 
 @dataclass(frozen=True, slots=True)

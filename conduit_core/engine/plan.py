@@ -14,6 +14,7 @@ from conduit_core.engine.columns import altered, change_records
 from conduit_core.engine.identity import asked_for, load_id, request_text, stream_fingerprint
 from conduit_core.engine.marks import Marks, deletes_of, plan_marks
 from conduit_core.engine.model import Guarantee, LoadPlan, RunRequest
+from conduit_core.engine.nothing import plan_of_nothing
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
 from conduit_core.engine.seen import (
     Seen,
@@ -122,6 +123,9 @@ def _plan(
         ref = stream_ref(stream)
         shape = ends.source.describe(ref)
         replayed = None if request.reload else replayed_record(request, seen.chain)
+        if shape.nothing:
+            print_ = stream_fingerprint(stream, ends.source.identity, ends.base_dir)
+            return plan_of_nothing(pipeline, stream, request, seen, print_, shape.nothing, replayed)
         if replayed is not None:
             choice = replayed_choice(replayed)
         else:
