@@ -207,6 +207,8 @@ class SourceCapabilities:
     """Whether a read may be asked for the column ``UNREADABLE``, and is to be."""
     splits: frozenset[str] = frozenset()
     """Which kinds of splits (``range``, ``hash``, ``values``, ``file``) a read may be cut into."""
+    looks_by_taking: bool = False
+    """Whether to describe a stream may take all its rows: not done for a load that is replayed."""
 
 
 class Source(ABC):

@@ -1,13 +1,13 @@
-"""The plan where a source has nothing, not even columns: the function gave None, or no part."""
+"""The plan where there is nothing to look at: no data, or none that is to be taken once more."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 from conduit_core.connectors.publish import Publish
-from conduit_core.engine.identity import load_id, request_text
+from conduit_core.engine.identity import load_id, request_text, stream_fingerprint
 from conduit_core.engine.model import LoadPlan, RunRequest
-from conduit_core.engine.pipeline import Pipeline
+from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.seen import Seen, replayed_choice
 from conduit_core.engine.windows import Choice
 from conduit_core.spec import StreamSpec
@@ -18,22 +18,22 @@ from conduit_core.state.window import Window
 def plan_of_nothing(
     pipeline: Pipeline,
     stream: StreamSpec,
+    ends: Ends,
     request: RunRequest,
     seen: Seen,
-    spec_print: str,
-    why: str,
     replayed: LedgerRecord | None,
+    why: str,
 ) -> LoadPlan:
     """Return the empty plan: it reads nothing, changes nothing, and says why.
 
     Args:
         pipeline: the stream's pipeline.
         stream: what was to be loaded.
+        ends: the source, by whose identity the load is known.
         request: what the runner asked for.
         seen: the target, which stays as it is, whatever the mode.
-        spec_print: the stream's fingerprint.
-        why: what the source said.
         replayed: the load that the request key has published before.
+        why: what is said of it.
     """
     choice = Choice(Window("full"), stream.mode, None, None, 0, empty=True)
     if replayed is not None:
@@ -42,16 +42,15 @@ def plan_of_nothing(
     mark, text = seen.reconciled.cursor, request_text(request)
     shown = mark.display() if mark else None
     target = seen.target
+    version = base.version if base else 0
+    spec_print = stream_fingerprint(stream, ends.source.identity, ends.base_dir)
+    own_id = load_id(seen.fingerprint, version, choice.effective, text, spec_print)
     return LoadPlan(
         pipeline=pipeline.name,
         stream=stream.name,
         target_schema=target.schema,
         target_table=target.name,
-        load_id=replayed.load_id
-        if replayed
-        else load_id(
-            seen.fingerprint, base.version if base else 0, choice.effective, text, spec_print
-        ),
+        load_id=replayed.load_id if replayed else own_id,
         last_load_id=last.load_id if last else None,
         last_watermark_text=shown,
         request=text,

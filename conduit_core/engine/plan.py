@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import Shape, TargetShape
@@ -121,11 +122,13 @@ def _plan(
     seen = look(pipeline, stream, ends, store)
     try:
         ref = stream_ref(stream)
-        shape = ends.source.describe(ref)
         replayed = None if request.reload else replayed_record(request, seen.chain)
+        nothing = partial(plan_of_nothing, pipeline, stream, ends, request, seen, replayed)
+        if replayed is not None and ends.source.capabilities.looks_by_taking:
+            return nothing("published before: the data isn't taken again")
+        shape = ends.source.describe(ref)
         if shape.nothing:
-            print_ = stream_fingerprint(stream, ends.source.identity, ends.base_dir)
-            return plan_of_nothing(pipeline, stream, request, seen, print_, shape.nothing, replayed)
+            return nothing(shape.nothing)
         if replayed is not None:
             choice = replayed_choice(replayed)
         else:

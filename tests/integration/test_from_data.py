@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from conduit_core import LoadResult, Pipeline, RunRequest, destination_facts, plan, read, run
 from conduit_core.errors import ConfigError, GuardError, SchemaError, SourceDataError
 from conduit_core.events import Event, Notice
+from conduit_core.spec import FileConnections
 from tests.lab import only
 from tests.services import sql
 
@@ -56,6 +57,11 @@ def parts(*ids: int) -> Iterator[pa.Table]:
         yield orders(i)
 
 
+def _never() -> Iterator[pa.Table]:
+    raise AssertionError("taken")
+    yield
+
+
 # --- exactly once ---------------------------------------------------------------------------------
 
 
@@ -69,6 +75,9 @@ def test_a_request_key_is_loaded_once(duck: Warehouse) -> None:
     again = duck.load(parts(1, 2), {"request_key": "run 1"})
     assert (again.outcome, again.load_id) == ("replayed", first.load_id)
     assert duck.load(None, {"request_key": "run 1"}).outcome == "replayed"
+    assert duck.load(_never(), {"request_key": "run 1"}).notes == (
+        "published before: the data isn't taken again",
+    )
     assert duck.load(parts(3), {"request_key": "run 2"}).outcome == "published"
     assert [row["id"] for row in duck.rows()] == [1, 2, 3]
 
@@ -266,11 +275,18 @@ def test_no_file_can_name_its_type(tmp_path: Path) -> None:
 
 
 def test_facts_of_the_destination_take_nothing(duck: Warehouse) -> None:
-    def never() -> Iterator[pa.Table]:
-        raise AssertionError("taken")
-        yield
+    pipeline = duck.pipeline(_never(), into="other.orders")
+    assert destination_facts(pipeline).schema == "raw"
+    assert [s.name for s in pipeline.streams] == ["orders"]
+    assert "never" not in repr(pipeline)
 
-    make: Callable[[], Pipeline] = lambda: duck.pipeline(never(), into="other.orders")  # noqa: E731
-    assert destination_facts(make()).schema == "raw"
-    assert [s.name for s in make().streams] == ["orders"]
-    assert "never" not in repr(make())
+
+def test_the_destination_may_be_a_named_connection(duck: Warehouse) -> None:
+    file = duck.folder / "connections.yml"
+    file.write_text("warehouse: {type: duckdb, path: w.duckdb, schema: raw}\n")
+    named: dict[str, Any] = {
+        "destination": {"connection": "warehouse"},
+        "connections": FileConnections(file),
+    }
+    assert duck.load(parts(1), **named).counts.inserted == 1
+    assert [row["id"] for row in duck.rows()] == [1]

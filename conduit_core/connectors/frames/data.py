@@ -99,8 +99,9 @@ class Data:
                 yield from sliced(batch.select(schema.names), batch_bytes)
             return
         with _Explained(self.kind):
-            for batch in batches_of(kept.place, schema.names):
-                yield from _plain_batches(batch, schema, batch_bytes)
+            found = batches_of(kept.place, schema.names)
+            plain_ones = (b for batch in found for b in _plain_batches(batch, schema, batch_bytes))
+            yield from _gathered(plain_ones, batch_bytes)
 
     # --- taking -----------------------------------------------------------------------------------
 
@@ -149,57 +150,65 @@ class Data:
             del item
 
     def _spilled(self, parts: Iterator[Taken]) -> _Kept | None:
+        columns = _Columns()
         spool: ArrowSpool | None = None
-        gathered = _Gathered()
-        for number, part in enumerate(parts, start=1):
-            schema = _plain_schema(part.schema)
-            if not schema.names:
-                continue
-            if spool is None or not (spool.rows or gathered.rows):
-                spool = ArrowSpool(schema)  # columns without rows say little of their types
-            else:
-                _refuse_other(spool.schema, schema, number)
-            for batch in batches_of(part, part.schema.names):
-                for piece in _plain_batches(batch, spool.schema, BATCH_BYTES):
-                    gathered.add(piece, spool)
-        if spool is None:
+        for batch in _gathered(columns.of_parts(parts), BATCH_BYTES):
+            try:
+                spool = spool or ArrowSpool(batch.schema)
+                spool.add(batch)
+            except OSError as error:
+                raise SourceDataError(
+                    "the data can't be kept in a temporary file until it is loaded"
+                    f" ({error.strerror or type(error).__name__}): set TMPDIR to a folder with room"
+                ) from error
+        if columns.schema is None:
             return None
-        gathered.flush(spool)
+        spool = spool or ArrowSpool(columns.schema)
         spool.reader()  # what is written is complete from here on, for every thread
-        return _Kept(spool.schema, spool.rows, spool)
+        return _Kept(columns.schema, spool.rows, spool)
 
 
-class _Gathered:
-    """Small batches on their way to disk, gathered into larger ones."""
+class _Columns:
+    """The columns of data that comes in parts: those of the first part that has rows."""
 
     def __init__(self) -> None:
-        self._batches: list[pa.RecordBatch] = []
-        self._bytes = 0
+        self.schema: pa.Schema | None = None
+        self._rows = 0
 
-    @property
-    def rows(self) -> int:
-        """How many rows aren't written yet."""
-        return sum(batch.num_rows for batch in self._batches)
+    def of_parts(self, parts: Iterator[Taken]) -> Iterator[pa.RecordBatch]:
+        """Yield the parts' rows in the types that they are loaded in."""
+        for number, part in enumerate(parts, start=1):
+            mine = _plain_schema(part.schema)
+            if not mine.names:
+                continue
+            if self.schema is None or not self._rows:
+                self.schema = mine  # columns without rows say little of their types
+            else:
+                _refuse_other(self.schema, mine, number)
+            for batch in batches_of(part, part.schema.names):
+                for piece in _plain_batches(batch, self.schema, BATCH_BYTES):
+                    self._rows += piece.num_rows
+                    yield piece
 
-    def add(self, batch: pa.RecordBatch, spool: ArrowSpool) -> None:
-        """Take a batch; write what has come together."""
-        self._batches.append(batch)
-        self._bytes += batch.nbytes
-        if self._bytes >= BATCH_BYTES // 2:
-            self.flush(spool)
 
-    def flush(self, spool: ArrowSpool) -> None:
-        """Write what is left."""
-        whole = pa.Table.from_batches(self._batches, spool.schema).combine_chunks()
-        self._batches, self._bytes = [], 0
-        try:
-            for batch in whole.to_batches():
-                spool.add(batch)
-        except OSError as error:
-            raise SourceDataError(
-                "the data can't be kept in a temporary file until it is loaded"
-                f" ({error.strerror or type(error).__name__}): set TMPDIR to a folder with room"
-            ) from error
+def _gathered(batches: Iterator[pa.RecordBatch], batch_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Join small batches into larger ones: each costs some time on its way, however small."""
+    waiting: list[pa.RecordBatch] = []
+    held = 0
+    for batch in batches:
+        waiting.append(batch)
+        held += batch.nbytes
+        if held >= batch_bytes // 2:
+            yield from _joined(waiting)
+            waiting, held = [], 0
+    if waiting:
+        yield from _joined(waiting)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    if len(batches) == 1:
+        return batches
+    return pa.Table.from_batches(batches).combine_chunks().to_batches()
 
 
 class _Explained:
