@@ -94,6 +94,8 @@ class Shape:
     primary_key: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What the types lose or how they are encoded: shown by ``plan``."""
+    nothing: str = ""
+    """Why there is nothing to load and not even a column: the plan is then empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,8 @@ class SourceCapabilities:
     """Whether a read may be asked for the column ``UNREADABLE``, and is to be."""
     splits: frozenset[str] = frozenset()
     """Which kinds of splits (``range``, ``hash``, ``values``, ``file``) a read may be cut into."""
+    looks_by_taking: bool = False
+    """Whether to describe a stream may take all its rows: not done for a load that is replayed."""
 
 
 class Source(ABC):
@@ -316,30 +320,6 @@ class InfersTypes(Protocol):
 
     def infer(self, ref: StreamRef, limit: int | None = SAMPLE_BYTES) -> Inferred:
         """Look at about ``limit`` bytes of the stream, or at everything (None)."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class OpenWrites:
-    """What a source knows of transactions that may still commit rows with older times.
-
-    Args:
-        since: when the oldest of them began: its rows may carry that time, and none before it.
-        unbounded: one of them began at a time that can't be known, so nothing is safe to pass.
-        notes: what isn't known, and who holds up the window, for the plan.
-    """
-
-    since: datetime | None = None
-    unbounded: bool = False
-    notes: tuple[str, ...] = ()
-
-
-@runtime_checkable
-class SafeHigh(Protocol):
-    """Trait: a source that knows how far a time cursor is complete."""
-
-    def open_writes(self, ref: StreamRef) -> OpenWrites:
-        """Look at the transactions that may still write rows of a stream. Called before bounds."""
         ...
 
 

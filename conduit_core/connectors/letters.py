@@ -7,7 +7,7 @@ import json
 import mmap
 import tempfile
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
@@ -208,16 +208,21 @@ class ArrowSpool:
         self._writer.write_batch(batch)
         self.rows += batch.num_rows
 
-    def reader(self) -> pa.RecordBatchReader:
-        """Return the batches; may be taken again."""
+    def reader(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """Return the batches; may be taken again. Only the columns named are unpacked."""
+        places = None if columns is None else [self.schema.get_field_index(c) for c in columns]
         if self._file is None:
-            return pa.RecordBatchReader.from_batches(self.schema, [])
+            kept = (
+                self.schema if places is None else pa.schema([self.schema.field(i) for i in places])
+            )
+            return pa.RecordBatchReader.from_batches(kept, [])
         if self._writer is not None:
             self._writer.close()
             self._writer = None
             self._file.flush()
         mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-        return pa.ipc.open_stream(pa.py_buffer(mapped))
+        options = pa.ipc.IpcReadOptions(included_fields=places)
+        return pa.ipc.open_stream(pa.py_buffer(mapped), options=options)
 
     def close(self) -> None:
         """Remove the file. Idempotent."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import Context, Destination, Source
 from conduit_core.errors import ConfigError
+from conduit_core.spec.data import OF_PYTHON
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -97,6 +98,12 @@ def get(name: str) -> Connector:
     """
     if name in _added:
         return _added[name]
+    if name == OF_PYTHON:
+        raise ConfigError(
+            f"`type: {name}` can't stand in a file: it is the data of a Python function, which"
+            " `Pipeline.from_data` takes",
+            command="conduit connectors",
+        )
     point = _own_points().get(name) or _points().get(name)
     if point is None:
         near = difflib.get_close_matches(name, names(), n=1)

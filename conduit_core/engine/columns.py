@@ -134,7 +134,7 @@ def stage_columns(
     wanted = pa.schema([*rows, *metadata_fields(wishes.metadata)])
     there = _held(existing, wanted, destination, wishes) if existing is not None else None
     found = preflight(
-        wanted,
+        wanted if there is None else _typed(wanted, there),
         destination.dialect,
         limits_of(destination),
         there,
@@ -221,6 +221,18 @@ def _held(
             _field_of(column, destination)
             for column in existing.columns
             if column.name in wanted.names or column.name not in own
+        ]
+    )
+
+
+def _typed(wanted: pa.Schema, there: pa.Schema) -> pa.Schema:
+    """Let a column without a type, as all its values are NULL, be of its target's type."""
+    return pa.schema(
+        [
+            there.field(f.name).with_nullable(nullable=True)
+            if pa.types.is_null(f.type) and f.name in there.names
+            else f
+            for f in wanted
         ]
     )
 

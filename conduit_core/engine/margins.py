@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from conduit_core.connectors.base import Bounds, OpenWrites, SafeHigh, Source, StreamRef
+from conduit_core.connectors.base import Bounds, Source, StreamRef
+from conduit_core.connectors.writes import OpenWrites, SafeHigh
 from conduit_core.errors import ConfigError
 from conduit_core.spec import StreamSpec
 from conduit_core.state.cursor import Cursor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,10 +30,12 @@ from conduit_core.spec import (
     resolve_connections,
     spec_from_mapping,
 )
+from conduit_core.spec.data import OF_PYTHON, data_mapping
 from conduit_core.types.dialect import Table
 
 if TYPE_CHECKING:
     from conduit_core.connectors.staging import Staging
+    from conduit_core.spec.model import Mode
     from conduit_core.spec.outline import Outline
 
 
@@ -114,14 +116,20 @@ class Pipeline:
         *,
         again: Callable[[], Pipeline] | None = None,
         instead: Mapping[str, str] = MappingProxyType({}),
+        source: Callable[[], Source] | None = None,
     ) -> None:
         self.loaded = loaded
         self._connections = connections or FileConnections()
         self._again = again
         self._instead = instead
+        self._own_source = source
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle as the file to read again, not as what was read: no secret travels."""
+        if self._own_source is not None:
+            raise TypeError(
+                "a Pipeline from data can't be pickled: its rows are in this process alone"
+            )
         if self._again is None:
             raise TypeError("a Pipeline is pickled by its file or mapping: make it from one")
         return (self._again, ())
@@ -202,7 +210,55 @@ class Pipeline:
         again = self._again
         if again is not None:
             again = partial(_with_connections, again, source, destination, connections)
-        return type(self)(self.loaded, connections or self._connections, again=again, instead=ends)
+        known = connections or self._connections
+        own = None if source is not None else self._own_source
+        return type(self)(self.loaded, known, again=again, instead=ends, source=own)
+
+    @classmethod
+    def from_data(
+        cls,
+        data: object,
+        *,
+        name: str,
+        into: str,
+        destination: str | Mapping[str, object] | ConnectionSpec,
+        mode: Mode = "append",
+        key: str | Sequence[str] | None = None,
+        cursor: str | Sequence[str] | None = None,
+        stream: Mapping[str, object] | None = None,
+        base_dir: str | Path = ".",
+        connections: ConnectionResolver | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Take data that Python made as a pipeline of one stream. None of it is looked at yet.
+
+        Args:
+            data: a pyarrow Table, RecordBatch, RecordBatchReader or Dataset, a pandas or polars
+                DataFrame, a polars LazyFrame, anything with ``__arrow_c_stream__``, or a list or
+                generator of these; None: nothing is to be loaded. What can be taken only once is
+                kept in a temporary file, so memory stays bounded.
+            name: the pipeline's name. With the stream's it says which loads belong together.
+            into: the target, ``table`` or ``schema.table``; the table's name is the stream's.
+            destination: as in a file: a mapping or a URL.
+            mode: as in a file.
+            key: the stream's ``unique_key``.
+            cursor: the stream's ``cursor``.
+            stream: further keys of a stream, as in a file: ``quality``, ``transform``, ``name``.
+            base_dir: what relative paths are relative to.
+            connections: finds the destination by its name, where it is ``{connection: name}``.
+            env: the variables that ``${NAME}`` takes; default the process's own.
+
+        Raises:
+            ConfigError: a key is wrong, or the data is of a type that has no columns.
+        """
+        from conduit_core.connectors.frames import Data, FrameSource  # most pipelines read systems
+
+        mapping = data_mapping(name, into, destination, mode, key, cursor, stream or {})
+        loaded = spec_from_mapping(mapping, Path(base_dir), env=env)
+        (only,) = loaded.spec.streams
+        made = {only.table or "": Data(data)}
+        identity = f"{OF_PYTHON}:{loaded.spec.name}/{only.name}"
+        return cls(loaded, connections, source=partial(FrameSource, identity, made))
 
     @property
     def name(self) -> str:
@@ -301,7 +357,8 @@ class Pipeline:
         _, driver_bytes = budgets(jobs)
         context = Context(self.loaded.base_dir, driver_bytes)
         try:
-            source = _source(with_names, context)
+            own = self._own_source
+            source = own() if own is not None else _source(with_names, context)
             destination = _destination(with_names, context)
         except ConduitError as error:
             raise error.at(pipeline=self.name) from error.__cause__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import Shape, TargetShape
@@ -14,6 +15,7 @@ from conduit_core.engine.columns import altered, change_records
 from conduit_core.engine.identity import asked_for, load_id, request_text, stream_fingerprint
 from conduit_core.engine.marks import Marks, deletes_of, plan_marks
 from conduit_core.engine.model import Guarantee, LoadPlan, RunRequest
+from conduit_core.engine.nothing import plan_of_nothing
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
 from conduit_core.engine.seen import (
     Seen,
@@ -120,8 +122,13 @@ def _plan(
     seen = look(pipeline, stream, ends, store)
     try:
         ref = stream_ref(stream)
-        shape = ends.source.describe(ref)
         replayed = None if request.reload else replayed_record(request, seen.chain)
+        nothing = partial(plan_of_nothing, pipeline, stream, ends, request, seen, replayed)
+        if replayed is not None and ends.source.capabilities.looks_by_taking:
+            return nothing("published before: the data isn't taken again")
+        shape = ends.source.describe(ref)
+        if shape.nothing:
+            return nothing(shape.nothing)
         if replayed is not None:
             choice = replayed_choice(replayed)
         else:

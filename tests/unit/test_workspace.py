@@ -27,7 +27,7 @@ MEMBERS = {
 PACKAGES = {"conduit_core": ".", **MEMBERS}
 DRIVERS = {
     "adbc_driver_manager", "adbc_driver_postgresql", "adbc_driver_sqlite", "duckdb", "sqlite3",
-    "ijson", "psycopg", "sqlalchemy", "pandas", "airflow", "prefect", "dagster", "dbt",
+    "ijson", "psycopg", "sqlalchemy", "pandas", "polars", "airflow", "prefect", "dagster", "dbt",
 }  # fmt: skip
 OTHER_PROJECT = "conduit" + "-core"  # on the public index it isn't ours: nothing may install it
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from conduit_core.connectors.base import SAMPLE_BYTES
-from conduit_core.connectors.files.columns import Column, Field
+from conduit_core.connectors.files.columns import Field
 from conduit_core.connectors.files.formats import Format, Sample, sliced
 from conduit_core.connectors.files.opening import File, what_is
+from conduit_core.connectors.plain import plain, plain_field
 from conduit_core.errors import SchemaError, SourceDataError
-from conduit_core.types.schema import tagged
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -40,7 +39,7 @@ class ParquetFormat(Format):
                 reader = _open(file, handle)
                 rows += reader.metadata.num_rows
                 for field in reader.schema_arrow:
-                    mine = _field(field)
+                    mine = plain_field(field)
                     known = fields.setdefault(mine.name, mine)
                     origin.setdefault(mine.name, file)
                     if not known.equals(mine, check_metadata=True):
@@ -79,7 +78,7 @@ class ParquetFormat(Format):
                 if not names:
                     yield batch
                     continue
-                arrays = [_plain(batch.column(f.name), f.type) for f in fields]
+                arrays = [plain(batch.column(f.name), f.type) for f in fields]
                 yield from sliced(
                     pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields)), batch_bytes
                 )
@@ -95,7 +94,7 @@ class ParquetFormat(Format):
                         " don't have: name the stream's columns, or make it a stream of its own"
                     )
                 continue
-            mine, known = _field(field), wanted.field(position)
+            mine, known = plain_field(field), wanted.field(position)
             if not pa.types.is_null(mine.type) and mine.type != known.type:
                 raise SourceDataError(
                     f"{file}: column {field.name!r} is {_spell(mine)} here and {_spell(known)} in"
@@ -124,49 +123,6 @@ def _groups(reader: pq.ParquetFile) -> range:
     return range(reader.metadata.num_row_groups)
 
 
-def _field(field: Field) -> Field:
-    """Return the field as it is read: no dictionaries, no extension types, our tags."""
-    kind = field.type
-    if isinstance(kind, pa.BaseExtensionType):
-        if kind.extension_name == "arrow.json":
-            return tagged(pa.field(field.name, pa.string()), logical="json")
-        if kind.extension_name == "arrow.uuid":
-            return tagged(pa.field(field.name, pa.string()), logical="uuid")
-        kind = kind.storage_type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return pa.field(field.name, kind)
-
-
 def _spell(field: Field) -> str:
     tag = (field.metadata or {}).get(b"conduit:type")
     return tag.decode() if tag else str(field.type)
-
-
-def _plain(column: Column, kind: pa.DataType) -> Column:
-    """Take a column out of its extension type or dictionary."""
-    if isinstance(column, pa.ExtensionArray):
-        if column.type.extension_name == "arrow.uuid":
-            return _uuid_text(column.storage)
-        column = column.storage
-    if pa.types.is_null(column.type):
-        return cast("Column", pa.nulls(len(column)).cast(kind))
-    return column if column.type == kind else cast("Column", column.cast(kind))
-
-
-def _uuid_text(column: pa.FixedSizeBinaryArray) -> Column:
-    """Spell 16 bytes as a UUID: one hex call for the whole buffer, dashes by regex."""
-    data = column.buffers()[1]
-    assert data is not None  # noqa: S101 - a fixed-size array has its data buffer
-    start = column.offset * 16
-    digits = data.slice(start, len(column) * 16).to_pybytes().hex().encode()
-    valid = pc.is_valid(column)
-    plain = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(32), len(column), [None, pa.py_buffer(digits)]
-    )
-    texts = pc.replace_substring_regex(
-        plain.cast(pa.binary()).cast(pa.string()),
-        r"^(.{8})(.{4})(.{4})(.{4})(.{12})$",
-        r"\1-\2-\3-\4-\5",
-    )
-    return cast("Column", pc.if_else(valid, texts, pa.scalar(None, pa.string())))

@@ -22,7 +22,7 @@ def orderable(kind: pa.DataType) -> bool:
     return bool(
         t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind) or t.is_date(kind)
         or t.is_timestamp(kind) or t.is_time(kind) or t.is_string(kind) or t.is_large_string(kind)
-        or t.is_binary(kind)
+        or t.is_binary(kind) or t.is_large_binary(kind)
     )  # fmt: skip
 
 

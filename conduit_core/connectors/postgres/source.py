@@ -16,7 +16,6 @@ from conduit_core.connectors.base import (
     Bounds,
     CheckItem,
     Context,
-    OpenWrites,
     RawReading,
     Reading,
     ReadRequest,
@@ -54,6 +53,7 @@ from conduit_core.connectors.postgres.writers import open_writes
 from conduit_core.connectors.publish import Column
 from conduit_core.connectors.splits import SplitBy, refuse_kind
 from conduit_core.connectors.sql.predicate import window_predicate
+from conduit_core.connectors.writes import OpenWrites
 from conduit_core.errors import SchemaError, SourceDataError
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window

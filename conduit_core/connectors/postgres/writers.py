@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from conduit_core.connectors.base import OpenWrites
 from conduit_core.connectors.postgres.connection import ServerConnection
+from conduit_core.connectors.writes import OpenWrites
 
 # A transaction counts once it has an id, or a lock to write with: statements take the lock before
 # they write. System tables (oids below 16384) aside. Autovacuum has no user and writes no rows.

@@ -70,20 +70,20 @@ def opened(
     from airflow_provider_conduit.connections import AirflowConnections, mask
     from conduit_core import Pipeline
 
-    known = AirflowConnections()
+    known, ends = (
+        AirflowConnections(),
+        {"source": source_conn_id, "destination": destination_conn_id},
+    )
     if isinstance(pipeline, Pipeline):
         made = pipeline
+        if any(ends.values()):
+            made = pipeline.with_connections(**ends, connections=known)
     elif isinstance(pipeline, Mapping):
-        made = Pipeline.from_mapping(pipeline, folder, connections=known)
+        made = Pipeline.from_mapping(pipeline, folder, connections=known, **ends)
+    elif Path(pipeline).exists():
+        made = Pipeline.from_file(pipeline, connections=known, **ends)
     else:
-        path = Path(pipeline)
-        if not path.exists():
-            raise _not_here(path)
-        made = Pipeline.from_file(path, connections=known)
-    if source_conn_id is not None or destination_conn_id is not None:
-        made = made.with_connections(
-            source=source_conn_id, destination=destination_conn_id, connections=known
-        )
+        raise _not_here(Path(pipeline))
     mask(made.secrets())
     return made
 
