@@ -235,8 +235,9 @@ class Pipeline:
         Args:
             data: a pyarrow Table, RecordBatch, RecordBatchReader or Dataset, a pandas or polars
                 DataFrame, a polars LazyFrame, anything with ``__arrow_c_stream__``, or a list or
-                generator of these; None: nothing is to be loaded. What can be taken only once is
-                kept in a temporary file, so memory stays bounded.
+                generator of these; or a function without arguments that makes it, called only if it
+                is needed; None: nothing is to be loaded. What can be taken only once is kept in a
+                temporary file, so memory stays bounded.
             name: the pipeline's name. With the stream's it says which loads belong together.
             into: the target, ``table`` or ``schema.table``; the table's name is the stream's.
             destination: as in a file: a mapping or a URL.

@@ -31,7 +31,8 @@ def test_openlineage_hears_of_schema_columns_rules_and_rows(shop: Lab) -> None:
     shop.env["AIRFLOW__OPENLINEAGE__DISABLED"] = "False"
     shop.env["AIRFLOW__OPENLINEAGE__TRANSPORT"] = json.dumps(transport)
     text = (shop.folder / "shop.yml").read_text().rstrip().removesuffix("}")
-    rules = "quality: [{rule: not_null, column: id}, {rule: range, column: cents, min: 10, action: warn}]"
+    low = "{rule: range, column: cents, min: 10, action: warn}"
+    rules = f"quality: [{{rule: not_null, column: id}}, {low}]"
     shop.write("shop.yml", f"{text}, {rules}, transform: [{{rename: {{amount: cents}}}}]}}\n")
     shop.write("dag.py", dag("lineage"))
     shop.call(LISTEN, on=True)

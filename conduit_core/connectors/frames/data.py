@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
@@ -17,6 +17,7 @@ from conduit_core.connectors.frames.taking import (
     Slices,
     batches_of,
     is_arrow,
+    is_maker,
     not_data,
     refuse,
     refuse_twins,
@@ -51,7 +52,8 @@ class Data:
     a reader) then goes to disk first, into a file without a name, which is gone with this object.
 
     Args:
-        given: the data. None: nothing is to be loaded.
+        given: the data, or a function that makes it, called once rows are needed. None: nothing is
+            to be loaded.
 
     Raises:
         ConfigError: it is no data, as far as that can be told without taking any of it.
@@ -124,6 +126,9 @@ class Data:
             return self._kept
 
     def _take(self) -> _Kept | None:
+        if is_maker(self._given):
+            self._given = cast("Callable[[], object]", self._given)()
+            refuse(self._given)
         if self._given is None:
             return None
         if not is_arrow(self._given):

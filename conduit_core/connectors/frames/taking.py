@@ -49,7 +49,7 @@ def refuse(given: object) -> None:
     Raises:
         ConfigError: it is named by its type, with what to do.
     """
-    if given is None or is_arrow(given):
+    if given is None or is_arrow(given) or is_maker(given):
         return
     if not isinstance(given, Iterable) or isinstance(given, str | bytes | bytearray | Mapping):
         raise not_data(given)
@@ -66,6 +66,11 @@ def not_data(given: object, item: object = None) -> ConfigError:
         f"the data is {what}, which has no columns with types: it must be a {_PARTS}, or a list or"
         " generator of these; rows that are dicts become one by `pyarrow.Table.from_pylist(rows)`"
     )
+
+
+def is_maker(given: object) -> bool:
+    """Say whether an object is a function that makes the data."""
+    return callable(given) and not is_arrow(given) and not isinstance(given, type | Iterable)
 
 
 def is_arrow(given: object) -> bool:

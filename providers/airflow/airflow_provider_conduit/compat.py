@@ -27,6 +27,7 @@ from airflow.sdk.bases.decorator import (  # noqa: TID253
     TaskDecorator,
     task_decorator_factory,
 )
+from airflow.sdk.definitions.context import context_merge  # noqa: TID253
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent  # noqa: TID253
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ __all__ = [
     "TriggerEvent",
     "Variable",
     "XComArg",
+    "context_merge",
     "deferrable_by_default",
     "mask_secret",
     "setting",

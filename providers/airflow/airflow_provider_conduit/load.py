@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from airflow_provider_conduit.assets import alias_of, asset_of, facts, tell_change
+from airflow_provider_conduit.assets import alias_of, asset_of
 from airflow_provider_conduit.compat import Asset, BaseOperator
 from airflow_provider_conduit.failures import told
 from airflow_provider_conduit.links import LoadReportLink
+from airflow_provider_conduit.loading import LoadsStream
 from airflow_provider_conduit.pipelines import (
     PipelineLike,
     dag_folder,
@@ -21,16 +21,11 @@ from airflow_provider_conduit.requests import Asked, request_of
 from airflow_provider_conduit.windows import check_window
 
 if TYPE_CHECKING:
-    from airflow.providers.openlineage.extractors import OperatorLineage
-    from openlineage.client.event_v2 import Dataset
-    from openlineage.client.facet_v2 import JobFacet, RunFacet
-
     from airflow_provider_conduit.compat import Context
-    from airflow_provider_conduit.lineage import Heard, Lineage
-    from conduit_core import LoadResult, Pipeline, RunRequest
+    from conduit_core import RunRequest
 
 
-class ConduitLoadOperator(BaseOperator):
+class ConduitLoadOperator(LoadsStream, BaseOperator):
     """Load a stream, exactly once: plan, read, audit and publish in this one task.
 
     A retry, a clear or a second process of the same task instance finds the load published and
@@ -107,9 +102,6 @@ class ConduitLoadOperator(BaseOperator):
         self.asset = asset or asset_of(found, self.stream)
         self.inlets = [*self.inlets, self.asset]
         self.outlets = [*self.outlets, alias_of(self.asset)]
-        self.load_facts: Mapping[str, object] = {}
-        self._cancel: threading.Event | None = None
-        self._lineage: Lineage | None = None
 
     def execute(self, context: Context) -> Mapping[str, object]:
         """Load the stream.
@@ -122,15 +114,14 @@ class ConduitLoadOperator(BaseOperator):
             AirflowException: it failed, and a retry may help.
         """
         with told():
-            result = self._load(context, self._request(context))
-        tell_change(result, self.asset, context)
-        self.load_facts = {"outcome": result.outcome, "target": result.target, **facts(result)}
-        return self.load_facts
-
-    def on_kill(self) -> None:
-        """End the load: its query is cancelled and its transaction rolled back."""
-        if self._cancel is not None:
-            self._cancel.set()
+            request = self._request(context)
+            pipeline = opened(
+                self.pipeline,
+                self.folder,
+                source_conn_id=self.source_conn_id,
+                destination_conn_id=self.destination_conn_id,
+            )
+            return self.load(pipeline, self.stream, self.asset, request, context)
 
     def _request(self, context: Context) -> RunRequest:
         asked = Asked(
@@ -143,52 +134,3 @@ class ConduitLoadOperator(BaseOperator):
             allow_deletes=self.allow_deletes,
         )
         return request_of(asked, context)
-
-    def _load(self, context: Context, request: RunRequest) -> LoadResult:
-        from airflow_provider_conduit.lineage import Heard
-        from airflow_provider_conduit.state import state_store
-        from conduit_core import PlainLines, listeners_from_environment, run
-
-        pipeline = opened(
-            self.pipeline,
-            self.folder,
-            source_conn_id=self.source_conn_id,
-            destination_conn_id=self.destination_conn_id,
-        )
-        self._cancel, heard = threading.Event(), Heard()
-        lines = PlainLines(self.log.info, clock=False)
-        done = run(
-            pipeline,
-            (self.stream,),
-            request=request,
-            store=state_store(self.asset, context),
-            listeners=(lines, heard, *listeners_from_environment()),
-            cancel=self._cancel,
-        )
-        result = done.results[0] if done.results else None
-        self._collect(pipeline, result, heard)
-        if result is None:
-            raise done.failures[0].to_error()
-        return result
-
-    def _collect(self, pipeline: Pipeline, result: LoadResult | None, heard: Heard) -> None:
-        from airflow_provider_conduit.lineage import is_on, lineage_of
-        from conduit_core.errors import ConduitError
-
-        if not is_on():
-            return
-        try:
-            self._lineage = lineage_of(pipeline, self.stream, result, heard)
-        except ConduitError as error:
-            self.log.warning("no lineage of this load: %s", error.message)
-
-    def get_openlineage_facets_on_complete(
-        self, _: object
-    ) -> OperatorLineage[Dataset, RunFacet | JobFacet] | None:
-        """Return the load's lineage, for Airflow's OpenLineage provider.
-
-        Of a load that failed it has the datasets, and what the rules found.
-        """
-        return None if self._lineage is None else self._lineage.to_openlineage()
-
-    get_openlineage_facets_on_failure = get_openlineage_facets_on_complete

@@ -70,18 +70,19 @@ def opened(
     from airflow_provider_conduit.connections import AirflowConnections, mask
     from conduit_core import Pipeline
 
-    known, ends = (
-        AirflowConnections(),
-        {"source": source_conn_id, "destination": destination_conn_id},
-    )
+    known, source, destination = AirflowConnections(), source_conn_id, destination_conn_id
     if isinstance(pipeline, Pipeline):
         made = pipeline
-        if any(ends.values()):
-            made = pipeline.with_connections(**ends, connections=known)
+        if source is not None or destination is not None:
+            made = pipeline.with_connections(source, destination, known)
     elif isinstance(pipeline, Mapping):
-        made = Pipeline.from_mapping(pipeline, folder, connections=known, **ends)
+        made = Pipeline.from_mapping(
+            pipeline, folder, connections=known, source=source, destination=destination
+        )
     elif Path(pipeline).exists():
-        made = Pipeline.from_file(pipeline, connections=known, **ends)
+        made = Pipeline.from_file(
+            pipeline, connections=known, source=source, destination=destination
+        )
     else:
         raise _not_here(Path(pipeline))
     mask(made.secrets())

@@ -67,6 +67,7 @@ def get_provider_info() -> dict[str, object]:
         "hooks": [{"integration-name": named, "python-modules": [f"{_HOME}.hook"]}],
         "extra-links": [f"{_HOME}.links.LoadReportLink", f"{_HOME}.links.DbtDocsLink"],
         "config": {"conduit": {"description": "Links of Conduit's tasks.", "options": _OPTIONS}},
+        "task-decorators": [{"name": "conduit", "class-name": f"{_HOME}.decorator.conduit_task"}],
         "connection-types": [
             {
                 "connection-type": "conduit",

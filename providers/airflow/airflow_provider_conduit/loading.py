@@ -1,0 +1,105 @@
+"""What every task that loads one stream does: run it, stop it, tell what became of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from airflow_provider_conduit.assets import facts, tell_change
+
+if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from openlineage.client.event_v2 import Dataset
+    from openlineage.client.facet_v2 import JobFacet, RunFacet
+
+    from airflow_provider_conduit.compat import Asset, Context
+    from airflow_provider_conduit.lineage import Heard, Lineage
+    from conduit_core import LoadResult, Pipeline, RunRequest
+
+_log = logging.getLogger("airflow.task.conduit")
+
+
+class LoadsStream:
+    """A mixin of operators whose task loads one stream into the table of one Asset."""
+
+    load_facts: Mapping[str, object] = {}
+    _cancel: threading.Event | None = None
+    _lineage: Lineage | None = None
+
+    def on_kill(self) -> None:
+        """End the load: its query is cancelled and its transaction rolled back."""
+        if self._cancel is not None:
+            self._cancel.set()
+
+    def load(
+        self, pipeline: Pipeline, stream: str, asset: Asset, request: RunRequest, context: Context
+    ) -> Mapping[str, object]:
+        """Run the load, and tell the Asset's change.
+
+        Returns:
+            What became of it, small enough for an XCom: the load's id, counts, watermark.
+
+        Raises:
+            ConduitError: it failed.
+        """
+        result = self._run(pipeline, stream, asset, request, context)
+        tell_change(result, asset, context)
+        self.load_facts = {"outcome": result.outcome, "target": result.target, **facts(result)}
+        return self.load_facts
+
+    def _run(
+        self, pipeline: Pipeline, stream: str, asset: Asset, request: RunRequest, context: Context
+    ) -> LoadResult:
+        from airflow_provider_conduit.lineage import Heard
+        from airflow_provider_conduit.state import state_store
+        from conduit_core import PlainLines, listeners_from_environment, run
+
+        self._cancel, heard = threading.Event(), Heard()
+        lines = PlainLines(_log.info, clock=False)
+        done = run(
+            pipeline,
+            (stream,),
+            request=request,
+            store=state_store(asset, context),
+            listeners=(lines, heard, *listeners_from_environment()),
+            cancel=self._cancel,
+        )
+        result = done.results[0] if done.results else None
+        self._collect(pipeline, stream, result, heard)
+        if result is not None:
+            return result
+        if not done.failures:  # killed before its turn came
+            raise _killed(pipeline, stream)
+        raise done.failures[0].to_error()
+
+    def _collect(
+        self, pipeline: Pipeline, stream: str, result: LoadResult | None, heard: Heard
+    ) -> None:
+        from airflow_provider_conduit.lineage import is_on, lineage_of
+        from conduit_core.errors import ConduitError
+
+        if not is_on():
+            return
+        try:
+            self._lineage = lineage_of(pipeline, stream, result, heard)
+        except ConduitError as error:
+            _log.warning("no lineage of this load: %s", error.message)
+
+    def get_openlineage_facets_on_complete(
+        self, _: object
+    ) -> OperatorLineage[Dataset, RunFacet | JobFacet] | None:
+        """Return the load's lineage, for Airflow's OpenLineage provider.
+
+        Of a load that failed it has the datasets, and what the rules found.
+        """
+        return None if self._lineage is None else self._lineage.to_openlineage()
+
+    get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
+
+
+def _killed(pipeline: Pipeline, stream: str) -> Exception:
+    from conduit_core.errors import ConduitError
+
+    return pipeline.at(ConduitError("the task was ended before it began", retry="step"), stream)
