@@ -117,15 +117,32 @@ def asset_state(context: Mapping[str, object], asset: Asset) -> AssetState:
     return found
 
 
+def _configuration() -> _Configuration:
+    try:
+        from airflow.sdk.configuration import conf
+    except ImportError:  # before 3.2
+        from airflow.configuration import conf
+    found: _Configuration = conf
+    return found
+
+
+class _Configuration(Protocol):
+    """What is used of Airflow's configuration."""
+
+    def get(self, section: str, key: str, *, fallback: str) -> str | None:
+        """Return a setting."""
+        ...
+
+    def getboolean(self, section: str, key: str, *, fallback: bool) -> bool:
+        """Return a setting that is a yes or no."""
+        ...
+
+
 def deferrable_by_default() -> bool:
     """Return Airflow's setting ``[operators] default_deferrable``."""
-    from airflow.sdk.configuration import conf
-
-    return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
+    return bool(_configuration().getboolean("operators", "default_deferrable", fallback=False))
 
 
 def setting(section: str, key: str) -> str:
     """Return one of Airflow's settings, "" where there is none."""
-    from airflow.sdk.configuration import conf
-
-    return str(conf.get(section, key, fallback="") or "")
+    return str(_configuration().get(section, key, fallback="") or "")
