@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from conduit_core import CheckItem, ConnectionSpec, check, check_connection
+import pytest
+
+from conduit_core import (
+    AirflowConnection,
+    CheckItem,
+    ConnectionSpec,
+    check,
+    check_connection,
+    connection_from_airflow,
+)
 from tests.integration.test_merge import items
 from tests.lab import Lab, stream
 from tests.services import PostgresServer, sql
@@ -74,3 +85,24 @@ def test_files_without_a_type_are_looked_at_as_a_source(tmp_path: Path) -> None:
     assert names(check_connection(nowhere), ok=False) == ["files"]
     read = connection(type="csv", path=str(tmp_path), header=False)  # what only a source takes
     assert names(check_connection(read)) == ["files", "destination"]
+
+
+@pytest.mark.parametrize("extra", [{}, {"options": "-c search_path=public -c work_mem=8MB"}])
+def test_an_airflow_connection_reaches_the_server(
+    postgres_server: PostgresServer, postgres_database: str, extra: dict[str, object]
+) -> None:
+    """A password of any characters arrives, in the parts and in a URL."""
+    role, password = postgres_server.role(postgres_database), "p@s:s/w?o#r%d' \\&+=é"
+    sql(
+        postgres_database,
+        f"ALTER ROLE {role.name} PASSWORD '{password.replace(chr(39), chr(39) * 2)}'",
+    )
+    at = urlsplit(role.url)
+    conn = AirflowConnection(
+        "postgres", at.hostname, at.port, role.name, password, at.path.lstrip("/"), extra
+    )
+    found = check_connection(connection_from_airflow(conn))
+    assert not names(found, ok=False)
+    wrong = check_connection(connection_from_airflow(replace(conn, password=CANARY)))
+    assert names(wrong, ok=False) == ["reachable"]
+    assert CANARY not in repr(wrong)
