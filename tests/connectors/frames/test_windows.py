@@ -11,7 +11,7 @@ import pandas as pd  # noqa: TID253 - what is tested
 import polars as pl  # noqa: TID253
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conduit_core.connectors.base import ReadRequest, StreamRef
@@ -50,7 +50,7 @@ def source(table: pa.Table, way: str) -> FrameSource:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(
     way=st.sampled_from(sorted(WAYS)),
     some=st.lists(st.tuples(spots, st.integers(0, 3)), max_size=12),
