@@ -205,13 +205,18 @@ class Pipeline:
             source: the source's name; None for what it is now.
             destination: the destination's; None for what it is now.
             connections: finds named connections; None for the one it has now.
+
+        Raises:
+            ConfigError: a source for data that Python made.
         """
+        if source is not None and self._own_source is not None:
+            raise ConfigError(f"there is no source to put {source!r} in place of: it is the data")
         ends = {**self._instead, **_named(source, destination)}
         again = self._again
         if again is not None:
             again = partial(_with_connections, again, source, destination, connections)
         known = connections or self._connections
-        own = None if source is not None else self._own_source
+        own = self._own_source
         return type(self)(self.loaded, known, again=again, instead=ends, source=own)
 
     @classmethod

@@ -119,9 +119,9 @@ class Lab:
         told = self.airflow.ask("run", log, self.env, file=path, runs=list(runs) or [{}], dag=dag)
         return [Run(**one, log=log.read_text()) for one in told]
 
-    def once(self, file: str, **arguments: object) -> Run:
+    def once(self, file: str, *, dag: str | None = None, **arguments: object) -> Run:
         """Run a DAG file's DAG once."""
-        return self.run(file, dict(arguments))[0]
+        return self.run(file, dict(arguments), dag=dag)[0]
 
     def call(self, code: str, **args: object) -> Any:
         """Run code in Airflow's process, and return what it names ``result``.

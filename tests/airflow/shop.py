@@ -42,12 +42,17 @@ def open_shop(lab: Lab) -> Lab:
     All tests' tables have one name, and so one Asset: what another test left there is forgotten.
     """
     lab.call(FORGET)
+    furnish(lab)
+    return lab
+
+
+def furnish(lab: Lab) -> None:
+    """Make the source, the pipeline file and both connections."""
     fill(lab.folder / "shop.db", 0, 50)
     lab.write("shop.yml", PIPELINE)
     lab.connection("shop_src", conn_type="sqlite", host=str(lab.folder / "shop.db"))
     warehouse = {"type": "duckdb", "path": str(lab.folder / "wh.duckdb")}
     lab.connection("warehouse", conn_type="conduit", extra=warehouse)
-    return lab
 
 
 def fill(path: Path, first: int, last: int) -> None:

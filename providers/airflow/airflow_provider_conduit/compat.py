@@ -54,6 +54,12 @@ else:
         )
 
 try:
+    from airflow.sdk.bases.decorator import determine_kwargs
+except ImportError:  # before 3.2
+    from airflow.utils.operator_helpers import (  # type: ignore[no-redef]
+        determine_kwargs,
+    )
+try:
     from airflow.sdk.log import mask_secret
 except ImportError:
     from airflow.sdk.execution_time.secrets_masker import (  # type: ignore[no-redef]
@@ -87,6 +93,7 @@ __all__ = [
     "XComArg",
     "context_merge",
     "deferrable_by_default",
+    "determine_kwargs",
     "mask_secret",
     "setting",
     "task_decorator_factory",

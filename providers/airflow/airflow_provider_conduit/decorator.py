@@ -13,6 +13,7 @@ from airflow_provider_conduit.compat import (
     DecoratedOperator,
     TaskDecorator,
     context_merge,
+    determine_kwargs,
     task_decorator_factory,
 )
 from airflow_provider_conduit.failures import told
@@ -112,7 +113,7 @@ class ConduitDecoratedOperator(LoadsStream, DecoratedOperator):
             Exception: what the function itself raised.
         """
         context_merge(context, self.op_kwargs)
-        arguments = self.determine_kwargs(context)
+        arguments = determine_kwargs(self.python_callable, self.op_args, context)
         made = _Watched(partial(self.python_callable, *self.op_args, **arguments))
         with told(), made.own_errors():
             asked = Asked(full_refresh=self.full_refresh, reload=self.reload)
