@@ -53,12 +53,13 @@ else:
             AirflowSkipException,
         )
 
-try:
+if TYPE_CHECKING:
     from airflow.sdk.bases.decorator import determine_kwargs
-except ImportError:  # before 3.2
-    from airflow.utils.operator_helpers import (  # type: ignore[no-redef]
-        determine_kwargs,
-    )
+else:
+    try:
+        from airflow.sdk.bases.decorator import determine_kwargs
+    except ImportError:  # before 3.2
+        from airflow.utils.operator_helpers import determine_kwargs
 try:
     from airflow.sdk.log import mask_secret
 except ImportError:
