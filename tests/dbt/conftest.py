@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,9 @@ import pytest
 from conduit_dbt.in_process import InProcess
 from conduit_dbt.invoke import Dbt, Executable
 from conduit_dbt.project import Project
-from tests.dbt.lab import DbtLab
+from tests.dbt.lab import DbtLab, quick_dbt
+
+__all__ = ["quick_dbt"]
 
 PARSED = "partial_parse.msgpack"
 DBT = str(Path(sys.executable).with_name("dbt"))
@@ -88,14 +90,9 @@ def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _no_walk_through_pytest() -> Iterator[None]:
-    """Spare dbt half a second per start: it searches all modules for who defines each flag."""
-    from dbt_common.behavior_flags import BehaviorFlagRendered
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BehaviorFlagRendered, "_default_source", lambda _: "dbt")
-        yield
+@pytest.fixture(autouse=True)
+def _quick(quick_dbt: None) -> None:
+    """For every test here."""
 
 
 @pytest.fixture(scope="session")
