@@ -14,6 +14,8 @@ from conduit_core.state.ledger import LedgerRecord
 if TYPE_CHECKING:
     import sqlite3
 
+    import pytest
+
 DESTINATIONS = ("duckdb", "sqlite", "postgres")
 
 
@@ -93,6 +95,18 @@ class Lab:
     def chain(self, pipeline: Pipeline | None = None) -> list[LedgerRecord]:
         """Return the ledger's records of the pipeline's targets, oldest first."""
         return admin.runs(pipeline or self.pipeline())[::-1]
+
+
+def in_turn(name: str, *values: str) -> pytest.MarkDecorator:
+    """Give ``each_lab`` another value each time: all values are tried, and all destinations.
+
+    What each destination does with each value is for the contract suites to say.
+    """
+    import pytest
+
+    count = max(len(values), len(DESTINATIONS))
+    pairs = [(DESTINATIONS[n % len(DESTINATIONS)], values[n % len(values)]) for n in range(count)]
+    return pytest.mark.parametrize(("each_lab", name), pairs, indirect=["each_lab"])
 
 
 def stream(table: str = "orders", **keys: object) -> dict[str, object]:

@@ -123,7 +123,7 @@ class Rows:
             {
                 "name": "shop",
                 "source": sources[self.source],
-                "destination": {"type": "duckdb", "path": "warehouse.duckdb"},
+                "destination": {"type": "sqlite", "path": "warehouse.db"},
                 "streams": [{**where, **self.stream}],
             },
             self.folder,

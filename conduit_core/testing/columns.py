@@ -223,7 +223,9 @@ class ColumnContract(DestinationFixtures):
         used = {a.kind for a in _actions(how, ())}
         if not used <= altering.capabilities.actions:
             pytest.skip("not claimed")
-        for number, kinds in enumerate(_KINDS.values()):
+        # Columns change before an action, in one way for all: each change alone is one's to try.
+        every = _KINDS.values() if how == "append" else [_KINDS["all at once"]]
+        for number, kinds in enumerate(every):
             name, new = f"t{number}", _new(kinds)
             _made(altering, schema, name, how)
             plan, rows = _plan(altering, schema, how, kinds, name=name)

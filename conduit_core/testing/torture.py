@@ -1,8 +1,12 @@
-"""The torture table: values, types and names that break loaders, one case each, to load alone."""
+"""The torture table: values, types and names that break loaders, one case each.
+
+A case can be loaded alone, and many as the columns of one table.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
@@ -191,6 +195,31 @@ NAMES: tuple[str, ...] = (
 
 LONG_NAMES: tuple[str, ...] = ("y" * 64, "y" * 63 + "z", "é" * 40, "long" * 50)
 """Identifiers of more than 63 bytes; the first two differ from one another at byte 64 only."""
+
+
+def tables(without: Collection[str]) -> dict[str, tuple[tuple[Case, ...], pa.Table]]:
+    """Return all cases but these as tables with ``id`` and a column per case, named after it.
+
+    Short columns begin again at their first value. Texts of a mebibyte have a table of their own.
+    """
+    taken = [case for case in CASES if case.name not in without]
+    found: dict[str, tuple[tuple[Case, ...], pa.Table]] = {}
+    for name, is_long in (("torture", False), ("torture_long", True)):
+        cases = tuple(c for c in taken if (c.values.nbytes >= MEBIBYTE) == is_long)
+        if cases:
+            found[name] = (cases, _together(cases))
+    return found
+
+
+def _together(cases: tuple[Case, ...]) -> pa.Table:
+    rows = max(len(case.values) for case in cases)
+    fields: list[pa.Field[pa.DataType]] = [pa.field("id", pa.int64())]
+    arrays: list[pa.Array[Any]] = [pa.array(range(rows), pa.int64())]
+    for case in cases:
+        fields.append(case.field.with_name(case.name))
+        places = [n % len(case.values) for n in range(rows)]
+        arrays.append(case.values.take(pa.array(places, pa.int64())))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def plain(column: pa.ChunkedArray[Any]) -> list[object]:

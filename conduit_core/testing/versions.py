@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -230,34 +231,35 @@ class VersionsContract(DestinationFixtures):
         assert story.load(*rows[2:]) == {"read": 3, "unchanged": 3}
         assert story.read("at", "v", "note") == before
 
-    @pytest.mark.parametrize(
-        ("late", "counted", "wanted"),
-        [
-            ((1, 5, "a"), "updated", [("a", 5, 30), ("b", 30, None)]),
-            ((1, 5, "c"), "inserted", [("c", 5, 10), ("a", 10, 30), ("b", 30, None)]),
-            ((1, 15, "a"), "unchanged", [("a", 10, 30), ("b", 30, None)]),
-            ((1, 15, "c"), "inserted",
+    def test_a_late_row_splits_the_version_it_falls_in(self, place: Place) -> None:
+        """Each case is a key of its own: the late row, how it counts, and the versions then."""
+        cases: list[tuple[tuple[int, str | None], str, list[tuple[object, ...]]]] = [
+            ((5, "a"), "updated", [("a", 5, 30), ("b", 30, None)]),
+            ((5, "c"), "inserted", [("c", 5, 10), ("a", 10, 30), ("b", 30, None)]),
+            ((15, "a"), "unchanged", [("a", 10, 30), ("b", 30, None)]),
+            ((15, "c"), "inserted",
              [("a", 10, 15), ("c", 15, 20), ("a", 20, 30), ("b", 30, None)]),
-            ((1, 25, "a"), "updated", [("a", 10, 30), ("b", 30, None)]),
-            ((1, 25, "c"), "inserted", [("a", 10, 25), ("c", 25, 30), ("b", 30, None)]),
-            ((1, 25, "b"), "updated", [("a", 10, 25), ("b", 25, None)]),
-            ((1, 30, "a"), "updated", [("a", 10, None)]),
-            ((1, 30, "c"), "updated", [("a", 10, 30), ("c", 30, None)]),
-            ((1, 20, "b"), "updated", [("a", 10, 20), ("b", 20, None)]),
-            ((1, 20, "c"), "inserted", [("a", 10, 20), ("c", 20, 30), ("b", 30, None)]),
-            ((1, 10, "c"), "updated", [("c", 10, 20), ("a", 20, 30), ("b", 30, None)]),
-            ((1, 15, None), "inserted",
+            ((25, "a"), "updated", [("a", 10, 30), ("b", 30, None)]),
+            ((25, "c"), "inserted", [("a", 10, 25), ("c", 25, 30), ("b", 30, None)]),
+            ((25, "b"), "updated", [("a", 10, 25), ("b", 25, None)]),
+            ((30, "a"), "updated", [("a", 10, None)]),
+            ((30, "c"), "updated", [("a", 10, 30), ("c", 30, None)]),
+            ((20, "b"), "updated", [("a", 10, 20), ("b", 20, None)]),
+            ((20, "c"), "inserted", [("a", 10, 20), ("c", 20, 30), ("b", 30, None)]),
+            ((10, "c"), "updated", [("c", 10, 20), ("a", 20, 30), ("b", 30, None)]),
+            ((15, None), "inserted",
              [("a", 10, 15), (None, 15, 20), ("a", 20, 30), ("b", 30, None)]),
-        ],
-    )  # fmt: skip
-    def test_a_late_row_splits_the_version_it_falls_in(
-        self, place: Place, late: tuple[object, ...], counted: str, wanted: list[tuple[object, ...]]
-    ) -> None:
+        ]  # fmt: skip
         story = Story(*place)
-        story.load((1, 10, "a", 1), (1, 20, "a", 2), (1, 30, "b", 3), (2, 1, "other", 0))
-        assert story.load((*late, 9)) == {"read": 1, counted: 1}
-        assert story.read() == [*((1, *row) for row in wanted), (2, "other", 1, None)]
-        assert story.load((*late, 9)) == {"read": 1, "unchanged": 1}
+        keys = range(1, len(cases) + 1)
+        before = ((10, "a", 1), (20, "a", 2), (30, "b", 3))
+        story.load(*((key, *row) for key in keys for row in before), (0, 1, "other", 0))
+        late = [(key, *case[0], 9) for key, case in zip(keys, cases, strict=True)]
+        counted = Counter(case[1] for case in cases)
+        assert story.load(*late) == {"read": len(cases), **counted}
+        wanted = [(key, *row) for key, case in zip(keys, cases, strict=True) for row in case[2]]
+        assert story.read() == [(0, "other", 1, None), *wanted]
+        assert story.load(*late) == {"read": len(cases), "unchanged": len(cases)}
 
     def test_a_split_keeps_the_values_of_both_halves(self, place: Place) -> None:
         story = Story(*place)

@@ -20,7 +20,7 @@ from tests.connectors.test_duckdb import source_on as duckdb_at
 
 FULL = Window("full")
 ORDERS = StreamRef(table="orders")
-ROWS = 300_000
+ROWS = 210_000
 
 
 def sizes(source: Source, by: SplitBy) -> list[int]:
@@ -39,7 +39,7 @@ def duckdb_with(path: Path, *statements: str) -> Source:
 def test_duckdb_samples_what_is_large(tmp_path: Path) -> None:
     source = duckdb_with(
         tmp_path / "w.duckdb",
-        "CREATE TABLE orders AS SELECT CASE WHEN i < 150000 THEN i ELSE i + 10000000000 END AS id,"
+        "CREATE TABLE orders AS SELECT CASE WHEN i < 105000 THEN i ELSE i + 10000000000 END AS id,"
         f" uuid() AS u FROM range({ROWS}) r(i)",
     )
     for column in ("id", "u"):

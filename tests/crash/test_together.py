@@ -14,7 +14,7 @@ from tests.lab import Lab
 
 pytestmark = pytest.mark.crash
 
-ROUNDS, ROWS = 3, 500
+ROUNDS, ROWS = 2, 500
 MODES: dict[str, dict[str, object]] = {
     "one": {"mode": "upsert", "unique_key": "id", "deletes": {"detect": "flag", "column": "gone"}},
     "two": {"mode": "scd2", "unique_key": "id", "ignore_columns": "gone"},

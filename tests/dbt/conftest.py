@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,11 @@ import pytest
 from conduit_dbt.in_process import InProcess
 from conduit_dbt.invoke import Dbt, Executable
 from conduit_dbt.project import Project
+from tests.dbt.lab import DbtLab, quick_dbt
 
+__all__ = ["quick_dbt"]
+
+PARSED = "partial_parse.msgpack"
 DBT = str(Path(sys.executable).with_name("dbt"))
 RUNNERS: dict[str, Callable[[], Dbt]] = {
     "in process": InProcess,
@@ -83,6 +88,33 @@ def write_project(root: Path, models: dict[str, str], profiles: str = PROFILES) 
 def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [n for n in os.environ if n.startswith(("DBT_", "PG"))]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _quick(quick_dbt: None) -> None:
+    """For every test here."""
+
+
+@pytest.fixture(scope="session")
+def _parsed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A lab's folder, and what dbt parsed there once."""
+    folder = tmp_path_factory.mktemp("parsed") / "lab"
+    lab = DbtLab(folder)
+    lab.run(command="test")
+    (parsed,) = lab.project.rglob(PARSED)
+    return folder, Path(shutil.copy(parsed, folder.parent))
+
+
+@pytest.fixture
+def lab(_parsed: tuple[Path, Path]) -> DbtLab:
+    """A new lab on DuckDB, always at one place, so that dbt needn't parse its own macros again."""
+    folder, parsed = _parsed
+    shutil.rmtree(folder)
+    found = DbtLab(folder)
+    place = found.project / "target" / "conduit" / "shop"
+    place.mkdir(parents=True)
+    shutil.copy(parsed, place)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from conduit_core import HookResult, Pipeline, RunResult, run
 from conduit_dbt.results import DbtResult
@@ -32,6 +34,16 @@ MODELS = {
     "totals": "select sum(amount) as amount from {{ ref('stg_orders') }}",
     "alone": "select 1 as id",
 }
+
+
+@pytest.fixture(scope="session")
+def quick_dbt() -> Iterator[None]:
+    """Spare dbt half a second per start: it searches all modules for who defines each flag."""
+    from dbt_common.behavior_flags import BehaviorFlagRendered
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BehaviorFlagRendered, "_default_source", lambda _: "dbt")
+        yield
 
 
 class DbtLab:

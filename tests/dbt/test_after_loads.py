@@ -14,15 +14,12 @@ from conduit_dbt.hook import _short
 from tests.dbt.lab import DbtLab, done, hook, nodes, stream
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> DbtLab:
-    return DbtLab(tmp_path / "lab")
-
-
 @pytest.fixture(params=["duckdb", "postgres"])
 def each_lab(request: pytest.FixtureRequest, tmp_path: Path) -> DbtLab:
-    url = request.getfixturevalue("postgres_database") if request.param == "postgres" else None
-    return DbtLab(tmp_path / "lab", url)
+    if request.param == "postgres":
+        return DbtLab(tmp_path / "lab", request.getfixturevalue("postgres_database"))
+    found: DbtLab = request.getfixturevalue("lab")
+    return found
 
 
 def test_what_changed_is_built_and_nothing_else(each_lab: DbtLab) -> None:

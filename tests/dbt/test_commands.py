@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,11 +17,9 @@ RULES = [
 ]
 
 
-@pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DbtLab:
-    found = DbtLab(tmp_path / "lab")
-    monkeypatch.chdir(found.folder)
-    return found
+@pytest.fixture(autouse=True)
+def _there(lab: DbtLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(lab.folder)
 
 
 def answer(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -28,9 +27,9 @@ select '{{ orders.changed_columns | sort | join(',') }}' as told
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> DbtLab:
+def lab(lab: DbtLab) -> DbtLab:
     """A loaded table whose source then has a wider column and a new one."""
-    found = DbtLab(tmp_path / "lab")
+    found = lab
     for name in ("stg_items", "totals", "alone"):
         (found.project / f"models/{name}.sql").unlink()
     found.write("models/schema.yml", CONTRACT)

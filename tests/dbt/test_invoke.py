@@ -29,28 +29,19 @@ from tests.dbt.conftest import MODELS, RUNNERS, SOURCES, Other, write_project
 CANARY = """p'a"{{ s }}\\$1"""
 
 
-@pytest.fixture(scope="module", params=sorted(RUNNERS))
-def ran(request: pytest.FixtureRequest, shop: Project) -> dict[str, DbtResult]:
-    """What each runner did with the same commands."""
-    return _ran(request.param, shop, request.config.stash)
+def test_both_runners_tell_each_node_and_freshness_in_words(shop: Project) -> None:
+    told = []
+    for name in sorted(RUNNERS):
+        with session(shop, RUNNERS[name](), name="shop", profiles_dir=shop.root) as dbt:
+            built = dbt.run("build", "--vars", "{quiet: 1}")
+            fresh = dbt.run("source freshness")
+        _each_node_is_told(built)
+        _freshness_is_said_in_words(fresh)
+        told.append((_comparable(built), _comparable(fresh)))
+    assert told[0] == told[1]
 
 
-_RAN = pytest.StashKey[dict[str, dict[str, DbtResult]]]()
-
-
-def _ran(which: str, shop: Project, stash: pytest.Stash) -> dict[str, DbtResult]:
-    known = stash.setdefault(_RAN, {})
-    if which not in known:
-        with session(shop, RUNNERS[which](), name="shop", profiles_dir=shop.root) as dbt:
-            known[which] = {
-                "build": dbt.run("build", "--vars", "{quiet: 1}"),
-                "source freshness": dbt.run("source freshness"),
-            }
-    return known[which]
-
-
-def test_each_node_is_told(ran: dict[str, DbtResult]) -> None:
-    result = ran["build"]
+def _each_node_is_told(result: DbtResult) -> None:
     nodes = {node.name: node for node in result.nodes}
     statuses = {name: node.status for name, node in nodes.items()}
     assert statuses == {
@@ -73,8 +64,7 @@ def test_each_node_is_told(ran: dict[str, DbtResult]) -> None:
     assert result.seconds > 0
 
 
-def test_freshness_is_said_in_words(ran: dict[str, DbtResult]) -> None:
-    result = ran["source freshness"]
+def _freshness_is_said_in_words(result: DbtResult) -> None:
     found = {each.name.partition(".")[2]: each for each in result.freshness}
     assert {name: each.status for name, each in found.items()} == {
         "fresh": "pass",
@@ -97,12 +87,6 @@ def test_a_flag_that_dbt_does_not_know_is_said(shop: Project) -> None:
         result = dbt.run("build", "--nonsense")
     assert result.code == 2
     assert "--nonsense" in result.error
-
-
-def test_both_runners_tell_the_same(shop: Project, request: pytest.FixtureRequest) -> None:
-    one, other = (_ran(which, shop, request.config.stash) for which in sorted(RUNNERS))
-    assert _comparable(one["build"]) == _comparable(other["build"])
-    assert _comparable(one["source freshness"]) == _comparable(other["source freshness"])
 
 
 def _comparable(result: DbtResult) -> dict[str, object]:
@@ -413,16 +397,20 @@ def test_importing_us_imports_no_dbt() -> None:
 
 
 @pytest.mark.slow
-def test_an_old_dbt_in_another_environment(postgres: tuple[Project, Place], tmp_path: Path) -> None:
+def test_an_old_dbt_in_another_environment(
+    postgres: tuple[Project, Place], pytestconfig: pytest.Config
+) -> None:
+    """The environment is pytest's to keep: installing it takes longer than all else here."""
     project, place = postgres
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     if not Path(uv).exists():
         pytest.skip("uv isn't installed: `make setup` installs it")
-    home = tmp_path / "old"
+    home = pytestconfig.cache.mkdir(f"dbt-1.8-{sys.version_info[0]}.{sys.version_info[1]}")
     python = str(home / "bin" / "python")
+    install = ["pip", "install", "--compile-bytecode", "--python", python]
     for command in (
-        ["venv", "--python", sys.executable, str(home)],
-        ["pip", "install", "--python", python, "dbt-core==1.8.*", "dbt-postgres"],
+        ["venv", "--allow-existing", "--python", sys.executable, str(home)],
+        [*install, "dbt-core==1.8.*", "dbt-postgres"],
     ):
         done = subprocess.run([uv, *command], check=False, capture_output=True, text=True)
         if done.returncode:

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.dbt.lab import quick_dbt
+
+__all__ = ["quick_dbt"]
+
 PIPELINE = """\
 name: shop
 source: {type: sqlite, path: shop.db}

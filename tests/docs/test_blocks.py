@@ -38,7 +38,11 @@ def _ids() -> list[Path]:
 
 
 @pytest.mark.parametrize("page", _ids(), ids=name)
-def test_blocks_run_as_they_stand(page: Path, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_run_as_they_stand(
+    page: Path, shop: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if page.stem == "dbt":
+        request.getfixturevalue("quick_dbt")
     monkeypatch.chdir(shop)
     monkeypatch.setenv("HOME", str(shop.parent))
     IDS.clear()

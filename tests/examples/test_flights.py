@@ -44,9 +44,9 @@ SELECT stream, version, rows_read, rows_inserted FROM raw._conduit_ledger ORDER 
 """
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    base = tmp_path_factory.mktemp("demo")
+@pytest.fixture
+def demo(tmp_path: Path) -> Demo:
+    base = tmp_path / "demo"
     folder, home, cwd = base / "flights", base / "home", base / "cwd"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("*.duckdb*", "__pycache__"))
     home.mkdir()
@@ -57,13 +57,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return Demo(folder, home, cwd, first, run_demo(folder, home, cwd), ledger, before)
 
 
-def test_every_row_of_the_five_tables_is_there_once(demo: Demo) -> None:
+def every_row_of_the_five_tables_is_there_once(demo: Demo) -> None:
     for table, rows in ROWS.items():
         assert demo.ask(f"SELECT count(*) FROM raw.{table}") == [(rows,)], table
     assert demo.ask("SELECT count(DISTINCT (_conduit_load_id)) FROM raw.flights") == [(2,)]
 
 
-def test_the_first_run_stops_at_the_end_of_june_and_the_second_reads_the_rest(demo: Demo) -> None:
+def the_first_run_stops_at_the_end_of_june_and_the_second_reads_the_rest(demo: Demo) -> None:
     ledger = demo.after_first["ledger"]
     flights = [row for row in ledger if row[0] == "flights"]
     assert flights == [
@@ -78,7 +78,7 @@ def test_the_first_run_stops_at_the_end_of_june_and_the_second_reads_the_rest(de
     assert halves == [(FIRST_HALF,), (SECOND_HALF,)]
 
 
-def test_the_last_run_reads_nothing(demo: Demo) -> None:
+def the_last_run_reads_nothing(demo: Demo) -> None:
     again = demo.first.rpartition("$ conduit run")[2].partition("-- one query")[0]
     for stream in ROWS:
         (row,) = [
@@ -87,21 +87,30 @@ def test_the_last_run_reads_nothing(demo: Demo) -> None:
         assert "nothing new" in row
 
 
-def test_typed_again_it_goes_on_from_where_it_is(demo: Demo) -> None:
+def typed_again_it_goes_on_from_where_it_is(demo: Demo) -> None:
     assert demo.ask(LEDGER) == demo.after_first["ledger"]
     assert "published" not in demo.second.partition("-- one query")[0].replace(" published,", "")
 
 
-@pytest.mark.parametrize("run", ["first", "second"])
-def test_it_ends_with_a_table_and_an_answer(demo: Demo, run: str) -> None:
-    output = getattr(demo, run)
-    for heading in ("stream", "rows", "bytes", "rows/s", "watermark", "load id", "guarantee"):
-        assert heading in output
-    assert "United Air Lines Inc." in output.partition("-- one query")[2]
+def each_run_ends_with_a_table_and_an_answer(demo: Demo) -> None:
+    for output in (demo.first, demo.second):
+        for heading in ("stream", "rows", "bytes", "rows/s", "watermark", "load id", "guarantee"):
+            assert heading in output
+        assert "United Air Lines Inc." in output.partition("-- one query")[2]
 
 
-def test_it_leaves_the_warehouse_and_nothing_else(demo: Demo) -> None:
+def it_leaves_the_warehouse_and_nothing_else(demo: Demo) -> None:
     assert files(demo.folder) == files(EXAMPLE) | {"warehouse.duckdb"}
     assert files(demo.home) == set()
     assert files(demo.cwd) == set()
     assert files(data_folder()) == demo.data_before
+
+
+def test_the_demo(demo: Demo) -> None:
+    """One test, so that workers side by side don't run it once each."""
+    every_row_of_the_five_tables_is_there_once(demo)
+    the_first_run_stops_at_the_end_of_june_and_the_second_reads_the_rest(demo)
+    the_last_run_reads_nothing(demo)
+    typed_again_it_goes_on_from_where_it_is(demo)
+    each_run_ends_with_a_table_and_an_answer(demo)
+    it_leaves_the_warehouse_and_nothing_else(demo)

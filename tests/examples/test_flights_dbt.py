@@ -27,9 +27,9 @@ class Demo:
     output: str
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    base = tmp_path_factory.mktemp("demo")
+@pytest.fixture
+def demo(tmp_path: Path) -> Demo:
+    base = tmp_path / "demo"
     home, cwd = base / "home", base / "cwd"
     for name in ("flights", "flights_dbt"):
         left_out = shutil.ignore_patterns("*.duckdb*", "__pycache__", "target")
@@ -40,7 +40,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return Demo(folder, home, cwd, run_demo(folder, home, cwd))
 
 
-def test_each_run_builds_what_its_load_touched_and_the_last_one_nothing(demo: Demo) -> None:
+def each_run_builds_what_its_load_touched_and_the_last_one_nothing(demo: Demo) -> None:
     assert re.findall("^built: (.*)$", demo.output, re.MULTILINE) == [
         "delays dim_planes fct_flights stg_flights; 7 tests",
         "delays fct_flights stg_flights; 4 tests",
@@ -49,7 +49,7 @@ def test_each_run_builds_what_its_load_touched_and_the_last_one_nothing(demo: De
     assert "after.dbt: skipped: no table changed since it last finished" in demo.output
 
 
-def test_the_incremental_fact_has_each_loads_rows_from_one_run_of_dbt(demo: Demo) -> None:
+def the_incremental_fact_has_each_loads_rows_from_one_run_of_dbt(demo: Demo) -> None:
     loaded = "SELECT _conduit_load_id, count(*) FROM raw.flights GROUP BY ALL ORDER BY 2"
     fact = loaded.replace("raw.flights", "raw.fct_flights")
     assert ask(demo.folder, fact) == ask(demo.folder, loaded)
@@ -58,7 +58,7 @@ def test_the_incremental_fact_has_each_loads_rows_from_one_run_of_dbt(demo: Demo
     assert ask(demo.folder, "SELECT sum(flights) FROM raw.delays") == [(sum(HALVES),)]
 
 
-def test_the_sources_are_as_the_command_writes_them(
+def the_sources_are_as_the_command_writes_them(
     demo: Demo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FLIGHTS_DATA", str(data_folder()))
@@ -66,8 +66,18 @@ def test_the_sources_are_as_the_command_writes_them(
     assert capsys.readouterr().out == "models/sources.yml: nothing to add\n"
 
 
-def test_it_leaves_the_warehouse_and_what_dbt_writes(demo: Demo) -> None:
+def it_leaves_the_warehouse_and_what_dbt_writes(demo: Demo) -> None:
     left = files(demo.folder) - files(EXAMPLES / "flights_dbt")
     assert {name for name in left if not name.startswith("dbt/target")} <= {"warehouse.duckdb"}
     assert files(demo.home) == set()
     assert files(demo.cwd) == set()
+
+
+def test_the_demo(
+    demo: Demo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One test, so that workers side by side don't run it once each."""
+    each_run_builds_what_its_load_touched_and_the_last_one_nothing(demo)
+    the_incremental_fact_has_each_loads_rows_from_one_run_of_dbt(demo)
+    the_sources_are_as_the_command_writes_them(demo, monkeypatch, capsys)
+    it_leaves_the_warehouse_and_what_dbt_writes(demo)

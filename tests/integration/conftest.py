@@ -11,8 +11,14 @@ from tests.lab import DESTINATIONS, Lab
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
+    """SQLite to SQLite, the quickest: for what is the same wherever it is loaded."""
+    return Lab(tmp_path, "sqlite")
+
+
+@pytest.fixture
+def duckdb_lab(tmp_path: Path) -> Lab:
     """SQLite to DuckDB."""
-    return Lab(tmp_path)
+    return Lab(tmp_path, "duckdb")
 
 
 @pytest.fixture(params=DESTINATIONS)

@@ -212,7 +212,8 @@ def test_a_request_key_is_for_one_request(lab: Lab) -> None:
 # --- a target that is gone --------------------------------------------------------------------
 
 
-def test_a_dropped_target_is_not_filled_with_an_increment(lab: Lab) -> None:
+def test_a_dropped_target_is_not_filled_with_an_increment(duckdb_lab: Lab) -> None:
+    lab = duckdb_lab
     import duckdb
 
     lab.orders(range(1, 6))

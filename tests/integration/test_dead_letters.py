@@ -17,7 +17,7 @@ from conduit_core.engine import admin, deadletters
 from conduit_core.errors import ConduitError, ConfigError, QualityError, StateError
 from conduit_core.events import Event, RuleChecked
 from tests.integration.test_merge import counted, items
-from tests.lab import Lab, stream
+from tests.lab import Lab, in_turn, stream
 
 THERE = {"rule": "not_null", "column": "v", "action": "dlq"}
 CANARY = "kanarienvogel-7f3a"
@@ -303,7 +303,7 @@ def test_rows_that_are_read_again_by_key_are_judged(lab: Lab) -> None:
     assert told(pipeline) == {(1, 1): ("open", 1)}
 
 
-@pytest.mark.parametrize("mode", ["upsert", "scd2"])
+@in_turn("mode", "upsert", "scd2")
 def test_a_letter_whose_key_the_source_lost_is_not_replayed(each_lab: Lab, mode: str) -> None:
     lab = each_lab
     keys: dict[str, Any] = {"deletes": {"detect": "snapshot", "apply": "hard"}, "mode": mode}
@@ -407,8 +407,9 @@ def test_a_replay_loads_what_passes_now_and_only_once(each_lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("mode", ["upsert", "insert_only", "scd2"])
-def test_a_replay_never_goes_back_in_time(lab: Lab, mode: str) -> None:
+def test_a_replay_never_goes_back_in_time(duckdb_lab: Lab, mode: str) -> None:
     """A row that the target has got from elsewhere since, newer than the letter, stays."""
+    lab = duckdb_lab
     pipeline = judged(lab, mode=mode)
     items(lab, (1, 1, "a"), (2, 2, None))
     lab.run(pipeline)
@@ -492,8 +493,10 @@ def test_values_of_a_column_that_the_source_lost_are_replayed(each_lab: Lab) -> 
     assert counted(lab.run(pipeline)) == {"read": 1, "inserted": 1}
 
 
-def test_values_that_nothing_could_take_stop_a_replay(lab: Lab) -> None:
+def test_values_that_nothing_could_take_stop_a_replay(duckdb_lab: Lab) -> None:
     import duckdb
+
+    lab = duckdb_lab
 
     lab.sql(
         "CREATE TABLE items (id INTEGER, at INTEGER, v TEXT, note TEXT)",

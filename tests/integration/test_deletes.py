@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from conduit_core import Pipeline
+from conduit_core import Pipeline, run
 from conduit_core.errors import ConfigError, GuardError, SchemaError
 from tests.integration.test_merge import by_key, counted, items
-from tests.lab import Lab
+from tests.lab import Lab, in_turn
 from tests.services import sql
 
 SOFT, HARD = {"apply": "soft"}, {"apply": "hard"}
-APPLY = pytest.mark.parametrize("apply", ["soft", "hard"])
+APPLY = in_turn("apply", "soft", "hard")
 
 
 def alive(lab: Lab, pipeline: Pipeline) -> list[tuple[Any, ...]]:
@@ -308,7 +308,7 @@ def test_a_target_from_before_gets_its_column(each_lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("splits", [3])
-@APPLY
+@pytest.mark.parametrize("apply", ["soft", "hard"])
 def test_a_load_in_splits_deletes_too(
     tmp_path: Any, postgres_database: str, apply: str, splits: int
 ) -> None:
@@ -387,39 +387,44 @@ KEYS = {
 }
 
 
-@pytest.mark.parametrize("kind", KEYS)
 @pytest.mark.parametrize("destination", ["postgres", "duckdb", "sqlite"])
 def test_keys_of_any_type_go_and_come_back(
-    tmp_path: Any, postgres_database: str, kind: str, destination: str
+    tmp_path: Any, postgres_database: str, destination: str
 ) -> None:
-    url, (stays, goes) = postgres_database, KEYS[kind]
+    url = postgres_database
     sql(url, "CREATE SCHEMA src")
-    sql(url, f"CREATE TABLE src.items (k {kind}, part int, at int, v text, gone boolean)")
-    rows = f"({stays}, 1, 1, 'a', false), ({goes}, 1, 2, 'b', false)"
-    sql(url, f"INSERT INTO src.items VALUES {rows}")
+    tables = {f"src.items_{n}": (kind, *values) for n, (kind, values) in enumerate(KEYS.items())}
+    for table, (kind, stays, goes) in tables.items():
+        sql(url, f"CREATE TABLE {table} (k {kind}, part int, at int, v text, gone boolean)")
+        rows = f"({stays}, 1, 1, 'a', false), ({goes}, 1, 2, 'b', false)"
+        sql(url, f"INSERT INTO {table} VALUES {rows}")
     lab = Lab(tmp_path, url if destination == "postgres" else destination)
+    keys = {"mode": "upsert", "unique_key": ["k", "part"], "cursor": "at", "deletes": "snapshot"}
     pipeline = lab.pipeline(
-        {
-            "table": "src.items",
-            "mode": "upsert",
-            "unique_key": ["k", "part"],
-            "cursor": "at",
-            "deletes": "snapshot",
-        },
-        source={"type": "postgres", "url": url},
+        *({"table": table, **keys} for table in tables), source={"type": "postgres", "url": url}
     )
 
-    def there() -> list[str]:
-        found = lab.rows("items", pipeline)
-        return sorted(r["v"] for r in found if r["_conduit_deleted_at"] is None)
+    def there() -> dict[str, list[str]]:
+        found = {name: lab.rows(name.removeprefix("src."), pipeline) for name in tables}
+        return {
+            name: sorted(r["v"] for r in rows if r["_conduit_deleted_at"] is None)
+            for name, rows in found.items()
+        }
 
-    lab.run(pipeline)
-    sql(url, f"DELETE FROM src.items WHERE k = {goes}")
-    assert counted(lab.run(pipeline)) == {"deleted": 1}
-    assert there() == ["a"]
-    sql(url, f"INSERT INTO src.items VALUES ({goes}, 1, 1, 'again', false)")
-    assert counted(lab.run(pipeline)) == {"read": 1, "updated": 1}
-    assert there() == ["a", "again"]
+    def counts() -> list[dict[str, int]]:
+        result = run(pipeline)
+        assert result.failures == ()
+        return [counted(each) for each in result.results]
+
+    counts()
+    for table, (_, _, goes) in tables.items():
+        sql(url, f"DELETE FROM {table} WHERE k = {goes}")
+    assert counts() == [{"deleted": 1}] * len(KEYS)
+    assert there() == {table: ["a"] for table in tables}
+    for table, (_, _, goes) in tables.items():
+        sql(url, f"INSERT INTO {table} VALUES ({goes}, 1, 1, 'again', false)")
+    assert counts() == [{"read": 1, "updated": 1}] * len(KEYS)
+    assert there() == {table: ["a", "again"] for table in tables}
 
 
 def test_a_flag_between_two_servers_is_seen(tmp_path: Any, postgres_database: str) -> None:

@@ -64,7 +64,8 @@ def test_an_append_from_the_start_wants_an_empty_target(each_lab: Lab) -> None:
     assert each_lab.ids() == [0, 1, 2, 3]
 
 
-def test_a_lost_ledger_does_not_double_the_rows(lab: Lab) -> None:
+def test_a_lost_ledger_does_not_double_the_rows(duckdb_lab: Lab) -> None:
+    lab = duckdb_lab
     import duckdb
 
     lab.orders(range(3))
@@ -80,7 +81,8 @@ def test_a_lost_ledger_does_not_double_the_rows(lab: Lab) -> None:
     assert lab.ids() == [0, 1, 2, 3]
 
 
-def test_an_empty_target_made_by_hand_is_filled(lab: Lab) -> None:
+def test_an_empty_target_made_by_hand_is_filled(duckdb_lab: Lab) -> None:
+    lab = duckdb_lab
     import duckdb
 
     lab.orders(range(3))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from conduit_core import Pipeline
-from tests.lab import Lab, stream
+from tests.lab import Lab, in_turn, stream
 
 
 def behind(lab: Lab, **keys: object) -> Pipeline:
@@ -23,7 +21,7 @@ def seconds(lab: Lab, *rows: tuple[int, int]) -> None:
         lab.sql(f"INSERT OR REPLACE INTO orders VALUES ({i}, '2024-01-01 00:00:{second:02}')")
 
 
-@pytest.mark.parametrize("mode", ["upsert", "insert_only"])
+@in_turn("mode", "upsert", "insert_only")
 def test_a_late_row_within_the_lookback_is_loaded_once(each_lab: Lab, mode: str) -> None:
     lab = each_lab
     pipeline = behind(lab, mode=mode)
@@ -73,7 +71,7 @@ def test_a_number_looks_back_over_a_cursor_of_numbers(each_lab: Lab) -> None:
     assert lab.ids(pipeline=pipeline) == [1, 5, 8, 10, 11]
 
 
-@pytest.mark.parametrize("mode", ["upsert", "replace_window"])
+@in_turn("mode", "upsert", "replace_window")
 def test_a_composite_cursor_looks_back_over_its_first_column(each_lab: Lab, mode: str) -> None:
     lab = each_lab
     pipeline = behind(lab, mode=mode, cursor=["at", "id"])

@@ -11,7 +11,7 @@ import pytest
 
 from conduit_core import Pipeline
 from conduit_core.errors import ConfigError, PublishError, SchemaError, SourceDataError
-from tests.lab import Lab, stream
+from tests.lab import Lab, in_turn, stream
 from tests.services import sql
 
 Row = tuple[int, int | None, str]
@@ -71,7 +71,7 @@ def test_p08_ties_come_in_once_by_key(each_lab: Lab) -> None:
     assert content(lab, pipeline) == [(1, 5, "a"), (2, 5, "b"), (3, 5, "c")]
 
 
-@pytest.mark.parametrize("mode", ["upsert", "insert_only", "replace_window"])
+@in_turn("mode", "upsert", "insert_only", "replace_window")
 def test_p04_a_run_without_new_rows_changes_nothing(each_lab: Lab, mode: str) -> None:
     lab = each_lab
     pipeline = by_key(lab, mode)
@@ -110,7 +110,7 @@ def test_an_upsert_without_a_cursor_reads_all_and_changes_what_differs(each_lab:
     assert sorted((r["id"], r["at"]) for r in lab.rows("items", pipeline)) == [(1, None), (2, None)]
 
 
-@pytest.mark.parametrize("mode", ["upsert", "insert_only"])
+@in_turn("mode", "upsert", "insert_only")
 def test_given_windows_are_idempotent_by_key(each_lab: Lab, mode: str) -> None:
     lab = each_lab
     pipeline = by_key(lab, mode)
@@ -123,7 +123,7 @@ def test_given_windows_are_idempotent_by_key(each_lab: Lab, mode: str) -> None:
     assert [r.mode for r in lab.chain(pipeline)] == [mode] * 4
 
 
-@pytest.mark.parametrize("mode", ["upsert", "insert_only", "replace_window"])
+@in_turn("mode", "upsert", "insert_only", "replace_window")
 def test_a_watermark_run_after_slices_goes_over_them(each_lab: Lab, mode: str) -> None:
     lab = each_lab
     pipeline = by_key(lab, mode)
@@ -158,7 +158,7 @@ def test_replace_window_without_a_cursor_replaces_the_keys(each_lab: Lab) -> Non
     assert content(lab, pipeline) == [(1, 1, "A"), (2, 2, "b"), (3, 3, "last")]
 
 
-@pytest.mark.parametrize("mode", ["upsert", "insert_only", "replace_window"])
+@in_turn("mode", "upsert", "insert_only", "replace_window")
 def test_a_full_refresh_keeps_the_newest_row_of_each_key(each_lab: Lab, mode: str) -> None:
     lab = each_lab
     pipeline = by_key(lab, mode)
@@ -175,7 +175,7 @@ def test_a_full_refresh_keeps_the_newest_row_of_each_key(each_lab: Lab, mode: st
     assert len(content(lab, pipeline)) == 1
 
 
-@pytest.mark.parametrize("mode", ["upsert", "replace_window"])
+@in_turn("mode", "upsert", "replace_window")
 def test_null_cursors_are_included_once_by_key(each_lab: Lab, mode: str) -> None:
     lab = each_lab
     pipeline = by_key(lab, mode, null_cursor="include")

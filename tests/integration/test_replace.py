@@ -98,7 +98,8 @@ def test_rows_without_a_cursor_fail_or_are_included_and_counted(lab: Lab) -> Non
     assert any("NULL in the cursor" in note for note in got.notes)
 
 
-def test_a_dropped_target_is_filled_again_with_everything(lab: Lab) -> None:
+def test_a_dropped_target_is_filled_again_with_everything(duckdb_lab: Lab) -> None:
+    lab = duckdb_lab
     import duckdb
 
     lab.orders(range(1, 6))
@@ -110,7 +111,8 @@ def test_a_dropped_target_is_filled_again_with_everything(lab: Lab) -> None:
     assert lab.ids(pipeline=pipeline) == [1, 2, 3, 4, 5]
 
 
-def test_columns_the_source_lacks_stay_and_are_null_after_a_replace(lab: Lab) -> None:
+def test_columns_the_source_lacks_stay_and_are_null_after_a_replace(duckdb_lab: Lab) -> None:
+    lab = duckdb_lab
     import duckdb
 
     lab.orders([1])

@@ -131,7 +131,10 @@ TABLE: dict[tuple[str, str], Outcome] = {
 
 
 @pytest.mark.parametrize(("kind", "word"), TABLE, ids=[" ".join(case) for case in TABLE])
-def test_each_word_makes_of_each_change_what_the_table_says(lab: Lab, kind: str, word: str) -> None:
+def test_each_word_makes_of_each_change_what_the_table_says(
+    duckdb_lab: Lab, kind: str, word: str
+) -> None:
+    lab = duckdb_lab
     expected, change = TABLE[kind, word], CHANGES[kind]
     pipeline = loads(lab, word)
     source(lab, BASE, FIRST)
@@ -371,7 +374,8 @@ def test_a_view_over_a_widened_column_is_listed_or_made_anew(
     assert sql(postgres_database, comment) == [("of all",)]
 
 
-def test_a_full_refresh_takes_what_no_type_holds(lab: Lab) -> None:
+def test_a_full_refresh_takes_what_no_type_holds(duckdb_lab: Lab) -> None:
+    lab = duckdb_lab
     source(lab, BASE, FIRST)
     lab.run(loads(lab))
     change = CHANGES["incompatible"]

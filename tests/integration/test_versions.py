@@ -10,7 +10,7 @@ from conduit_core import Pipeline
 from conduit_core.engine import admin
 from conduit_core.errors import ConfigError, GuardError, SchemaError, SourceDataError
 from tests.integration.test_merge import by_key, counted, items
-from tests.lab import Lab, stream
+from tests.lab import Lab, in_turn, stream
 from tests.services import sql
 
 Version = tuple[int, Any, Any, str, bool]
@@ -131,7 +131,7 @@ def test_a_timestamp_cursor_gives_timestamps(each_lab: Lab) -> None:
     assert str(second[1]).startswith("2024-01-02 11:30:00.25")
 
 
-@pytest.mark.parametrize("apply", ["soft", "hard"])
+@in_turn("apply", "soft", "hard")
 def test_a_flag_ends_a_version_at_its_own_cursor(each_lab: Lab, apply: str) -> None:
     lab = each_lab
     lab.sql("CREATE TABLE items (id INTEGER, at INTEGER, v TEXT, gone BOOLEAN)")
@@ -147,7 +147,7 @@ def test_a_flag_ends_a_version_at_its_own_cursor(each_lab: Lab, apply: str) -> N
     assert history(lab, pipeline) == [*ended, (1, 8, None, "back", True), (2, 1, None, "x", True)]
 
 
-@pytest.mark.parametrize("apply", ["soft", "hard"])
+@in_turn("apply", "soft", "hard")
 def test_a_key_that_the_source_lost_ends_at_the_loads_time(each_lab: Lab, apply: str) -> None:
     lab = each_lab
     lab.sql("CREATE TABLE items (id INTEGER, at TIMESTAMP, v TEXT)")

@@ -13,7 +13,7 @@ import pytest
 from conduit_core import Pipeline
 from conduit_core.engine import admin
 from conduit_core.errors import StateError
-from tests.lab import Lab, stream
+from tests.lab import Lab, in_turn, stream
 from tests.sources import SOURCES, Rows
 
 OSLO = "Europe/Oslo"
@@ -209,7 +209,7 @@ def test_a_row_that_moves_is_in_one_slice_by_its_key(each_lab: Lab) -> None:
     assert lab.ids(pipeline=pipeline) == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("mode", ["append", "upsert", "scd2"])
+@in_turn("mode", "append", "upsert", "scd2")
 def test_a_slice_without_rows_makes_no_table(each_lab: Lab, mode: str) -> None:
     lab = each_lab
     lab.orders(range(5))

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
+import os
+import signal
 from typing import Any
+
+from tests.warm import ROOT, Command
 
 
 def together(*jobs: dict[str, Any]) -> list[tuple[int, str]]:
     """Run the jobs in processes of their own, let go at once; return (exit code, last word)."""
     started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.lake.worker", json.dumps(job)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            cwd=Path(__file__).parents[2],
-        )
+        Command(["-m", "tests.lake.worker", json.dumps(job)], cwd=ROOT, env=os.environ)
         for job in jobs
-    ]  # fmt: skip
-    for process in started:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in started:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
+    ]
+    for command in started:
+        assert command.wait_stopped(), command.communicate()
+    for command in started:
+        command.send_signal(signal.SIGCONT)
     ended = []
-    for process in started:
-        out, _ = process.communicate(timeout=120)
-        ended.append((process.returncode, out.strip()))
+    for command in started:
+        out, err = command.communicate(timeout=120)
+        ended.append((command.wait(), out.strip() or err))
     return ended

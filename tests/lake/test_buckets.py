@@ -23,7 +23,8 @@ from conduit_core.testing.doubles import TableRows
 from conduit_core.testing.fixtures import Connect, ids, load
 from conduit_core.testing.publishing import PublishContract, _append, _more
 from conduit_core.types.dialect import Table
-from tests.lake.test_contract import Optimistic, destination_at
+from tests.lake.test_contract import Optimistic
+from tests.lake.worker import destination_at
 from tests.objects.conftest import make_place
 
 

@@ -17,7 +17,7 @@ from conduit_core.testing.doubles import publish, record
 from conduit_core.testing.fixtures import commit, load, scan
 from conduit_core.types.casts import cast_column
 from conduit_core.types.lattice import widen
-from tests.lake.test_contract import destination_at
+from tests.lake.worker import destination_at
 from tests.unit.types.fields import FLAT, values
 from tests.unit.types.test_casts import array
 from tests.unit.types.test_lattice import same

@@ -30,7 +30,7 @@ from conduit_core.state.window import Window
 from conduit_core.testing.doubles import TableRows, create_and_append, publish, record, replace
 from conduit_core.testing.fixtures import ids, load, scan
 from conduit_core.types.dialect import Table
-from tests.lake.test_contract import destination_at
+from tests.lake.worker import destination_at
 
 T = Table("", "t")
 _TYPES: dict[str, pa.DataType] = {"id": pa.int64(), "at": pa.float64(), "f": pa.string()}

@@ -8,23 +8,15 @@ from typing import ClassVar
 
 import pytest
 
-from conduit_core.connectors.base import Context, Destination
+from conduit_core.connectors.base import Destination
 from conduit_core.connectors.publish import NoNewerRecord
-from conduit_core.connectors.registry import get
 from conduit_core.errors import ConcurrentLoadError
 from conduit_core.events import ignore
 from conduit_core.testing import DestinationSuite
 from conduit_core.testing.doubles import TableRows
 from conduit_core.testing.fixtures import Connect, DestinationFixtures, commit, ids, load
 from conduit_core.testing.publishing import _ROWS, _append, _more
-
-
-def destination_at(path: Path | str, system: str = "parquet", **options: object) -> Destination:
-    """Return a destination made as a pipeline file makes it."""
-    connector = get(system)
-    model = connector.options.model_validate({"path": str(path), **options})
-    assert connector.destination is not None
-    return connector.destination(model, Context(Path("/")), None, None, 5.0)
+from tests.lake.worker import destination_at
 
 
 class Optimistic(DestinationFixtures):

@@ -17,8 +17,7 @@ from conduit_core.testing.doubles import TableRows, record, replace
 from conduit_core.testing.fixtures import ids, load
 from conduit_core.types.dialect import Table
 from tests.lake.processes import together
-from tests.lake.test_contract import destination_at
-from tests.lake.worker import rows
+from tests.lake.worker import destination_at, rows
 
 SMALL = {"target_file_size": 65536, "row_group_size": 200}
 

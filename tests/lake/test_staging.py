@@ -20,7 +20,7 @@ from conduit_core.testing import StagingSuite
 from conduit_core.testing.doubles import TableRows, create_and_append, record
 from conduit_core.testing.staging import SCHEMA, numbers
 from conduit_core.types.dialect import Table
-from tests.lake.test_contract import destination_at
+from tests.lake.worker import destination_at
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,6 +1,6 @@
 """A process that publishes into a folder, and ends where it is told to: `python -m`, JSON on argv.
 
-It says "ready", waits for a line, publishes, and says how that ended.
+It freezes when it is ready, publishes when it is woken, and says how that ended.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from conduit_core.connectors.base import Destination
+from conduit_core.connectors.base import Context, Destination
 from conduit_core.connectors.publish import (
     AppendStaged,
     DeleteWindow,
@@ -22,11 +22,20 @@ from conduit_core.connectors.publish import (
     NoOverlappingRecord,
     Publish,
 )
+from conduit_core.connectors.registry import get
 from conduit_core.errors import ConduitError
 from conduit_core.events import CommitStarted, Event
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 from conduit_core.testing.doubles import TableRows, publish, record, replace
+
+
+def destination_at(path: Path | str, system: str = "parquet", **options: object) -> Destination:
+    """Return a destination made as a pipeline file makes it."""
+    connector = get(system)
+    model = connector.options.model_validate({"path": str(path), **options})
+    assert connector.destination is not None
+    return connector.destination(model, Context(Path("/")), None, None, 5.0)
 
 
 def rows(start: int, stop: int) -> pa.Table:
@@ -58,8 +67,6 @@ def plan_of(job: dict[str, Any], destination: Destination, schema: pa.Schema) ->
 
 def main(job: dict[str, Any]) -> str:
     """Publish as the job says; return the outcome."""
-    from tests.lake.test_contract import destination_at
-
     destination = destination_at(Path(job["path"]), job["system"], **job.get("options", {}))
     table = rows(*job["rows"])
     plan = plan_of(job, destination, table.schema)
@@ -73,9 +80,7 @@ def main(job: dict[str, Any]) -> str:
             die()
 
     staged = TableRows(table, batch_rows=job.get("batch_rows", 1000), on_batch=on_batch)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    sys.stdin.readline()
+    os.kill(os.getpid(), signal.SIGSTOP)
     try:
         done = destination.commit(plan, staged, emit)
     except ConduitError as error:

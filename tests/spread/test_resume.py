@@ -66,9 +66,12 @@ class Scene:
         self.tables["orders"] = pa.concat_tables([self.tables["orders"], rows(*ids)])
 
 
-@pytest.fixture
-def scene(spread_lab: SpreadLab) -> Iterator[Scene]:
-    made = Scene(spread_lab)
+@pytest.fixture(params=["sqlite", "postgres"])
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    """Rows wait in a folder, which is the same beside every file, or in the database."""
+    is_file = request.param == "sqlite"
+    place = "sqlite" if is_file else request.getfixturevalue("postgres_database")
+    made = Scene(SpreadLab(tmp_path, place))
     with registry.added(faulty_connector(made.tables, made.faults)):
         yield made
 

@@ -141,8 +141,8 @@ def test_what_steps_exchange_is_json(spread_lab: SpreadLab) -> None:
 
 
 @pytest.mark.parametrize("kind", ["int64", "string", "timestamp[us, tz=UTC]"])
-def test_a_plan_of_a_thousand_splits_is_small(spread_lab: SpreadLab, kind: str) -> None:
-    lab = spread_lab
+def test_a_plan_of_a_thousand_splits_is_small(tmp_path: Path, kind: str) -> None:
+    lab = SpreadLab(tmp_path)
     lab.orders(range(10))
     values = {
         "int64": lambda n: str(10**15 + n),
