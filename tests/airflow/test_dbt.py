@@ -50,16 +50,23 @@ def a_day(folder: Path) -> None:
     subprocess.run([sys.executable, folder / "make_shop.py"], check=True)
 
 
-def ask(folder: Path, sql: str) -> list[tuple[object, ...]]:
-    import duckdb
+def ask(lab: Lab, sql: str) -> list[list[object]]:
+    """Ask the example's warehouse; in Airflow's process, where Cosmos may have left it open."""
+    return lab.call(
+        """
+        import duckdb
 
-    with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as con:
-        return con.execute(sql).fetchall()
+        with duckdb.connect(path) as con:
+            result = con.execute(sql).fetchall()
+        """,
+        path=str(lab.folder / "example" / "warehouse.duckdb"),
+        sql=sql,
+    )
 
 
-def built(folder: Path, schema: str) -> Counter[object]:
+def built(lab: Lab, schema: str) -> Counter[object]:
     """Return how often each model was built, as the models themselves have noted it."""
-    return Counter(model for (model,) in ask(folder, f"SELECT model FROM {schema}.built"))
+    return Counter(model for (model,) in ask(lab, f"SELECT model FROM {schema}.built"))
 
 
 def shop_with_dbt(lab: Lab, schema: str, dag: str) -> None:
@@ -94,24 +101,24 @@ def test_dbt_builds_what_changed_and_no_model_twice(lab: Lab) -> None:
     assert second.tasks["load.after_dbt"] == "success"
     nothing = "no table changed since it last finished"
     assert second.xcoms["load.after_dbt"]["text"] == nothing
-    assert built(folder, "example_dbt") == {"stg_orders": 1, "revenue": 1}
+    assert built(lab, "example_dbt") == {"stg_orders": 1, "revenue": 1}
     a_day(folder)
     third = lab.once("example/shop_dag.py", run_conf={"streams": ["orders"]})
     assert third.tasks["load.customers"] == "skipped"
     assert third.tasks["load.after_dbt"] == "success"
     assert third.xcoms["load.after_dbt"]["tables"] == ["example_dbt.orders"]
-    assert built(folder, "example_dbt") == {"stg_orders": 2, "revenue": 2}
+    assert built(lab, "example_dbt") == {"stg_orders": 2, "revenue": 2}
     revenue = "SELECT sum(amount), count(DISTINCT ordered_on) FROM example_dbt.revenue"
-    assert ask(folder, revenue) == [(2 * sum(10 + hour for hour in range(24)), 2)]
+    assert ask(lab, revenue) == [[2 * sum(10 + hour for hour in range(24)), 2]]
 
 
 def test_cosmos_builds_each_model_once_behind_the_loads(lab: Lab) -> None:
-    folder = example(lab.folder, "example_cosmos")
+    example(lab.folder, "example_cosmos")
     run = lab.once("example/shop_cosmos_dag.py")
     assert run.state == "success", run.log[-3000:]
     assert "load.after_dbt" not in run.tasks
     assert run.tasks["load.orders.publish"] == "success"
-    assert built(folder, "example_cosmos") == {"stg_orders": 1, "revenue": 1}
+    assert built(lab, "example_cosmos") == {"stg_orders": 1, "revenue": 1}
 
 
 def test_a_failed_load_never_ends_well_and_dbt_decides_by_on_partial(lab: Lab) -> None:
