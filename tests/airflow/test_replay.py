@@ -13,7 +13,7 @@ STREAMS = """
       - table: customers
         mode: upsert
         unique_key: id
-        quality: [{rule: regex, column: name, pattern: "^[A-Z]", action: quarantine}]
+        quality: [{rule: regex, column: name, pattern: "^[A-Z]", action: dlq}]
       - {table: orders, mode: append, cursor: [updated_at, id]}
 """
 DAG = """
