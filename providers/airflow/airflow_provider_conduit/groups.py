@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +9,7 @@ from airflow_provider_conduit.assets import asset_of
 from airflow_provider_conduit.compat import DAG, BaseOperator, Param, TaskGroup
 from airflow_provider_conduit.dbt import ConduitDbtOperator, ConduitHookOperator
 from airflow_provider_conduit.load import ConduitLoadOperator
+from airflow_provider_conduit.naming import safe_ids
 from airflow_provider_conduit.pipelines import (
     PipelineLike,
     calling_file,
@@ -40,7 +39,6 @@ _OF_REQUESTS = (
     "allow_deletes",
     "chosen",
 )
-_UNSAFE = re.compile(r"[^\w-]+", re.ASCII)
 
 
 class ConduitTaskGroup(TaskGroup):
@@ -238,24 +236,3 @@ def form(streams: Sequence[str]) -> dict[str, Param]:
             description=f"Where to stop, a value {end}.",
         ),
     }
-
-
-def safe_ids(names: Sequence[str]) -> list[str]:
-    """Return a task id for each name, no two equal: of ASCII letters, digits, ``_`` and ``-``.
-
-    Airflow would take other letters too, and then fail where it puts them into addresses.
-    """
-    plain = [
-        unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode() for name in names
-    ]
-    wanted = [_UNSAFE.sub("_", name).strip("_") or "stream" for name in plain]
-    kept = {name for name, task_id in zip(names, wanted, strict=True) if name == task_id}
-    taken: set[str] = set()
-    ids: list[str] = []
-    for name, task_id in zip(names, wanted, strict=True):
-        found, number = task_id, 2
-        while found in taken or (found in kept and found != name):
-            found, number = f"{task_id}_{number}", number + 1
-        taken.add(found)
-        ids.append(found)
-    return ids
