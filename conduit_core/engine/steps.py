@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -50,6 +51,7 @@ def stage(
     split: str | None = None,
     *,
     listeners: tuple[Listener, ...] = (),
+    cancel: threading.Event | None = None,
 ) -> StageReceipt:
     """Read one split of a plan and stage its rows; a split that is staged is not read again.
 
@@ -58,6 +60,7 @@ def stage(
         plan: from ``plan(..., staged=True)``, or of a stream with ``splits``.
         split: the split's id, one of ``plan.splits.ids()``; None for a plan of one split.
         listeners: called with every event.
+        cancel: set from outside to end the read: nothing of this attempt is staged.
 
     Returns:
         The receipt that holds: of this attempt, or of the one that was first.
@@ -68,7 +71,9 @@ def stage(
         ConfigError: the place of staging isn't the one that the plan saw.
         ConduitError: what broke the read, or the staging refused.
     """
-    runtime = Runtime(Emitter(listeners), queue_bytes=budgets(1)[0])
+    runtime = Runtime(
+        Emitter(listeners), queue_bytes=budgets(1)[0], cancel=cancel or threading.Event()
+    )
     with _step(pipeline, plan) as (stream, ends):
         return stage_split(plan, split or _only(plan), stream, ends, runtime)
 

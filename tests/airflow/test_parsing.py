@@ -14,6 +14,7 @@ PARSE = """
     import json, sys
     from airflow.sdk import DAG
     import airflow.providers.standard.operators.python
+    import croniter  # by any DAG with a schedule; it asks `file` for the word length
     seen = []
     WATCHED = ("socket.connect", "sqlite3.connect", "subprocess.Popen")
     before = set(sys.modules)
@@ -26,7 +27,7 @@ PARSE = """
 DAG = """
     from airflow.sdk import DAG, Asset, task
     from airflow_provider_conduit import (
-        ConduitCursorSensor, ConduitLoadOperator, conduit_asset,
+        ConduitCursorSensor, ConduitDag, ConduitLoadOperator, ConduitReplayOperator, conduit_asset,
     )
     from airflow_provider_conduit.decorator import conduit_task
 
@@ -40,6 +41,9 @@ DAG = """
             return pyarrow.table({"n": [1]})
 
         numbers()
+        ConduitReplayOperator(task_id="replay", pipeline="shop.yml")
+
+    ConduitDag("form", pipeline="shop.yml", expand=["orders"])
 """
 HEAVY = ("pyarrow", "duckdb", "adbc_driver_manager", "psycopg2", "pandas", "obstore", "sqlglot")
 
@@ -50,7 +54,8 @@ def test_p21_parsing_a_dag_opens_nothing_and_imports_no_driver(tmp_path: Path) -
     (tmp_path / "dag.py").write_text(textwrap.dedent(DAG))
     pipeline = {"connection": "shop_src"}
     mapping = {"name": "shop", "source": pipeline, "destination": "postgres://nobody@nowhere/wh"}
-    (tmp_path / "shop.yml").write_text(json.dumps({**mapping, "streams": ["orders"]}))
+    more = {"streams": ["orders"], "after": {"dbt": {}}}
+    (tmp_path / "shop.yml").write_text(json.dumps({**mapping, **more}))
     env = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")}
     env |= QUIET | {"AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(map(str, MEMBERS))}
     told = subprocess.run(

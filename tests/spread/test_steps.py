@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -349,3 +350,22 @@ def test_a_destination_without_a_place_for_staged_rows_says_so(tmp_path: Path) -
     lab.orders(range(10))
     with pytest.raises(ConfigError, match="`staging:`"):
         plan(lab.pipeline())
+
+
+def test_a_stage_that_is_ended_from_outside_stages_nothing_and_is_made_good(
+    spread_lab: SpreadLab,
+) -> None:
+    lab = spread_lab
+    lab.orders(range(100))
+    pipeline, made = lab.pipeline(), planned(lab)
+    ended = threading.Event()
+    ended.set()
+    first, *rest = made.splits.ids()
+    with pytest.raises(ConduitError, match="interrupted"):
+        stage(pipeline, made, first, cancel=ended)
+    with pytest.raises(StagingLostError, match="have no receipt"):
+        audit(pipeline, made)
+    for split in (first, *rest):
+        stage(pipeline, made, split, cancel=threading.Event())
+    assert publish(pipeline, made).counts.inserted == 100
+    assert lab.ids() == list(range(100))

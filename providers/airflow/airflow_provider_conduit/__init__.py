@@ -12,24 +12,51 @@ from airflow_provider_conduit.provider_info import __version__, get_provider_inf
 
 if TYPE_CHECKING:
     from airflow_provider_conduit.assets import conduit_asset
+    from airflow_provider_conduit.dbt import ConduitDbtOperator, ConduitHookOperator
+    from airflow_provider_conduit.groups import ConduitDag, ConduitTaskGroup
     from airflow_provider_conduit.hook import ConduitHook
     from airflow_provider_conduit.load import ConduitLoadOperator
+    from airflow_provider_conduit.replay import ConduitReplayOperator
     from airflow_provider_conduit.sensor import ConduitCursorSensor
+    from airflow_provider_conduit.steps import (
+        ConduitAuditOperator,
+        ConduitPlanOperator,
+        ConduitPublishOperator,
+        ConduitStageOperator,
+    )
     from airflow_provider_conduit.trigger import ConduitCursorTrigger
 
 _HOMES = {
+    "ConduitAuditOperator": "airflow_provider_conduit.steps",
     "ConduitCursorSensor": "airflow_provider_conduit.sensor",
     "ConduitCursorTrigger": "airflow_provider_conduit.trigger",
+    "ConduitDag": "airflow_provider_conduit.groups",
+    "ConduitDbtOperator": "airflow_provider_conduit.dbt",
     "ConduitHook": "airflow_provider_conduit.hook",
+    "ConduitHookOperator": "airflow_provider_conduit.dbt",
     "ConduitLoadOperator": "airflow_provider_conduit.load",
+    "ConduitPlanOperator": "airflow_provider_conduit.steps",
+    "ConduitPublishOperator": "airflow_provider_conduit.steps",
+    "ConduitReplayOperator": "airflow_provider_conduit.replay",
+    "ConduitStageOperator": "airflow_provider_conduit.steps",
+    "ConduitTaskGroup": "airflow_provider_conduit.groups",
     "conduit_asset": "airflow_provider_conduit.assets",
 }
 
 __all__ = [
+    "ConduitAuditOperator",
     "ConduitCursorSensor",
     "ConduitCursorTrigger",
+    "ConduitDag",
+    "ConduitDbtOperator",
     "ConduitHook",
+    "ConduitHookOperator",
     "ConduitLoadOperator",
+    "ConduitPlanOperator",
+    "ConduitPublishOperator",
+    "ConduitReplayOperator",
+    "ConduitStageOperator",
+    "ConduitTaskGroup",
     "__version__",
     "conduit_asset",
     "get_provider_info",

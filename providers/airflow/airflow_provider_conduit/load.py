@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
-from airflow_provider_conduit.assets import alias_of, asset_of
-from airflow_provider_conduit.compat import Asset, BaseOperator
+from airflow_provider_conduit.base import RequestOperator
 from airflow_provider_conduit.failures import told
 from airflow_provider_conduit.links import LoadReportLink
 from airflow_provider_conduit.loading import LoadsStream
-from airflow_provider_conduit.pipelines import (
-    PipelineLike,
-    dag_folder,
-    opened,
-    outline_of,
-    placed,
-)
-from airflow_provider_conduit.requests import Asked, request_of
-from airflow_provider_conduit.windows import check_window
 
 if TYPE_CHECKING:
     from airflow_provider_conduit.compat import Context
-    from conduit_core import RunRequest
 
 
-class ConduitLoadOperator(LoadsStream, BaseOperator):
+class ConduitLoadOperator(LoadsStream, RequestOperator):
     """Load a stream, exactly once: plan, read, audit and publish in this one task.
 
     A retry, a clear or a second process of the same task instance finds the load published and
@@ -45,6 +34,8 @@ class ConduitLoadOperator(LoadsStream, BaseOperator):
         reload: load again what this task instance has loaded already, after a clear.
         allow_empty: let an empty extract empty the table.
         allow_deletes: let a load delete any share of the table's rows.
+        chosen: the streams that this run loads, as a list or its JSON; the task of another stream
+            is skipped. All by default.
         asset: the table's Asset, where its name or URI has to be another.
         kwargs: Airflow's own.
 
@@ -53,55 +44,8 @@ class ConduitLoadOperator(LoadsStream, BaseOperator):
             be.
     """
 
-    template_fields: Sequence[str] = (
-        "source_conn_id",
-        "destination_conn_id",
-        "window",
-        "window_from",
-        "window_to",
-        "full_refresh",
-        "reload",
-        "allow_empty",
-        "allow_deletes",
-    )
-    ui_color: str = "#d7ece4"
+    tells_change: ClassVar[bool] = True
     operator_extra_links = (LoadReportLink(),)
-
-    def __init__(
-        self,
-        *,
-        pipeline: PipelineLike,
-        stream: str | None = None,
-        source_conn_id: str | None = None,
-        destination_conn_id: str | None = None,
-        window: str = "watermark",
-        window_from: str | None = None,
-        window_to: str | None = None,
-        full_refresh: bool | str = False,
-        reload: bool | str = False,
-        allow_empty: bool | str = False,
-        allow_deletes: bool | str = False,
-        asset: Asset | None = None,
-        **kwargs: object,
-    ) -> None:
-        super().__init__(**kwargs)  # type: ignore[arg-type]
-        check_window(window, window_from, window_to)
-        self.folder = dag_folder(self)
-        self.pipeline = placed(pipeline, self.folder)
-        found = outline_of(self.pipeline, destination_conn_id)
-        self.stream = stream or found.only().name
-        self.source_conn_id = source_conn_id
-        self.destination_conn_id = destination_conn_id
-        self.window = window
-        self.window_from = window_from
-        self.window_to = window_to
-        self.full_refresh = full_refresh
-        self.reload = reload
-        self.allow_empty = allow_empty
-        self.allow_deletes = allow_deletes
-        self.asset = asset or asset_of(found, self.stream)
-        self.inlets = [*self.inlets, self.asset]
-        self.outlets = [*self.outlets, alias_of(self.asset)]
 
     def execute(self, context: Context) -> Mapping[str, object]:
         """Load the stream.
@@ -114,23 +58,5 @@ class ConduitLoadOperator(LoadsStream, BaseOperator):
             AirflowException: it failed, and a retry may help.
         """
         with told():
-            request = self._request(context)
-            pipeline = opened(
-                self.pipeline,
-                self.folder,
-                source_conn_id=self.source_conn_id,
-                destination_conn_id=self.destination_conn_id,
-            )
-            return self.load(pipeline, self.stream, self.asset, request, context)
-
-    def _request(self, context: Context) -> RunRequest:
-        asked = Asked(
-            window=self.window,
-            window_from=self.window_from,
-            window_to=self.window_to,
-            full_refresh=self.full_refresh,
-            reload=self.reload,
-            allow_empty=self.allow_empty,
-            allow_deletes=self.allow_deletes,
-        )
-        return request_of(asked, context)
+            request = self.request(context)
+            return self.load(self.opened(), self.stream, self.asset, request, context)

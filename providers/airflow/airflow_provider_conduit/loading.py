@@ -17,21 +17,39 @@ if TYPE_CHECKING:
     from airflow_provider_conduit.compat import Asset, Context
     from airflow_provider_conduit.lineage import Heard, Lineage
     from conduit_core import LoadResult, Pipeline, RunRequest
+    from conduit_core.events import Listener
 
 _log = logging.getLogger("airflow.task.conduit")
 
 
-class LoadsStream:
-    """A mixin of operators whose task loads one stream into the table of one Asset."""
+def listeners() -> tuple[Listener, ...]:
+    """Return what hears a task's events: its log, and what the environment names."""
+    from conduit_core import PlainLines, listeners_from_environment
 
-    load_facts: Mapping[str, object] = {}
+    return (PlainLines(_log.info, clock=False), *listeners_from_environment())
+
+
+class Killable:
+    """A mixin of operators whose read ends when their task is killed, or is out of time."""
+
     _cancel: threading.Event | None = None
-    _lineage: Lineage | None = None
+
+    def cancelled(self) -> threading.Event:
+        """Return what is set then."""
+        self._cancel = threading.Event()
+        return self._cancel
 
     def on_kill(self) -> None:
-        """End the load: its query is cancelled and its transaction rolled back."""
+        """End the read: its query is cancelled, its transaction rolled back."""
         if self._cancel is not None:
             self._cancel.set()
+
+
+class LoadsStream(Killable):
+    """A mixin of operators whose task publishes one stream into the table of one Asset."""
+
+    load_facts: Mapping[str, object] = {}
+    _lineage: Lineage | None = None
 
     def load(
         self, pipeline: Pipeline, stream: str, asset: Asset, request: RunRequest, context: Context
@@ -44,7 +62,10 @@ class LoadsStream:
         Raises:
             ConduitError: it failed.
         """
-        result = self._run(pipeline, stream, asset, request, context)
+        return self.ended(self._run(pipeline, stream, asset, request, context), asset, context)
+
+    def ended(self, result: LoadResult, asset: Asset, context: Context) -> Mapping[str, object]:
+        """Tell the Asset's change, and return what became of the load."""
         tell_change(result, asset, context)
         self.load_facts = {"outcome": result.outcome, "target": result.target, **facts(result)}
         return self.load_facts
@@ -54,29 +75,29 @@ class LoadsStream:
     ) -> LoadResult:
         from airflow_provider_conduit.lineage import Heard
         from airflow_provider_conduit.state import state_store
-        from conduit_core import PlainLines, listeners_from_environment, run
+        from conduit_core import run
 
-        self._cancel, heard = threading.Event(), Heard()
-        lines = PlainLines(_log.info, clock=False)
+        heard = Heard()
         done = run(
             pipeline,
             (stream,),
             request=request,
             store=state_store(asset, context),
-            listeners=(lines, heard, *listeners_from_environment()),
-            cancel=self._cancel,
+            listeners=(*listeners(), heard),
+            cancel=self.cancelled(),
         )
         result = done.results[0] if done.results else None
-        self._collect(pipeline, stream, result, heard)
+        self.collect(pipeline, stream, result, heard)
         if result is not None:
             return result
         if not done.failures:  # killed before its turn came
             raise _killed(pipeline, stream)
         raise done.failures[0].to_error()
 
-    def _collect(
+    def collect(
         self, pipeline: Pipeline, stream: str, result: LoadResult | None, heard: Heard
     ) -> None:
+        """Collect the load's lineage, where Airflow sends it anywhere."""
         from airflow_provider_conduit.lineage import is_on, lineage_of
         from conduit_core.errors import ConduitError
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 from conduit_core import outline
 
 if TYPE_CHECKING:
-    from airflow_provider_conduit.compat import BaseOperator
+    from airflow_provider_conduit.compat import DAG, BaseOperator
     from conduit_core import Outline, Pipeline
     from conduit_core.errors import ConfigError
 
@@ -20,20 +20,28 @@ PipelineLike: TypeAlias = Union[str, Path, Mapping[str, object], "Pipeline"]
 _OURS = ("airflow", "airflow_provider_conduit")
 
 
-def dag_folder(operator: BaseOperator | None = None) -> Path:
+def dag_folder(of: BaseOperator | DAG | None = None) -> Path:
     """Return the folder that relative paths are relative to: the DAG file's.
 
-    Without a DAG it is the folder of the file that makes the operator.
+    Without a DAG it is the folder of the file that calls.
+
+    Args:
+        of: an operator, which may have no DAG; or a DAG.
     """
-    dag = None if operator is None else getattr(operator, "_dag", None)  # `dag` raises without one
-    if dag is not None and dag.fileloc:
-        return Path(dag.fileloc).parent
+    dag = getattr(of, "_dag", of)  # an operator's `dag` raises without one
+    if isinstance(file := getattr(dag, "fileloc", None), str) and file:
+        return Path(file).parent
+    return calling_file().parent
+
+
+def calling_file() -> Path:
+    """Return the file whose code called, past all that is ours or Airflow's."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - inspect reads the same, slower
     while frame is not None:
         if str(frame.f_globals.get("__name__", "")).partition(".")[0] not in _OURS:
-            return Path(frame.f_code.co_filename).parent
+            return Path(frame.f_code.co_filename)
         frame = frame.f_back
-    return Path()
+    return Path("dag.py")
 
 
 def placed(pipeline: PipelineLike, folder: Path) -> PipelineLike:

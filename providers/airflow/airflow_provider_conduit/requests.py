@@ -96,6 +96,34 @@ def truth(name: str, value: object) -> bool:
     raise ConfigError(f"{name}={value!r}: must be true or false")
 
 
+def names_of(name: str, value: object) -> tuple[str, ...] | None:
+    """Return names that may have been a template; None where it gave nothing.
+
+    Args:
+        name: the argument's.
+        value: names, or their JSON text.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    found = value
+    if isinstance(value, str):
+        text = value.strip()
+        if text in {"", "None", "null"}:
+            return None
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = text
+    if found is None:
+        return None
+    if isinstance(found, list | tuple) and all(isinstance(one, str) for one in found):
+        return tuple(found)
+    raise ConfigError(
+        f"{name}={value!r}: must be a list of texts, or its JSON: {{{{ params.{name} | tojson }}}}"
+    )
+
+
 def point(name: str, value: object) -> str | None:
     """Return one end of a window that may have been a template; what it renders to if it is empty.
 

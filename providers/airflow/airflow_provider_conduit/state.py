@@ -7,6 +7,7 @@ compare-and-set: the ledger decides what is loaded, whatever these say.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from airflow_provider_conduit.compat import Asset, Variable, asset_state, has_asset_state
@@ -116,6 +117,32 @@ def state_store(asset: Asset, context: Context) -> AirflowStateStore:
         return AirflowStateStore(AssetEntries(asset, context), f"the asset {asset.name}")
     name = variable_name(asset)
     return AirflowStateStore(VariableEntries(name), f"the variable {name}")
+
+
+class ManyStores:
+    """The state stores of several tables, each asked by its table's key: ``schema.table``."""
+
+    def __init__(self, stores: Mapping[str, AirflowStateStore]) -> None:
+        self._stores = stores
+
+    def get(self, key: str) -> str | None:
+        """Return the entry's text, or None."""
+        return self._of(key).get(key)
+
+    def set(self, key: str, entry: str, expect: str | None) -> bool:
+        """Write the entry if the one that ``expect`` identifies is still there."""
+        return self._of(key).set(key, entry, expect)
+
+    def _of(self, key: str) -> AirflowStateStore:
+        found = self._stores.get(key) or self._stores.get(key.partition(".")[2])
+        if found is None:
+            raise StateError(f"no Asset of this task is called {key}")
+        return found
+
+
+def state_stores(assets: Iterable[Asset], context: Context) -> ManyStores:
+    """Return the state stores of a task that has several Assets."""
+    return ManyStores({asset.name: state_store(asset, context) for asset in assets})
 
 
 def _text(value: object) -> str:

@@ -1,0 +1,179 @@
+"""What the tasks of a stream have in common: its pipeline, its Asset, what is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from airflow_provider_conduit.assets import alias_of, asset_of
+from airflow_provider_conduit.compat import AirflowSkipException, Asset, BaseOperator
+from airflow_provider_conduit.pipelines import (
+    PipelineLike,
+    dag_folder,
+    opened,
+    outline_of,
+    placed,
+)
+from airflow_provider_conduit.requests import Asked, names_of, request_of
+from airflow_provider_conduit.windows import check_window
+
+if TYPE_CHECKING:
+    from airflow_provider_conduit.compat import Context
+    from conduit_core import Pipeline, RunRequest
+
+
+class PipelineOperator(BaseOperator):
+    """A task that opens a pipeline.
+
+    Args:
+        pipeline: the pipeline's file, relative to the DAG file; or a mapping, or a Pipeline.
+        source_conn_id, destination_conn_id: Airflow connections in place of the file's own.
+        kwargs: Airflow's own.
+    """
+
+    template_fields: Sequence[str] = ("source_conn_id", "destination_conn_id")
+    ui_color: str = "#d7ece4"
+
+    def __init__(
+        self,
+        *,
+        pipeline: PipelineLike,
+        source_conn_id: str | None = None,
+        destination_conn_id: str | None = None,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(**kwargs)  # type: ignore[arg-type]
+        self.folder = dag_folder(self)
+        self.pipeline = placed(pipeline, self.folder)
+        self.source_conn_id = source_conn_id
+        self.destination_conn_id = destination_conn_id
+
+    def opened(self) -> Pipeline:
+        """Return the pipeline, its named connections Airflow's."""
+        return opened(
+            self.pipeline,
+            self.folder,
+            source_conn_id=self.source_conn_id,
+            destination_conn_id=self.destination_conn_id,
+        )
+
+
+class StreamOperator(PipelineOperator):
+    """A task of one stream; the stream's Asset is an inlet, for its state.
+
+    Args:
+        pipeline: see :class:`PipelineOperator`.
+        stream: the stream; may be left out where the pipeline has only one.
+        source_conn_id, destination_conn_id: Airflow connections in place of the file's own.
+        asset: the table's Asset, where its name or URI has to be another.
+        kwargs: Airflow's own.
+
+    Raises:
+        ConfigError: the file is missing or is no pipeline, or has no such stream.
+    """
+
+    tells_change: ClassVar[bool] = False
+    """Whether the task may add the Asset's event; its alias is then an outlet."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: PipelineLike,
+        stream: str | None = None,
+        source_conn_id: str | None = None,
+        destination_conn_id: str | None = None,
+        asset: Asset | None = None,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(
+            pipeline=pipeline,
+            source_conn_id=source_conn_id,
+            destination_conn_id=destination_conn_id,
+            **kwargs,
+        )
+        found = outline_of(self.pipeline, self.destination_conn_id)
+        self.stream = (found.stream(stream) if stream else found.only()).name
+        self.asset = asset or asset_of(found, self.stream)
+        self.inlets = [*self.inlets, self.asset]
+        if self.tells_change:
+            self.outlets = [*self.outlets, alias_of(self.asset)]
+
+
+class RequestOperator(StreamOperator):
+    """A task that asks for a load of its stream; :class:`ConduitLoadOperator` says with what.
+
+    Raises:
+        ConfigError: the file is missing or is no pipeline, has no such stream, or the window can't
+            be.
+    """
+
+    template_fields: Sequence[str] = (
+        *StreamOperator.template_fields,
+        "window",
+        "window_from",
+        "window_to",
+        "full_refresh",
+        "reload",
+        "allow_empty",
+        "allow_deletes",
+        "chosen",
+    )
+
+    def __init__(
+        self,
+        *,
+        pipeline: PipelineLike,
+        stream: str | None = None,
+        source_conn_id: str | None = None,
+        destination_conn_id: str | None = None,
+        window: str = "watermark",
+        window_from: str | None = None,
+        window_to: str | None = None,
+        full_refresh: bool | str = False,
+        reload: bool | str = False,
+        allow_empty: bool | str = False,
+        allow_deletes: bool | str = False,
+        chosen: Sequence[str] | str | None = None,
+        asset: Asset | None = None,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(
+            pipeline=pipeline,
+            stream=stream,
+            source_conn_id=source_conn_id,
+            destination_conn_id=destination_conn_id,
+            asset=asset,
+            **kwargs,
+        )
+        check_window(window, window_from, window_to)
+        self.window = window
+        self.window_from = window_from
+        self.window_to = window_to
+        self.full_refresh = full_refresh
+        self.reload = reload
+        self.allow_empty = allow_empty
+        self.allow_deletes = allow_deletes
+        self.chosen = chosen
+
+    def request(self, context: Context) -> RunRequest:
+        """Return what this task instance asks for.
+
+        Raises:
+            AirflowSkipException: this run doesn't load the stream.
+            ConfigError: an argument isn't what it must be.
+        """
+        names = names_of("chosen", self.chosen)
+        if names is not None:
+            known = outline_of(self.pipeline)
+            if self.stream not in {known.stream(name).name for name in names}:
+                raise AirflowSkipException(f"stream {self.stream!r} isn't chosen in this run")
+        asked = Asked(
+            window=self.window,
+            window_from=self.window_from,
+            window_to=self.window_to,
+            full_refresh=self.full_refresh,
+            reload=self.reload,
+            allow_empty=self.allow_empty,
+            allow_deletes=self.allow_deletes,
+        )
+        return request_of(asked, context)
