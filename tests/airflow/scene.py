@@ -36,6 +36,7 @@ class Scene:
     folder: Path
     airflow: AirflowServer
     database: str
+    metadata: str
     canaries: tuple[str, str]
 
     def sql(self, text: str, *params: object) -> list[tuple[Any, ...]]:
@@ -48,6 +49,16 @@ class Scene:
 
         with duckdb.connect(str(self.folder / file), read_only=True) as connection:
             return connection.sql(text).fetchall()
+
+    def metadata_text(self) -> str:
+        """Return all that Airflow's database holds, as text."""
+        names = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"
+        tables = [name for (name,) in services.sql(self.metadata, names)]
+        return "\n".join(
+            row
+            for table in tables
+            for (row,) in services.sql(self.metadata, f"SELECT t::text FROM {table} AS t")
+        )
 
     def ledger(self, table: str, columns: str) -> list[tuple[Any, ...]]:
         """Return columns of a target's ledger records, the oldest first."""
@@ -83,7 +94,7 @@ def scene(folder: Path, server: services.PostgresServer) -> Iterator[Scene]:
     sources, home = folder / "sources", folder / "airflow"
     sources.mkdir()
     home.mkdir()
-    database = server.create_database()
+    database, metadata = server.create_database(), server.create_database()
     roles = {f"{kind}_{secrets.token_hex(6)}": secrets.token_hex(12) for kind in ("conn", "file")}
     try:
         for role, password in roles.items():
@@ -102,8 +113,11 @@ def scene(folder: Path, server: services.PostgresServer) -> Iterator[Scene]:
             "AIRFLOW_CONN_WAREHOUSE": _connection(_as(database, conn, conn_password)),
             "AIRFLOW_CONN_REFUSED": _connection(_as(database, "nobody", conn_password)),
         }
-        airflow = AirflowServer(home, DAGS, env)
-        made = Scene(sources, airflow, database, (conn_password, file_password))
+        # The one that a file names owns what the other one, of a connection, may use.
+        services.sql(server.url, f"GRANT {file} TO {conn}")
+        driver = metadata.replace("postgresql://", "postgresql+psycopg2://")
+        airflow = AirflowServer(home, DAGS, driver, env)
+        made = Scene(sources, airflow, database, metadata, (conn_password, file_password))
         _fill(made)
         for name, role in (("secret", file), ("refused", "nobody")):
             text = _secret_file(made, _as(database, role, file_password))
@@ -111,7 +125,8 @@ def scene(folder: Path, server: services.PostgresServer) -> Iterator[Scene]:
         with airflow:
             yield made
     finally:
-        server.drop_database(database)
+        for made_here in (database, metadata):
+            server.drop_database(made_here)
         for role in roles:
             services.sql(server.url, f"DROP ROLE IF EXISTS {role}")
 
@@ -135,14 +150,14 @@ def _fill(made: Scene) -> None:
 
 def _secret_file(made: Scene, url: str) -> str:
     streams = [
-        {"table": "secret", "name": f"by_{by}", "into": f"{by}.loaded", "mode": "append"}
+        {"table": "secret", "name": f"by_{by}", "into": f"by_{by}", "mode": "append"}
         for by in ("file", "connection")
     ]
     return json.dumps(
         {
             "name": "secret",
             "source": {"type": "sqlite", "path": str(made.folder / "secret.db")},
-            "destination": {"type": "postgres", "url": url},
+            "destination": {"type": "postgres", "url": url, "schema": "secret"},
             "streams": streams,
         }
     )

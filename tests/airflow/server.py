@@ -47,7 +47,6 @@ wait; wait
 # Tasks are forks of the scheduler: each would import these for itself, which takes seconds.
 _LOCAL_SETTINGS = """
 import sys
-connect_args = {"timeout": 120}  # of SQLite: how long one writer waits for another
 if "scheduler" in sys.argv:
     import adbc_driver_postgresql.dbapi, adbc_driver_sqlite.dbapi, psycopg2, sqlite3
     import pyarrow.compute, pyarrow.parquet
@@ -72,10 +71,12 @@ class AirflowServer:
     Args:
         home: its folder, which must be empty.
         dags: files to copy into its DAG folder.
+        database: an empty PostgreSQL database for its metadata: on SQLite there are no backfills,
+            and a task that is cleared waits for a minute while others run.
         env: more environment, for the tasks.
     """
 
-    def __init__(self, home: Path, dags: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, dags: Path, database: str, env: Mapping[str, str]) -> None:
         self.home = home
         self.dags = home / "dags"
         self.logs = home / "logs"
@@ -86,7 +87,7 @@ class AirflowServer:
         self._said.mkdir()
         ports = _free_ports(4)
         self.url = f"http://127.0.0.1:{ports[0]}"
-        self._env = {**_environment(home, self.url, ports), **env}
+        self._env = {**_environment(home, self.url, ports, database), **env}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -247,11 +248,16 @@ class AirflowServer:
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return an asset's events, the oldest first."""
         path = f"assets/events?limit=100&asset_id={self.asset_id(name)}&order_by=timestamp"
-        found: list[dict[str, Any]] = self.ask("GET", path)["asset_events"]
+        # Airflow 3.3 answers 500 while a run that an event has made waits for its start.
+        answer = self.wait_for(
+            lambda: answer if (answer := self.call("GET", path)).status == 200 else None,
+            f"events of {name}",
+        )
+        found: list[dict[str, Any]] = answer.body["asset_events"]
         return found
 
 
-def _environment(home: Path, url: str, ports: list[int]) -> dict[str, str]:
+def _environment(home: Path, url: str, ports: list[int], database: str) -> dict[str, str]:
     given = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "CONDUIT_"))}
     settings = {
         "CORE__DAGS_FOLDER": home / "dags",
@@ -267,8 +273,7 @@ def _environment(home: Path, url: str, ports: list[int]) -> dict[str, str]:
         "API__SECRET_KEY": secrets.token_hex(16),
         "API_AUTH__JWT_SECRET": secrets.token_hex(32),
         "DATABASE__CHECK_MIGRATIONS": False,
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-        "DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "airflow_local_settings.connect_args",
+        "DATABASE__SQL_ALCHEMY_CONN": database,
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 600,
         "DAG_PROCESSOR__REFRESH_INTERVAL": 600,
         "DAG_PROCESSOR__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": home / "logs" / "dags",

@@ -7,8 +7,8 @@ from airflow.sdk import DAG
 from airflow_provider_conduit.load import ConduitLoadOperator
 
 with DAG("secret", schedule=None):
-    ConduitLoadOperator(task_id="by_file", pipeline="secret.yml", stream="by_file")
-    ConduitLoadOperator(
+    by_file = ConduitLoadOperator(task_id="by_file", pipeline="secret.yml", stream="by_file")
+    by_connection = ConduitLoadOperator(
         task_id="by_connection",
         pipeline="secret.yml",
         stream="by_connection",
@@ -21,3 +21,4 @@ with DAG("secret", schedule=None):
         stream="by_connection",
         destination_conn_id="refused",
     )
+    by_file >> by_connection
