@@ -44,7 +44,6 @@ def sqlite(table: str, **stream: object) -> dict[str, object]:
         "source": {"type": "sqlite", "path": str(FOLDER / f"{table}.db")},
         "destination": {"connection": "warehouse", "schema": "raw"},
         "streams": [{"table": table, **stream}],
-        "defaults": {"cursor_timezone": "UTC"},
     }
 
 

@@ -14,7 +14,7 @@ def load(into: str) -> None:
     """Make the task."""
     ConduitLoadOperator(
         task_id="load",
-        pipeline=sqlite("slices", into=into, mode="append", cursor="at"),
+        pipeline=sqlite("slices", into=into, mode="append", cursor="at", cursor_timezone="UTC"),
         window="data_interval",
         **AGAIN,
     )
