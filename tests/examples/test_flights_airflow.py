@@ -1,4 +1,4 @@
-"""The demo with a real Airflow, run once to its end from a copy: what it loads, and what it leaves."""
+"""The demo with a real Airflow, run to its end from a copy: what it loads, and what it leaves."""
 
 from __future__ import annotations
 

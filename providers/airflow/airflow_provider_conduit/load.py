@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from airflow_provider_conduit.assets import alias_of, asset_of
+from airflow_provider_conduit.assets import asset_of
 from airflow_provider_conduit.compat import Asset, BaseOperator
 from airflow_provider_conduit.failures import told
 from airflow_provider_conduit.links import LoadReportLink
@@ -101,7 +101,7 @@ class ConduitLoadOperator(LoadsStream, BaseOperator):
         self.allow_deletes = allow_deletes
         self.asset = asset or asset_of(found, self.stream)
         self.inlets = [*self.inlets, self.asset]
-        self.outlets = [*self.outlets, alias_of(self.asset)]
+        self.outlets = [*self.outlets, self.asset]
 
     def execute(self, context: Context) -> Mapping[str, object]:
         """Load the stream.
