@@ -62,12 +62,18 @@ def tell_change(result: LoadResult, asset: Asset, context: Context) -> bool:
     tell = changed(result) and not (
         result.outcome == "replayed" and _is_told(result, asset, context)
     )
-    task = context["ti"].task
-    others = [outlet for outlet in task.outlets if not _is(outlet, asset)]
-    task.outlets = [*others, asset] if tell else others
+    withhold(asset, context)
     if tell:
+        task = context["ti"].task
+        task.outlets = [*task.outlets, asset]
         context["outlet_events"][asset].extra = facts(result)
     return tell
+
+
+def withhold(asset: Asset, context: Context) -> None:
+    """Take the Asset from the task's outlets, so that its success makes no event of it."""
+    task = context["ti"].task
+    task.outlets = [outlet for outlet in task.outlets if not _is(outlet, asset)]
 
 
 def _is(outlet: object, asset: Asset) -> bool:

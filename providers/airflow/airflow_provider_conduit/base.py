@@ -73,7 +73,7 @@ class StreamOperator(PipelineOperator):
     """
 
     tells_change: ClassVar[bool] = False
-    """Whether the task may add the Asset's event; its alias is then an outlet."""
+    """Whether the task may tell that the table changed; the Asset is then an outlet, too."""
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from airflow_provider_conduit.assets import asset_of, tell_change
+from airflow_provider_conduit.assets import asset_of, tell_change, withhold
 from airflow_provider_conduit.base import PipelineOperator
 from airflow_provider_conduit.failures import told
 from airflow_provider_conduit.loading import listeners
@@ -77,6 +77,8 @@ class ConduitReplayOperator(PipelineOperator):
         """
         with told():
             results = self._replay(context)
+        for asset in self.assets.values():
+            withhold(asset, context)
         for result in results:
             tell_change(result, self.assets[result.stream], context)
         return {result.stream: _facts(result) for result in results}
