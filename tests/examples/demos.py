@@ -33,11 +33,11 @@ def ask(folder: Path, sql: str) -> list[tuple[object, ...]]:
         return connection.sql(sql).fetchall()
 
 
-def run_demo(folder: Path, home: Path, cwd: Path) -> str:
+def run_demo(folder: Path, home: Path, cwd: Path, *arguments: str) -> str:
     """Run demo.py with a home and a working folder of its own; return all that it prints."""
     env = {k: v for k, v in os.environ.items() if k != "FLIGHTS_DATA"}
     done = subprocess.run(
-        [sys.executable, folder / "demo.py"],
+        [sys.executable, folder / "demo.py", *arguments],
         cwd=cwd,
         env={**env, "HOME": str(home), "TMPDIR": str(cwd)},
         stdout=subprocess.PIPE,

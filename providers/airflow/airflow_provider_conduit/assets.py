@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_conduit.compat import Asset, AssetAlias
+from airflow_provider_conduit.compat import Asset
 from airflow_provider_conduit.pipelines import PipelineLike, dag_folder, outline_of, placed
 
 if TYPE_CHECKING:
@@ -46,13 +46,12 @@ def asset_of(outline: Outline, stream: str) -> Asset:
     return Asset(name=found.target, uri=uri) if uri else Asset(name=found.target)
 
 
-def alias_of(asset: Asset) -> AssetAlias:
-    """Return the alias under which a load tells that a table changed."""
-    return AssetAlias(f"conduit:{asset.name}")
-
-
 def tell_change(result: LoadResult, asset: Asset, context: Context) -> bool:
-    """Add the Asset's event to this task's, if the load changed the table and nobody has told yet.
+    """Make the Asset's event part of this task's success, or not: told once, and only of a change.
+
+    Airflow makes an event of each outlet that a task has when it succeeds, so the Asset stays among
+    them or goes. (Through an alias an event could be added too; but where two tasks are the first
+    to do so, at the same time, Airflow 3.1 to 3.3 fails one of them after it has loaded.)
 
     A retry after the commit finds the load published, and tells; so does not a task that is cleared
     after it had told.
@@ -60,12 +59,25 @@ def tell_change(result: LoadResult, asset: Asset, context: Context) -> bool:
     Returns:
         Whether there will be an event when the task succeeds.
     """
-    if not changed(result):
-        return False
-    if result.outcome == "replayed" and _is_told(result, asset, context):
-        return False
-    context["outlet_events"][alias_of(asset)].add(asset, extra=facts(result))
-    return True
+    tell = changed(result) and not (
+        result.outcome == "replayed" and _is_told(result, asset, context)
+    )
+    withhold(asset, context)
+    if tell:
+        task = context["ti"].task
+        task.outlets = [*task.outlets, asset]
+        context["outlet_events"][asset].extra = facts(result)
+    return tell
+
+
+def withhold(asset: Asset, context: Context) -> None:
+    """Take the Asset from the task's outlets, so that its success makes no event of it."""
+    task = context["ti"].task
+    task.outlets = [outlet for outlet in task.outlets if not _is(outlet, asset)]
+
+
+def _is(outlet: object, asset: Asset) -> bool:
+    return isinstance(outlet, Asset) and (outlet.name, outlet.uri) == (asset.name, asset.uri)
 
 
 def changed(result: LoadResult) -> bool:

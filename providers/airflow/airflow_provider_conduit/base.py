@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from airflow_provider_conduit.assets import alias_of, asset_of
+from airflow_provider_conduit.assets import asset_of
 from airflow_provider_conduit.compat import AirflowSkipException, Asset, BaseOperator
 from airflow_provider_conduit.pipelines import (
     PipelineLike,
@@ -73,7 +73,7 @@ class StreamOperator(PipelineOperator):
     """
 
     tells_change: ClassVar[bool] = False
-    """Whether the task may add the Asset's event; its alias is then an outlet."""
+    """Whether the task may tell that the table changed; the Asset is then an outlet, too."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class StreamOperator(PipelineOperator):
         self.asset = asset or asset_of(found, self.stream)
         self.inlets = [*self.inlets, self.asset]
         if self.tells_change:
-            self.outlets = [*self.outlets, alias_of(self.asset)]
+            self.outlets = [*self.outlets, self.asset]
 
 
 class RequestOperator(StreamOperator):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 from airflow.sdk import (  # noqa: TID253 - operators are classes of Airflow's
     DAG,
     Asset,
-    AssetAlias,
     BaseHook,
     BaseOperator,
     BaseOperatorLink,
@@ -77,7 +76,6 @@ __all__ = [
     "AirflowNotFoundException",
     "AirflowSkipException",
     "Asset",
-    "AssetAlias",
     "BaseEventTrigger",
     "BaseHook",
     "BaseOperator",

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from airflow_provider_conduit.assets import alias_of
 from airflow_provider_conduit.compat import (
     Asset,
     DecoratedOperator,
@@ -99,7 +98,7 @@ class ConduitDecoratedOperator(LoadsStream, DecoratedOperator):
         self.reload = reload
         self.asset = asset or Asset(name=into)
         self.inlets = [*self.inlets, self.asset]
-        self.outlets = [*self.outlets, alias_of(self.asset)]
+        self.outlets = [*self.outlets, self.asset]
 
     def execute(self, context: Context) -> Mapping[str, object]:
         """Call the function, and load what it makes.

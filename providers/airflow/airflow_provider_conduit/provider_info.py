@@ -61,7 +61,12 @@ def get_provider_info() -> dict[str, object]:
         "description": "Exactly-once, Arrow-native loads into the database that dbt reads.",
         "versions": [__version__],
         "integrations": [{"integration-name": named, "tags": ["software"]}],
-        "operators": [{"integration-name": named, "python-modules": [f"{_HOME}.load"]}],
+        "operators": [
+            {
+                "integration-name": named,
+                "python-modules": [f"{_HOME}.{m}" for m in ("load", "steps", "dbt", "replay")],
+            }
+        ],
         "sensors": [{"integration-name": named, "python-modules": [f"{_HOME}.sensor"]}],
         "triggers": [{"integration-name": named, "python-modules": [f"{_HOME}.trigger"]}],
         "hooks": [{"integration-name": named, "python-modules": [f"{_HOME}.hook"]}],

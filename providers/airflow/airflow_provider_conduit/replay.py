@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from airflow_provider_conduit.assets import alias_of, asset_of, tell_change
+from airflow_provider_conduit.assets import asset_of, tell_change, withhold
 from airflow_provider_conduit.base import PipelineOperator
 from airflow_provider_conduit.failures import told
 from airflow_provider_conduit.loading import listeners
@@ -59,7 +59,7 @@ class ConduitReplayOperator(PipelineOperator):
         chosen = (outline.stream(stream),) if stream else outline.streams
         self.assets = {s.name: asset_of(outline, s.name) for s in chosen}
         self.inlets = [*self.inlets, *self.assets.values()]
-        self.outlets = [*self.outlets, *map(alias_of, self.assets.values())]
+        self.outlets = [*self.outlets, *self.assets.values()]
         self.load_id = load_id
         self.rule = rule
         self.ids = ids
@@ -77,6 +77,8 @@ class ConduitReplayOperator(PipelineOperator):
         """
         with told():
             results = self._replay(context)
+        for asset in self.assets.values():
+            withhold(asset, context)
         for result in results:
             tell_change(result, self.assets[result.stream], context)
         return {result.stream: _facts(result) for result in results}

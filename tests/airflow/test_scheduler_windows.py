@@ -1,0 +1,84 @@
+"""``window="data_interval"`` by each kind of schedule, in a real scheduler."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.airflow.scene import DAYS, SLICES, Scene
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow-server")]
+
+
+def refused(scheduled: Scene, dag: str, run_id: str) -> str:
+    """Return the log of a run that failed at once, by what no retry mends."""
+    airflow = scheduled.airflow
+    airflow.finished(dag, run_id, state="failed")
+    task = airflow.tasks(dag, run_id)["load"]
+    assert (task["state"], task["try_number"], task["max_tries"]) == ("failed", 1, 2)
+    log = airflow.log(dag, run_id, "load")
+    for named in ("CronDataIntervalTimetable", "CronPartitionTimetable", "window='data_interval'"):
+        assert named in log
+    return log
+
+
+def first_run(scheduled: Scene, dag: str) -> dict[str, Any]:
+    """Switch a DAG on and wait for the run that its schedule makes."""
+    scheduled.airflow.dag(dag)
+    scheduled.airflow.wait_for(lambda: scheduled.airflow.runs(dag), f"scheduled run of {dag}")
+    return scheduled.airflow.runs(dag)[0]
+
+
+def test_p11_a_backfill_of_sixteen_runs_at_once_loads_each_days_rows_once(
+    scheduled: Scene,
+) -> None:
+    airflow = scheduled.airflow
+    airflow.dag("sliced")
+    last = SLICES + timedelta(days=DAYS - 1)
+    body = {
+        "dag_id": "sliced", "from_date": SLICES.isoformat(), "to_date": last.isoformat(),
+        "max_active_runs": DAYS,
+    }  # fmt: skip
+    airflow.ask("POST", "backfills", body)
+    airflow.wait_for(
+        lambda: (
+            [run["state"] for run in airflow.runs("sliced") if run["run_type"] == "backfill"]
+            == ["success"] * DAYS
+        ),
+        f"end of {DAYS} runs",
+    )
+    found = scheduled.ledger("sliced", "load_window, rows_inserted, request_key")
+    assert len({key for *_, key in found}) == DAYS
+    assert [inserted for _, inserted, _ in found] == [4] * DAYS
+    assert len({window for window, *_ in found}) == DAYS
+    # Each load has its own day's rows, from the first moment on.
+    days = "SELECT count(*), count(DISTINCT at::date), min(at) FROM raw.sliced"
+    each = scheduled.sql(f"{days} GROUP BY _conduit_load_id ORDER BY 3")
+    assert each == [
+        (4, 1, (SLICES + timedelta(days=day)).replace(tzinfo=None)) for day in range(DAYS)
+    ]
+
+
+def test_p11_a_manual_run_of_a_scheduled_dag_fails_and_is_not_retried(scheduled: Scene) -> None:
+    scheduled.airflow.dag("sliced")
+    before = scheduled.relations("sliced")
+    log = refused(scheduled, "sliced", scheduled.airflow.trigger("sliced"))
+    assert "triggered by hand" in log
+    assert scheduled.relations("sliced") == before or before == []
+
+
+def test_p11_a_daily_schedule_has_no_interval_and_its_run_fails_at_once(scheduled: Scene) -> None:
+    run = first_run(scheduled, "daily")
+    log = refused(scheduled, "daily", run["dag_run_id"])
+    assert "@daily" in log
+    assert scheduled.relations("daily") == []
+
+
+def test_p11_a_partition_is_loaded_whole(scheduled: Scene) -> None:
+    run = first_run(scheduled, "partitioned")
+    scheduled.airflow.finished("partitioned", run["dag_run_id"])
+    day = datetime.fromisoformat(run["partition_key"])
+    (found,) = scheduled.sql("SELECT count(*), min(at), max(at) FROM raw.partitioned")
+    assert found == (4, day, day + timedelta(hours=18))
