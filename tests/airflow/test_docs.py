@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from conduit_core import errors
 from tests.airflow.lab import Lab
-from tests.airflow.shop import FORGET
+from tests.airflow.shop import ENTRY, FORGET
 from tests.airflow.two_streams import order
 from tests.docs.pages import AIRFLOW, ROOT, Block, blocks, code, name, tables
 from tests.docs.test_blocks import CHECKS
@@ -20,11 +21,12 @@ from tests.docs.test_blocks import CHECKS
 pytestmark = pytest.mark.xdist_group("airflow")
 
 ENTRY = ROOT / "docs" / "airflow.md"
+FRONT = (ROOT / "README.md", ROOT / "providers" / "airflow" / "README.md")
 RUN_AT = "2026-01-02T00:00:00+00:00"
 _DAG = re.compile(r"\b(?:DAG|ConduitDag)\(\s*\"(\w+)\"")
 
 
-@pytest.mark.parametrize("page", [*AIRFLOW, ROOT / "README.md"], ids=name)
+@pytest.mark.parametrize("page", [*AIRFLOW, *FRONT], ids=name)
 def test_blocks_run_as_they_stand(page: Path, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder with the shop of the entry page: its file, its connections, its tables."""
     monkeypatch.chdir(lab.folder)
@@ -38,6 +40,12 @@ def test_blocks_run_as_they_stand(page: Path, lab: Lab, monkeypatch: pytest.Monk
         except BaseException as error:
             error.add_note(f"in the block at {name(page)}:{block.line}")
             raise
+
+    if page.stem == "state":
+        (shown,) = (json.loads(b.text) for b in own if b.language == "json")
+        entry = lab.call(ENTRY)
+        assert set(entry) == set(shown)
+        assert (entry["cursor"], entry["version"]) == (shown["cursor"], shown["version"])
 
 
 def _own(page: Path) -> Iterator[Block]:
@@ -65,7 +73,7 @@ def _run(block: Block, lab: Lab) -> None:
     """A DAG file: each of its DAGs runs once, and ends well."""
     file = block.file or "page_dag.py"
     lab.write(file, block.text)
-    if name(ROOT / "README.md") and "pipeline.yml" in block.text:
+    if "pipeline.yml" in block.text:  # as the front page calls it
         lab.write("pipeline.yml", (lab.folder / "shop.yml").read_text())
     found = _DAG.findall(block.text)
     assert found, "a block of Python on these pages is a DAG file"
@@ -131,6 +139,17 @@ def test_arguments_are_those_of_the_signatures(lab: Lab) -> None:
             else:
                 assert row[1] != "required", (label, argument)
             assert (row[2] == "yes") == template, (label, argument)
+
+
+def test_which_errors_are_retried_is_what_their_classes_say() -> None:
+    rows = tables(ROOT / "docs/airflow/failures.md")["Failures, retries, clears: `retry`"]
+    kinds = [
+        k for k in vars(errors).values() if isinstance(k, type) and k.__module__ == errors.__name__
+    ]
+    listed = {code(row[0])[0]: set(code(row[2])) for row in rows}
+    for retry in ("step", "plan"):
+        found = {k.__name__ for k in kinds if getattr(k, "default_retry", "") == retry}
+        assert listed[retry] == found
 
 
 def test_each_page_is_linked_from_the_entry() -> None:
