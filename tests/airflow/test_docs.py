@@ -20,7 +20,7 @@ from tests.docs.test_blocks import CHECKS
 
 pytestmark = pytest.mark.xdist_group("airflow")
 
-ENTRY = ROOT / "docs" / "airflow.md"
+FIRST = ROOT / "docs" / "airflow.md"
 FRONT = (ROOT / "README.md", ROOT / "providers" / "airflow" / "README.md")
 RUN_AT = "2026-01-02T00:00:00+00:00"
 _DAG = re.compile(r"\b(?:DAG|ConduitDag)\(\s*\"(\w+)\"")
@@ -33,7 +33,7 @@ def test_blocks_run_as_they_stand(page: Path, lab: Lab, monkeypatch: pytest.Monk
     order(lab.folder, 0, 30)
     lab.call(FORGET)
     own = list(_own(page))
-    shop = [] if page == ENTRY else [b for b in blocks(ENTRY) if b.language in {"yaml", "sh"}]
+    shop = [] if page == FIRST else [b for b in blocks(FIRST) if b.language in {"yaml", "sh"}]
     for block in (*shop, *own):
         try:
             _do(page, block, lab)
@@ -152,7 +152,7 @@ def test_which_errors_are_retried_is_what_their_classes_say() -> None:
         assert listed[retry] == found
 
 
-def test_each_page_is_linked_from_the_entry() -> None:
-    text = ENTRY.read_text(encoding="utf-8")
+def test_each_page_is_linked_from_the_first() -> None:
+    text = FIRST.read_text(encoding="utf-8")
     for page in (ROOT / "docs" / "airflow").glob("*.md"):
         assert f"(airflow/{page.name})" in text, page.name
