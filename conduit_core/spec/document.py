@@ -7,7 +7,6 @@ A syntax error's own text never quotes the file: the line may hold a password.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -161,6 +160,8 @@ def parse_toml(text: str, origin: str) -> Document:
     Raises:
         ConfigError: a syntax error, with the line where the parser tells it.
     """
+    import tomllib  # most files are YAML, and each DAG that is parsed pays for what is imported
+
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -5,6 +5,7 @@ Every other module imports Airflow's names from here.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from airflow.sdk import (  # noqa: TID253 - operators are classes of Airflow's
@@ -21,21 +22,22 @@ from airflow.sdk import (  # noqa: TID253 - operators are classes of Airflow's
     Variable,
     XComArg,
 )
-from airflow.sdk.bases.decorator import (  # noqa: TID253
-    DecoratedOperator,
-    TaskDecorator,
-    task_decorator_factory,
-)
 from airflow.sdk.definitions.context import context_merge  # noqa: TID253
-from airflow.triggers.base import BaseEventTrigger, TriggerEvent  # noqa: TID253
 
 if TYPE_CHECKING:
+    from airflow.sdk.bases.decorator import (
+        DecoratedOperator,
+        TaskDecorator,
+        determine_kwargs,
+        task_decorator_factory,
+    )
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
         AirflowNotFoundException,
         AirflowSkipException,
     )
+    from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 else:
     try:
         from airflow.sdk.exceptions import (
@@ -52,13 +54,6 @@ else:
             AirflowSkipException,
         )
 
-if TYPE_CHECKING:
-    from airflow.sdk.bases.decorator import determine_kwargs
-else:
-    try:
-        from airflow.sdk.bases.decorator import determine_kwargs
-    except ImportError:  # before 3.2
-        from airflow.utils.operator_helpers import determine_kwargs
 try:
     from airflow.sdk.log import mask_secret
 except ImportError:
@@ -97,6 +92,28 @@ __all__ = [
     "setting",
     "task_decorator_factory",
 ]
+
+
+_DECORATING = "airflow.sdk.bases.decorator"
+_TRIGGERS = "airflow.triggers.base"
+_HOMES = {
+    "BaseEventTrigger": (_TRIGGERS,),
+    "DecoratedOperator": (_DECORATING,),
+    "TaskDecorator": (_DECORATING,),
+    "TriggerEvent": (_TRIGGERS,),
+    "determine_kwargs": (_DECORATING, "airflow.utils.operator_helpers"),  # the last before 3.2
+    "task_decorator_factory": (_DECORATING,),
+}
+"""Names of modules that few DAGs need, and that cost a parse as much as all that is ours."""
+
+
+def __getattr__(name: str) -> object:
+    """Import a name that not every DAG needs, when it is first asked for."""
+    for home in _HOMES.get(name, ()):
+        found: object = getattr(import_module(home), name, None)
+        if found is not None:
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class AssetState(Protocol):
