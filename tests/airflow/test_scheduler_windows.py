@@ -51,6 +51,8 @@ def test_p11_a_backfill_of_sixteen_runs_at_once_loads_each_days_rows_once(
 
     assert airflow.wait_for(states, f"end of {DAYS} runs") == ["success"] * DAYS
     assert len(airflow.events("raw.sliced")) == DAYS
+    logs = [airflow.log("sliced", r["dag_run_id"], "load") for r in airflow.runs("sliced")]
+    assert not [log for log in logs if "was edited" in log]  # loads side by side are no person
     found = scheduled.ledger("sliced", "load_window, rows_inserted, request_key")
     assert len({key for *_, key in found}) == DAYS
     assert [inserted for _, inserted, _ in found] == [4] * DAYS
