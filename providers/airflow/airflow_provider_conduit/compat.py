@@ -27,6 +27,7 @@ from airflow.sdk.bases.decorator import (  # noqa: TID253
     task_decorator_factory,
 )
 from airflow.sdk.definitions.context import context_merge  # noqa: TID253
+from airflow.sdk.definitions.mappedoperator import OperatorPartial  # noqa: TID253
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent  # noqa: TID253
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ __all__ = [
     "BaseSensorOperator",
     "Context",
     "DecoratedOperator",
+    "OperatorPartial",
     "Param",
     "PokeReturnValue",
     "TaskDecorator",

@@ -124,7 +124,9 @@ class ConduitHookOperator(PipelineOperator):
             return {}
         found = ti.get_task_states(dag_id=ti.dag_id, task_ids=[*before], run_ids=[ti.run_id])
         states: Mapping[str, object] = found.get(ti.run_id, {})
-        ids = sorted(i for i in before if str(states.get(i)) in _FAILED)
+        keys = [key for key, state in states.items() if str(state) in _FAILED]
+        # of a mapped task there is a key for each instance: its id, "_", the index
+        ids = sorted({key if key in before else key.rpartition("_")[0] for key in keys})
         return {str(getattr(before[i], "stream", i)): i for i in ids}
 
 
