@@ -108,13 +108,16 @@ def opened(
     from conduit_core import Pipeline
 
     known, source, destination = AirflowConnections(), source_conn_id, destination_conn_id
+    for name, value in (("source_conn_id", source), ("destination_conn_id", destination)):
+        if value is not None and value.strip() in {"", "None"}:
+            raise _empty(name, value)
     if isinstance(pipeline, Pipeline):
         made = pipeline
         if source is not None or destination is not None:
             made = pipeline.with_connections(source, destination, known)
     elif isinstance(pipeline, Mapping):
         made = Pipeline.from_mapping(
-            pipeline, folder, connections=known, source=source, destination=destination
+            dict(pipeline), folder, connections=known, source=source, destination=destination
         )
     elif Path(pipeline).exists():
         made = Pipeline.from_file(
@@ -124,6 +127,15 @@ def opened(
         raise _not_here(Path(pipeline))
     mask(made.secrets())
     return made
+
+
+def _empty(name: str, value: str) -> ConfigError:
+    from conduit_core.errors import ConfigError
+
+    return ConfigError(
+        f"{name}={value!r}: its template gave nothing; the pipeline's own connection isn't taken"
+        " in its place"
+    )
 
 
 def _not_here(path: Path) -> ConfigError:
