@@ -9,7 +9,7 @@ from conduit_core.connectors.base import Commit
 from conduit_core.engine.model import ColumnChange, LoadPlan, LoadResult, Outcome
 from conduit_core.engine.pipeline import Ends
 from conduit_core.engine.seen import state_key, watermark_state
-from conduit_core.errors import ConduitError
+from conduit_core.errors import ConduitError, StateError
 from conduit_core.events import Committed, Emit, Notice, SchemaChanged, StateMirrored
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.ledger import Counts, LedgerRecord, newest, watermark_record
@@ -96,13 +96,30 @@ def _write(
     seen = result.state_text
     if last is None or (result.outcome != "published" and _is_rewind(seen, cursor)):
         return ""
-    entry = make_entry(last.version, last.load_id, cursor, fingerprint).to_json()
-    if entry == seen:
+    entry = make_entry(last.version, last.load_id, cursor, fingerprint)
+    if entry.to_json() == seen:
         return ""
-    if not store.set(state_key(target), entry, seal_of(seen)):
-        return "was edited during the load: the edit is kept for the next run"
+    key = state_key(target)
+    if not store.set(key, entry.to_json(), seal_of(seen)):
+        found = store.get(key)
+        version = _version_of_ours(found, fingerprint)
+        if version is None:
+            return "was edited during the load: the edit is kept for the next run"
+        # Another load of the table, side by side, has written: the newer entry stays.
+        if version >= last.version or not store.set(key, entry.to_json(), seal_of(found)):
+            return ""
     emit(StateMirrored(pipeline=result.pipeline, stream=result.stream, load_id=last.load_id))
     return ""
+
+
+def _version_of_ours(stored: str | None, fingerprint: str) -> int | None:
+    """Return the version of an entry as loads write it; None where a person has been at it."""
+    try:
+        found = StateEntry.from_json(stored or "")
+        ours = not found.is_edited and found.target_fingerprint == fingerprint
+        return int(found.version) if ours else None
+    except (StateError, ValueError):
+        return None
 
 
 def _is_rewind(stored: str | None, cursor: str | None) -> bool:

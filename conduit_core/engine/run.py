@@ -152,18 +152,20 @@ def run(
         result = _followed(pipeline, hooks, result, emit)
         interrupted = result.interrupted
         result = result.model_copy(update={"seconds": time.perf_counter() - started})
-    emit(
-        RunFinished(
-            pipeline=pipeline.name,
-            published=tuple(r.stream for r in result.results if r.outcome == "published"),
-            empty=tuple(r.stream for r in result.results if r.outcome != "published"),
-            failed=tuple(f.stream for f in result.failures),
-            seconds=result.seconds,
-        )
-    )
+    emit(_finished(result))
     if interrupted:
         raise RunInterrupted(result)
     return result
+
+
+def _finished(result: RunResult) -> RunFinished:
+    return RunFinished(
+        pipeline=result.pipeline,
+        published=tuple(r.stream for r in result.results if r.outcome == "published"),
+        empty=tuple(r.stream for r in result.results if r.outcome != "published"),
+        failed=tuple(f.stream for f in result.failures),
+        seconds=result.seconds,
+    )
 
 
 def checked_hooks(pipeline: Pipeline) -> tuple[BoundHook, ...]:

@@ -54,8 +54,9 @@ def settings(at: int) -> dict[str, str]:
         "USAGE_DATA_COLLECTION__ENABLED": False,
         "WORKERS__EXECUTION_API_TIMEOUT": 60,
     }
+    yours = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")}
     return {
-        **os.environ,
+        **yours,
         **{f"AIRFLOW__{name}": str(value) for name, value in given.items()},
         "AIRFLOW_HOME": str(HOME),
         "FLIGHTS_DATA": str(data_folder()),
@@ -148,7 +149,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--once", action="store_true", help="run the DAG to its end, and end")
     once = parser.parse_args().once
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in (signal.SIGINT, signal.SIGTERM):  # also where this was started to ignore Ctrl-C
+        signal.signal(name, signal.default_int_handler)
     at = port()
     print("starting Airflow, which takes half a minute", flush=True)
     with airflow(at) as process, suppress(KeyboardInterrupt):

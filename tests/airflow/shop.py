@@ -36,6 +36,20 @@ FORGET = """
 """
 
 
+ENTRY = """
+    import json
+    from airflow.models.asset import AssetModel
+    from airflow.models.asset_state_store import AssetStateStoreModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+    with create_session() as session:
+        asset = session.scalar(select(AssetModel).filter_by(name="raw.orders"))
+        row = session.scalar(select(AssetStateStoreModel).filter_by(asset_id=asset.id))
+        result = json.loads(row.value)
+"""
+"""What an Asset's state has for the orders."""
+
+
 def open_shop(lab: Lab) -> Lab:
     """Make the source with fifty orders, the pipeline file and both connections.
 

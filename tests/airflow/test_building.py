@@ -75,7 +75,7 @@ def test_a_group_has_a_task_per_stream_its_steps_and_its_hooks(lab: Lab) -> None
     assert whole["shop.after_notify"]["kind"] == "ConduitHookOperator"
     assert [whole[step]["before"] for step in steps] == [[], [steps[0]], [steps[1]], [steps[2]]]
     assert [whole[step]["inlets"] for step in steps] == [["built.orders"], [], [], ["built.orders"]]
-    assert [whole[step]["outlets"] for step in steps] == [[], [], [], ["conduit:built.orders"]]
+    assert [whole[step]["outlets"] for step in steps] == [[], [], [], ["built.orders"]]
     rules = [whole[task]["rule"] for task in (*steps, "shop.after_dbt")]
     assert rules == ["all_success", "all_success", "none_failed", "none_failed", "all_done"]
     names = ["plan", "stage", "audit", "publish"]

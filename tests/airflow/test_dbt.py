@@ -24,6 +24,7 @@ STREAMS = """
       - {table: customers, mode: upsert, unique_key: id}
       - {table: orders, mode: upsert, unique_key: id}
 """
+RULED = "{table: orders, splits: 2, quality: [{rule: row_count, min: 100}], "
 GROUP = """
     from airflow.sdk import DAG
     from airflow_provider_conduit import ConduitDbtOperator, ConduitTaskGroup
@@ -129,7 +130,7 @@ def test_a_failed_load_never_ends_well_and_dbt_decides_by_on_partial(lab: Lab) -
     assert first.state == "failed"
     assert first.tasks == {"load.customers": "success", "load.orders": "failed", "dbt": "failed"}
     assert "not loaded in this run: orders\nafter.dbt: skipped: orders failed" in first.log
-    assert "clear the failed tasks, and this one with them: load.orders" in first.log
+    assert "clear what failed, and all after it: load.orders" in first.log
 
     second = lab.once("dag.py", run_conf={"changed": True})
     assert second.state == "failed"
@@ -152,3 +153,60 @@ def test_a_failed_model_fails_the_task_with_four_lines(lab: Lab) -> None:
     state = "the loads of broken.customers, broken.orders are published"
     assert f"{state}; the next run does what is left" in run.log
     assert rows(lab.folder, "SELECT n FROM broken.all_customers") == [(2,)]
+
+
+def test_a_hook_is_told_which_streams_failed_wherever_in_their_steps(lab: Lab) -> None:
+    """And a task that is killed ends it as Ctrl-C does; the next one does what is left."""
+    open_shop(lab, "hooked", STREAMS.replace("{table: orders, ", RULED))
+    lab.write(
+        "dag.py",
+        """
+        from pathlib import Path
+        from airflow.sdk import DAG
+        from pydantic import BaseModel
+        from airflow_provider_conduit import ConduitHookOperator, ConduitTaskGroup
+        from conduit_core.engine.hooks import Hook, HookReport, _added
+
+        class Options(BaseModel):
+            text: str = ""
+
+        def note(options, context):
+            tables = sorted(t.table for t in context.changed)
+            return HookReport(f"{options.text}: {tables} but {list(context.failed)}")
+
+        _added["note"] = Hook("note", Options, note)
+        with DAG("hooked", schedule=None) as dag:
+            load = ConduitTaskGroup(pipeline="shop.yml")
+            options = {"text": "{{ dag.dag_id }}"}
+            load >> ConduitHookOperator(
+                task_id="note", hook="note", pipeline="shop.yml", options=options
+            )
+        """,
+    )
+    first = lab.once("dag.py")
+    assert first.state == "failed"
+    assert first.tasks["load.orders.publish"] == "upstream_failed"
+    assert "after.note: succeeded: hooked: ['customers'] but ['orders']" in first.log
+    assert "clear what failed, and all after it: load.orders.audit" in first.log
+    ended = lab.call(
+        """
+        import threading
+
+        from airflow_provider_conduit import ConduitHookOperator
+        from conduit_core.engine.hooks import Hook, HookReport, _added
+
+        def slow(options, context):
+            threading.Event().wait(30)
+            return HookReport("never")
+
+        _added["slow"] = Hook("slow", _added["note"].options, slow)
+        made = ConduitHookOperator(task_id="x", hook="slow", pipeline=pipeline)
+        threading.Timer(1.0, made.on_kill).start()
+        try:
+            made.execute({"ti": None})
+        except Exception as error:
+            result = [type(error).__name__, str(error)]
+        """,
+        pipeline=str(lab.folder / "shop.yml"),
+    )
+    assert ended == ["AirflowException", "after.slow was ended; the rest is left"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.airflow.lab import Lab
-from tests.airflow.shop import FORGET, dag, fill, rows
+from tests.airflow.shop import ENTRY, FORGET, dag, fill, rows
 
 pytestmark = pytest.mark.xdist_group("airflow")
 CANARY = "hunter2-canary"
@@ -44,17 +44,39 @@ def test_p11_the_state_is_airflows_and_the_ledger_decides(shop: Lab) -> None:
     assert after == before
 
 
-ENTRY = """
-    import json
-    from airflow.models.asset import AssetModel
-    from airflow.models.asset_state_store import AssetStateStoreModel
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-    with create_session() as session:
-        asset = session.scalar(select(AssetModel).filter_by(name="raw.orders"))
-        row = session.scalar(select(AssetStateStoreModel).filter_by(asset_id=asset.id))
-        result = json.loads(row.value)
+WATCHED = """
+    import os, sys
+    from airflow.sdk import DAG
+    from airflow_provider_conduit import ConduitLoadOperator
+
+    STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system")
+
+    class Watched(ConduitLoadOperator):
+        def execute(self, context):
+            import psutil
+
+            on, seen, children = [True], [], set(psutil.Process().children(recursive=True))
+            sys.addaudithook(lambda event, args: on and event in STARTS and seen.append(event))
+            told = super().execute(context)
+            on.clear()
+            more = set(psutil.Process().children(recursive=True)) - children
+            return {**told, "started": seen, "children": len(more)}
+
+    with DAG("watched", schedule=None) as dag:
+        Watched(task_id="load", pipeline="shop.yml", stream="orders")
 """
+
+
+def test_p19_a_load_is_in_the_tasks_own_process_and_its_result_has_types(shop: Lab) -> None:
+    """No command is started whose log would have to be read."""
+    shop.write("dag.py", WATCHED)
+    run = shop.once("dag.py")
+    assert run.state == "success", run.log
+    told = run.xcoms["load"]
+    assert (told["started"], told["children"]) == ([], 0)
+    assert told["counts"] == {"read": 50, "inserted": 50}
+    assert (told["outcome"], told["target"], told["version"]) == ("published", "raw.orders", 1)
+    assert told["schema_changes"] == []
 
 
 def test_a_failure_that_no_retry_can_mend_is_not_tried_again(shop: Lab) -> None:

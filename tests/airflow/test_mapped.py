@@ -103,7 +103,7 @@ def test_a_hook_hears_of_a_mapped_load_that_failed(shop: Lab) -> None:
         file=str(shop.folder / "dag.py"),
         run_id=run.run_id,
     )
-    assert failed == {"load": "load"}
+    assert failed == [["load"], ["load"]]
 
 
 def test_a_mapped_functions_destination_is_in_no_record_of_the_dag(shop: Lab) -> None:

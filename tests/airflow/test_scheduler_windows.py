@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.airflow.scene import DAYS, SLICES, Scene
+from tests.airflow.server import DONE
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow-server")]
 
@@ -42,13 +43,16 @@ def test_p11_a_backfill_of_sixteen_runs_at_once_loads_each_days_rows_once(
         "max_active_runs": DAYS,
     }  # fmt: skip
     airflow.ask("POST", "backfills", body)
-    airflow.wait_for(
-        lambda: (
-            [run["state"] for run in airflow.runs("sliced") if run["run_type"] == "backfill"]
-            == ["success"] * DAYS
-        ),
-        f"end of {DAYS} runs",
-    )
+
+    def states() -> list[str]:
+        """Return the states of the backfill's runs, once all have ended."""
+        runs = [run["state"] for run in airflow.runs("sliced") if run["run_type"] == "backfill"]
+        return runs if len(runs) == DAYS and set(runs) <= set(DONE) else []
+
+    assert airflow.wait_for(states, f"end of {DAYS} runs") == ["success"] * DAYS
+    assert len(airflow.events("raw.sliced")) == DAYS
+    logs = [airflow.log("sliced", r["dag_run_id"], "load") for r in airflow.runs("sliced")]
+    assert not [log for log in logs if "was edited" in log]  # loads side by side are no person
     found = scheduled.ledger("sliced", "load_window, rows_inserted, request_key")
     assert len({key for *_, key in found}) == DAYS
     assert [inserted for _, inserted, _ in found] == [4] * DAYS

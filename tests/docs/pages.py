@@ -8,19 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+AIRFLOW = sorted([ROOT / "docs" / "airflow.md", *(ROOT / "docs" / "airflow").glob("*.md")])
+"""Pages whose blocks run in Airflow: tests/airflow/test_docs.py."""
 PAGES = sorted(
     [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
 )
 _FENCE = re.compile(r"^( *)```(\S*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _MARKER = re.compile(r"<!-- not run: (\S.*?) -->\s*$", re.DOTALL)
 _FILE = re.compile(r"<!-- file: (\S+) -->\s*$")
+_COPIED = re.compile(r"<!-- from: (\S+) -->\s*$")
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """A fenced block: its language, text, first line, why it isn't run, and the file it becomes.
 
-    The last two are None where it is run, and where it is no file.
+    Those two are None where it is run, and where it is no file; ``copied`` is the file of this
+    repository that it is a part of, or None.
     """
 
     language: str
@@ -28,6 +32,7 @@ class Block:
     line: int
     reason: str | None
     file: str | None = None
+    copied: str | None = None
 
 
 def name(page: Path) -> str:
@@ -39,9 +44,17 @@ def blocks(page: Path) -> Iterator[Block]:
     for found in _FENCE.finditer(text):
         marker = _MARKER.search(text[: found.start()])
         file = _FILE.search(text[: found.start()])
+        copied = _COPIED.search(text[: found.start()])
         line = text.count("\n", 0, found.start()) + 2
         reason = marker[1] if marker else None
-        yield Block(found[2], found[3], line, reason, file[1] if file else None)
+        yield Block(
+            found[2],
+            found[3],
+            line,
+            reason,
+            file[1] if file else None,
+            copied[1] if copied else None,
+        )
 
 
 def tables(page: Path) -> dict[str, list[list[str]]]:

@@ -13,7 +13,7 @@ from tests.examples.demos import EXAMPLES, ask, files, run_demo
 
 HALVES = [166_054, 170_722]
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow-demo")]
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,9 @@ class Demo:
     output: str
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    base = tmp_path_factory.mktemp("demo")
+@pytest.fixture
+def demo(tmp_path: Path) -> Demo:
+    base = tmp_path / "demo"
     home, cwd = base / "home", base / "cwd"
     for name in ("flights", "flights_airflow"):
         left_out = shutil.ignore_patterns("*.duckdb*", "__pycache__", "airflow")
@@ -38,7 +38,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return Demo(folder, home, run_demo(folder, home, cwd, "--once"))
 
 
-def test_the_two_runs_load_each_half_year_and_the_other_dag_follows(demo: Demo) -> None:
+def the_two_runs_load_each_half_year_and_the_other_dag_follows(demo: Demo) -> None:
     found = re.findall(r"^flights +(\w+) +(\d+) rows$", demo.output, re.MULTILINE)
     assert found == [("published", str(rows)) for rows in HALVES]
     assert re.findall(r"^planes +(\w+)", demo.output, re.MULTILINE) == ["published", "empty"]
@@ -46,14 +46,21 @@ def test_the_two_runs_load_each_half_year_and_the_other_dag_follows(demo: Demo) 
     assert re.search(r"^Airflow: http://127\.0\.0\.1:\d+$", demo.output, re.MULTILINE)
 
 
-def test_each_row_is_there_once(demo: Demo) -> None:
+def each_row_is_there_once(demo: Demo) -> None:
     rows = "SELECT count(*) FROM raw.flights GROUP BY _conduit_load_id ORDER BY 1"
     assert [n for (n,) in ask(demo.folder, rows)] == HALVES
     runners = "SELECT count(*) FROM raw._conduit_ledger WHERE runner LIKE '%airflow%'"
     assert ask(demo.folder, runners) == [(7,)]
 
 
-def test_it_leaves_the_warehouse_and_airflows_home(demo: Demo) -> None:
+def it_leaves_the_warehouse_and_airflows_home(demo: Demo) -> None:
     left = files(demo.folder) - files(EXAMPLES / "flights_airflow")
     assert {name for name in left if name.partition("/")[0] != "airflow"} == {"warehouse.duckdb"}
     assert files(demo.home) == set()
+
+
+def test_the_demo(demo: Demo) -> None:
+    """One test, so that workers side by side don't run it once each."""
+    the_two_runs_load_each_half_year_and_the_other_dag_follows(demo)
+    each_row_is_there_once(demo)
+    it_leaves_the_warehouse_and_airflows_home(demo)

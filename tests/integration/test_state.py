@@ -13,7 +13,7 @@ from conduit_core.engine import admin
 from conduit_core.errors import ConfigError, StateDivergedError, StateError
 from conduit_core.events import CommitStarted, Event, Notice, StateMirrored
 from conduit_core.state.cursor import Cursor
-from conduit_core.state.store import InMemoryStateStore, StateEntry
+from conduit_core.state.store import InMemoryStateStore, StateEntry, seal_of
 from tests.lab import Lab, only, stream
 
 KEY = "main.orders"
@@ -344,6 +344,25 @@ def test_an_edit_during_the_load_is_kept_and_told(lab: Lab) -> None:
     assert runner.entry.cursor == "initial"
     assert any("edit is kept" in n for n in runner.notices)
     assert lab.ids() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("others", "left"), [("1", "2"), ("9", "9")])
+def test_another_loads_entry_during_the_load_is_no_edit(lab: Lab, others: str, left: str) -> None:
+    """Loads side by side, such as slices of a backfill: the newest one's entry stays."""
+    runner = Runner(lab)
+    lab.orders([1, 2])
+    runner.run()
+    lab.orders([3])
+
+    def write(event: Event) -> None:
+        if isinstance(event, CommitStarted):
+            changes = {"version": others, "load_id": "0" * 16}
+            other = runner.entry.model_copy(update=changes).sealed()
+            runner.store.set(KEY, other.to_json(), seal_of(runner.store.get(KEY)))
+
+    assert runner.run(write).outcome == "published"
+    assert (runner.entry.version, runner.entry.is_edited) == (left, False)
+    assert runner.notices == []
 
 
 def test_a_store_that_fails_after_the_commit_is_a_warning(lab: Lab) -> None:

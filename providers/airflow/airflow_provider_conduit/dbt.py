@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -72,7 +73,7 @@ class ConduitHookOperator(PipelineOperator):
             AirflowFailException: the hook or a load before it failed, and no retry can help.
             AirflowException: the hook failed, and a retry may help.
         """
-        failed = self._failed(context)
+        failed, tasks = self._failed(context)
         with told():
             result = self._run(tuple(failed))
         self.log.info("after.%s: %s: %s", self.hook, result.outcome, result.text)
@@ -81,7 +82,7 @@ class ConduitHookOperator(PipelineOperator):
                 f"not loaded in this run: {', '.join(failed)}\n"
                 f"after.{self.hook}: {result.outcome}: {result.text}\n"
                 "a retry of this task will not help\n"
-                f"clear the failed tasks, and this one with them: {', '.join(failed.values())}"
+                f"clear what failed, and all after it: {', '.join(tasks)}"
             )
         return {
             "outcome": result.outcome,
@@ -116,18 +117,37 @@ class ConduitHookOperator(PipelineOperator):
             raise result.failure.to_error()
         return result
 
-    def _failed(self, context: Context) -> dict[str, str]:
-        """Return the tasks right before this one that failed, by their streams' names."""
-        ti = context["ti"]
+    def _failed(self, context: Context) -> tuple[list[str], list[str]]:
+        """Return the streams that were not loaded, and the tasks that failed."""
+        if not self.upstream_task_ids:
+            return [], []
         before = {task.task_id: task for task in self.upstream_list}
-        if not before:
-            return {}
-        found = ti.get_task_states(dag_id=ti.dag_id, task_ids=[*before], run_ids=[ti.run_id])
-        states: Mapping[str, object] = found.get(ti.run_id, {})
-        keys = [key for key, state in states.items() if str(state) in _FAILED]
-        # of a mapped task there is a key for each instance: its id, "_", the index
-        ids = sorted({key if key in before else key.rpartition("_")[0] for key in keys})
-        return {str(getattr(before[i], "stream", i)): i for i in ids}
+        ti, ids = context["ti"], sorted(self.get_flat_relative_ids(upstream=True))
+        found = ti.get_task_states(dag_id=ti.dag_id, task_ids=ids, run_ids=[ti.run_id])
+        states = {key: str(state) for key, state in found.get(ti.run_id, {}).items()}
+        streams = [
+            str(getattr(task, "stream", task_id))
+            for task_id, task in before.items()
+            if _states_of(task_id, states, ids) & set(_FAILED)
+        ]
+        tasks = [i for i in ids if "failed" in _states_of(i, states, ids)]
+        return sorted(streams), tasks
+
+
+def _states_of(task_id: str, states: Mapping[str, str], ids: Sequence[str]) -> set[str]:
+    """Return a task's states; those of a mapped one are under its id and ``_INDEX``.
+
+    Args:
+        task_id: the task's.
+        states: of all tasks, by their keys.
+        ids: of all tasks: one of them may look like an instance of this one.
+    """
+    mapped = re.compile(rf"{re.escape(task_id)}_\d+")
+    return {
+        state
+        for key, state in states.items()
+        if key == task_id or (key not in ids and mapped.fullmatch(key))
+    }
 
 
 class ConduitDbtOperator(ConduitHookOperator):

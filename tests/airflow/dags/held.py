@@ -27,4 +27,4 @@ def load(table: str, **more: object) -> None:
 with DAG("held", schedule=None):
     load("held_failed", **AGAIN)
     load("held_cleared")
-    load("held_late", execution_timeout=timedelta(seconds=20))
+    load("held_late", execution_timeout=timedelta(seconds=10))
