@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_conduit.compat import Asset
@@ -73,7 +74,12 @@ def tell_change(result: LoadResult, asset: Asset, context: Context) -> bool:
 def withhold(asset: Asset, context: Context) -> None:
     """Take the Asset from the task's outlets, so that its success makes no event of it."""
     task = context["ti"].task
-    task.outlets = [outlet for outlet in task.outlets if not _is(outlet, asset)]
+    task.outlets = without(task.outlets, [asset])
+
+
+def without(outlets: Iterable[object], assets: Sequence[Asset]) -> list[object]:
+    """Return outlets, or inlets, without these Assets."""
+    return [outlet for outlet in outlets if not any(_is(outlet, asset) for asset in assets)]
 
 
 def _is(outlet: object, asset: Asset) -> bool:
