@@ -52,7 +52,7 @@ def tell_change(result: LoadResult, asset: Asset, context: Context) -> bool:
 
     Airflow makes an event of each outlet that a task has when it succeeds, so the Asset stays among
     them or goes. (Through an alias an event could be added too; but where two tasks are the first
-    to do so, at the same time, Airflow 3.1 to 3.3 fails one of them after it has loaded.)
+    to do so, at the same time, Airflow 3.3 fails one of them after it has loaded.)
 
     A retry after the commit finds the load published, and tells; so does not a task that is cleared
     after it had told.
