@@ -103,6 +103,9 @@ def test_what_a_retry_can_mend_is_tried_again(shop: Lab) -> None:
     ("arguments", "told"),
     [
         ("source_conn_id='nobody'", "Airflow has no connection 'nobody'"),
+        ("source_conn_id='{{ params.nothing | default(\"\") }}'", "its template gave nothing"),
+        ("source_conn_id='listed'", "isn't a JSON object"),
+        ("source_conn_id='garbled'", "isn't a JSON object"),
         ("full_refresh='{{ params.maybe | default(\"perhaps\") }}'", "must be true or false"),
         ("window_from='{{ nothing_here }}'", "nothing_here"),
         ("window='{{ \"yesterday\" }}'", "must be one of watermark, data_interval"),
@@ -110,6 +113,8 @@ def test_what_a_retry_can_mend_is_tried_again(shop: Lab) -> None:
 )
 def test_bad_arguments_fail_by_name(shop: Lab, arguments: str, told: str) -> None:
     name = str(abs(hash(arguments)))
+    shop.connection("listed", conn_type="sqlite", host="/nowhere", extra="[1]")
+    shop.connection("garbled", conn_type="sqlite", host="/nowhere", extra="{sslmode: require}")
     shop.write("dag.py", dag(f"bad{name}", f"retries=1, retry_delay=0, {arguments}"))
     run = shop.once("dag.py")
     assert run.state == "failed"
@@ -175,3 +180,29 @@ def test_no_secret_is_shown(shop: Lab) -> None:
     )
     assert kept
     assert not any(CANARY in text for text in kept)
+
+
+def test_a_window_may_be_another_tasks_result(shop: Lab) -> None:
+    shop.write(
+        "dag.py",
+        """
+        from airflow.sdk import DAG, task
+        from airflow_provider_conduit import ConduitLoadOperator
+
+        with DAG("result_window", schedule=None):
+
+            @task
+            def word():
+                return "watermark"
+
+            ConduitLoadOperator(task_id="load", pipeline="shop.yml", window=word())
+        """,
+    )
+    run = shop.once("dag.py")
+    assert run.tasks["load"] == "success"
+
+
+def test_an_asset_that_is_none_is_refused_when_the_dag_is_parsed(shop: Lab) -> None:
+    shop.write("dag.py", dag("no_asset", "asset='raw.orders'"))
+    with pytest.raises(AssertionError, match=r"asset='raw.orders': must be an airflow.sdk.Asset"):
+        shop.once("dag.py")

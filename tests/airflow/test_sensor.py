@@ -55,3 +55,77 @@ def test_a_stream_without_a_cursor_is_refused(shop: Lab) -> None:
     run = shop.once("dag.py")
     assert (run.state, run.tries["wait"]) == ("failed", 1)
     assert "has no `cursor`" in run.log
+
+
+def test_deferred_a_mappings_paths_stay_the_dag_files(shop: Lab) -> None:
+    """The triggerer has another working directory."""
+    shop.write(
+        "dag.py",
+        """
+        from airflow.sdk import DAG
+        from airflow_provider_conduit import ConduitCursorSensor, ConduitCursorTrigger
+
+        shop = {
+            "name": "near",
+            "source": {"type": "sqlite", "path": "shop.db"},
+            "destination": {"type": "duckdb", "path": "near.duckdb", "schema": "raw"},
+            "streams": [{"table": "orders", "cursor": "updated_at", "mode": "append"}],
+        }
+        with DAG("near", schedule=None):
+            ConduitCursorSensor(task_id="wait", pipeline=shop)
+        """,
+    )
+    told = shop.call(
+        """
+        import asyncio, pickle
+        from airflow.sdk.module_loading import import_string
+        from airflow.serialization.encoders import encode_trigger
+        from airflow.serialization.serialized_objects import BaseSerialization
+        from airflow_provider_conduit import ConduitCursorTrigger
+
+        task = dags(file)["near"].get_task("wait")
+        made = ConduitCursorTrigger(task.pipeline, "orders", poll_seconds=0.1, folder=task.folder)
+        kept = encode_trigger(made)
+        given = {k: BaseSerialization.deserialize(v) for k, v in kept["kwargs"].items()}
+        again = import_string(kept["classpath"])(**given)
+
+        async def first():
+            async for event in again.run():
+                return event.payload
+
+        result = asyncio.run(first())
+        """,
+        file=str(shop.folder / "dag.py"),
+    )
+    assert (told["event"], told["rows"]) == ("news", 50)
+
+
+@pytest.mark.parametrize(
+    ("source", "refused"),
+    [
+        ("postgres://user:hunter2@db/shop", True),
+        ("postgres://user@db:5432/shop?password=hunter2", True),
+        ({"type": "postgres", "host": "db", "password": "hunter2"}, True),
+        ({"type": "postgres", "host": "db", "password": "${PG_PASSWORD}"}, False),
+        ("postgres://user:${PG_PASSWORD}@db:5432/shop", False),
+        ("postgres://user@db:5432/shop", False),
+        ({"connection": "shop_src"}, False),
+    ],
+)
+def test_a_trigger_takes_no_mapping_with_a_secret(lab: Lab, source: object, refused: bool) -> None:
+    """Airflow keeps a watcher's trigger with the asset's DAG, in plain text."""
+    told = lab.call(
+        """
+        from airflow_provider_conduit import ConduitCursorTrigger
+        from conduit_core.errors import ConfigError
+
+        shop = {"name": "shop", "source": source, "destination": "duckdb:///x", "streams": ["a"]}
+        try:
+            ConduitCursorTrigger(shop, "a")
+        except ConfigError as error:
+            result = str(error)
+        """,
+        source=source,
+    )
+    assert ("has a secret in it" in str(told)) is refused
+    assert "hunter2" not in str(told)

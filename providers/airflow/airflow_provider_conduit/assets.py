@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_conduit.compat import Asset
@@ -51,7 +52,7 @@ def tell_change(result: LoadResult, asset: Asset, context: Context) -> bool:
 
     Airflow makes an event of each outlet that a task has when it succeeds, so the Asset stays among
     them or goes. (Through an alias an event could be added too; but where two tasks are the first
-    to do so, at the same time, Airflow 3.1 to 3.3 fails one of them after it has loaded.)
+    to do so, at the same time, Airflow 3.3 fails one of them after it has loaded.)
 
     A retry after the commit finds the load published, and tells; so does not a task that is cleared
     after it had told.
@@ -73,7 +74,12 @@ def tell_change(result: LoadResult, asset: Asset, context: Context) -> bool:
 def withhold(asset: Asset, context: Context) -> None:
     """Take the Asset from the task's outlets, so that its success makes no event of it."""
     task = context["ti"].task
-    task.outlets = [outlet for outlet in task.outlets if not _is(outlet, asset)]
+    task.outlets = without(task.outlets, [asset])
+
+
+def without(outlets: Iterable[object], assets: Sequence[Asset]) -> list[object]:
+    """Return outlets, or inlets, without these Assets."""
+    return [outlet for outlet in outlets if not any(_is(outlet, asset) for asset in assets)]
 
 
 def _is(outlet: object, asset: Asset) -> bool:

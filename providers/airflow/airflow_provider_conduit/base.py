@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from airflow_provider_conduit.assets import asset_of
+from airflow_provider_conduit.assets import asset_of, without
 from airflow_provider_conduit.compat import AirflowSkipException, Asset, BaseOperator
 from airflow_provider_conduit.pipelines import (
     PipelineLike,
@@ -16,9 +16,10 @@ from airflow_provider_conduit.pipelines import (
 )
 from airflow_provider_conduit.requests import Asked, names_of, request_of
 from airflow_provider_conduit.windows import check_window
+from conduit_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from airflow_provider_conduit.compat import Context
+    from airflow_provider_conduit.compat import Context, OperatorPartial
     from conduit_core import Pipeline, RunRequest
 
 
@@ -47,6 +48,15 @@ class PipelineOperator(BaseOperator):
         self.pipeline = placed(pipeline, self.folder)
         self.source_conn_id = source_conn_id
         self.destination_conn_id = destination_conn_id
+
+    @classmethod
+    def partial(cls, **kwargs: object) -> OperatorPartial:
+        """Return the task to be mapped, its pipeline placed now and shown in no record."""
+        made = super().partial(**kwargs)
+        if "pipeline" in made.kwargs:
+            folder = dag_folder(made.kwargs.get("dag"))
+            made.kwargs["pipeline"] = placed(made.kwargs["pipeline"], folder)
+        return made
 
     def opened(self) -> Pipeline:
         """Return the pipeline, its named connections Airflow's."""
@@ -93,10 +103,34 @@ class StreamOperator(PipelineOperator):
         )
         found = outline_of(self.pipeline, self.destination_conn_id)
         self.stream = (found.stream(stream) if stream else found.only()).name
+        if asset is not None and not isinstance(asset, Asset):
+            raise ConfigError(f"asset={asset!r}: must be an airflow.sdk.Asset")
         self.asset = asset or asset_of(found, self.stream)
-        self.inlets = [*self.inlets, self.asset]
+        others = [asset_of(found, s.name) for s in found.streams]  # of a task mapped over streams
+        self.inlets = [*without(self.inlets, [*others, self.asset]), self.asset]
         if self.tells_change:
-            self.outlets = [*self.outlets, self.asset]
+            self.outlets = [*without(self.outlets, [*others, self.asset]), self.asset]
+
+    @classmethod
+    def partial(cls, **kwargs: object) -> OperatorPartial:
+        """Return the task to be mapped, with the Assets that its instances may come to have.
+
+        Airflow keeps state and takes events of those only that a DAG names when it is parsed.
+        """
+        made = super().partial(**kwargs)
+        given = made.kwargs
+        if "pipeline" not in given:
+            return made
+        found = outline_of(given["pipeline"], given.get("destination_conn_id"))
+        stream = given.get("stream")
+        chosen = [found.stream(stream)] if stream else found.streams
+        assets = (
+            [given["asset"]] if given.get("asset") else [asset_of(found, s.name) for s in chosen]
+        )
+        given["inlets"] = [*without(given.get("inlets") or (), assets), *assets]
+        if cls.tells_change:
+            given["outlets"] = [*without(given.get("outlets") or (), assets), *assets]
+        return made
 
 
 class RequestOperator(StreamOperator):

@@ -23,6 +23,7 @@ from airflow.sdk import (  # noqa: TID253 - operators are classes of Airflow's
     XComArg,
 )
 from airflow.sdk.definitions.context import context_merge  # noqa: TID253
+from airflow.sdk.definitions.mappedoperator import OperatorPartial  # noqa: TID253
 
 if TYPE_CHECKING:
     from airflow.sdk.bases.decorator import (
@@ -78,6 +79,7 @@ __all__ = [
     "BaseSensorOperator",
     "Context",
     "DecoratedOperator",
+    "OperatorPartial",
     "Param",
     "PokeReturnValue",
     "TaskDecorator",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from airflow_provider_conduit.compat import AirflowNotFoundException, BaseHook, mask_secret
@@ -31,13 +32,7 @@ class AirflowConnections:
                 f" secrets backend, or as AIRFLOW_CONN_{name.upper()}",
                 command=f"airflow connections get {name}",
             ) from None
-        try:
-            extra = found.extra_dejson
-        except ValueError:
-            raise ConfigError(
-                f"the extra of connection {name!r} is not JSON",
-                command=f"airflow connections get {name}",
-            ) from None
+        extra = _extra(name, found.extra)
         return connection_from_airflow(
             AirflowConnection(
                 conn_type=found.conn_type or "",
@@ -50,6 +45,20 @@ class AirflowConnections:
                 conn_id=name,
             )
         )
+
+
+def _extra(name: str, text: str | None) -> Mapping[str, object]:
+    """Read an extra. Airflow's own reading takes one that is wrong for an empty one."""
+    try:
+        extra = json.loads(text) if text else {}
+    except ValueError:
+        extra = None
+    if isinstance(extra, dict):
+        return extra
+    raise ConfigError(
+        f"the extra of connection {name!r} isn't a JSON object such as {{}}",
+        command=f"airflow connections get {name}",
+    )
 
 
 def mask(secrets: Iterable[str]) -> None:

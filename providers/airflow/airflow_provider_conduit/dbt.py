@@ -128,16 +128,26 @@ class ConduitHookOperator(PipelineOperator):
         streams = [
             str(getattr(task, "stream", task_id))
             for task_id, task in before.items()
-            if states.get(task_id) in _FAILED
+            if _states_of(task_id, states, ids) & set(_FAILED)
         ]
-        tasks = [i for i in ids if "failed" in _states_of(i, states)]
+        tasks = [i for i in ids if "failed" in _states_of(i, states, ids)]
         return sorted(streams), tasks
 
 
-def _states_of(task_id: str, states: Mapping[str, str]) -> set[str]:
-    """Return a task's states; those of a mapped one are under its id and ``_INDEX``."""
-    mapped = re.compile(rf"{re.escape(task_id)}(_\d+)?")
-    return {state for key, state in states.items() if mapped.fullmatch(key)}
+def _states_of(task_id: str, states: Mapping[str, str], ids: Sequence[str]) -> set[str]:
+    """Return a task's states; those of a mapped one are under its id and ``_INDEX``.
+
+    Args:
+        task_id: the task's.
+        states: of all tasks, by their keys.
+        ids: of all tasks: one of them may look like an instance of this one.
+    """
+    mapped = re.compile(rf"{re.escape(task_id)}_\d+")
+    return {
+        state
+        for key, state in states.items()
+        if key == task_id or (key not in ids and mapped.fullmatch(key))
+    }
 
 
 class ConduitDbtOperator(ConduitHookOperator):

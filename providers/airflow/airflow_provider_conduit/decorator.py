@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from airflow_provider_conduit.assets import without
 from airflow_provider_conduit.compat import (
     Asset,
     DecoratedOperator,
@@ -18,11 +19,14 @@ from airflow_provider_conduit.compat import (
 from airflow_provider_conduit.failures import told
 from airflow_provider_conduit.links import LoadReportLink
 from airflow_provider_conduit.loading import LoadsStream
+from airflow_provider_conduit.pipelines import Kept
 from airflow_provider_conduit.requests import Asked, request_of
 
 if TYPE_CHECKING:
     from airflow_provider_conduit.compat import Context
     from conduit_core import Pipeline
+
+_WHOLE = "\0"  # no key of a destination: the destination is a text
 
 
 class ConduitDecoratedOperator(LoadsStream, DecoratedOperator):
@@ -42,6 +46,7 @@ class ConduitDecoratedOperator(LoadsStream, DecoratedOperator):
         full_refresh: replace the table's content.
         reload: load again what this task instance has loaded already, after a clear.
         asset: the table's Asset, where its name or URI has to be another.
+        declared: what the decorator has put among inlets and outlets, for a mapped task.
         op_args, op_kwargs: the function's arguments.
         kwargs: Airflow's own.
 
@@ -74,6 +79,7 @@ class ConduitDecoratedOperator(LoadsStream, DecoratedOperator):
         full_refresh: bool | str = False,
         reload: bool | str = False,
         asset: Asset | None = None,
+        declared: Asset | None = None,
         op_args: Collection[object] | None = None,
         op_kwargs: Mapping[str, object] | None = None,
         **kwargs: object,
@@ -97,8 +103,9 @@ class ConduitDecoratedOperator(LoadsStream, DecoratedOperator):
         self.full_refresh = full_refresh
         self.reload = reload
         self.asset = asset or Asset(name=into)
-        self.inlets = [*self.inlets, self.asset]
-        self.outlets = [*self.outlets, self.asset]
+        named = [self.asset, *([declared] if declared else [])]
+        self.inlets = [*without(self.inlets, named), self.asset]
+        self.outlets = [*without(self.outlets, named), self.asset]
 
     def execute(self, context: Context) -> Mapping[str, object]:
         """Call the function, and load what it makes.
@@ -126,11 +133,15 @@ class ConduitDecoratedOperator(LoadsStream, DecoratedOperator):
         from conduit_core import Pipeline
 
         named = {"connection": self.destination_conn_id}
+        given = self.destination
+        if isinstance(given, Kept):
+            text = given.get(_WHOLE)
+            given = text if isinstance(text, str) else dict(given)
         pipeline = Pipeline.from_data(
             made,
             name=self.pipeline_name or context["ti"].dag_id,
             into=self.into,
-            destination=named if self.destination is None else self.destination,
+            destination=named if given is None else given,
             mode=self.mode,  # type: ignore[arg-type]
             key=self.key,
             cursor=self.cursor,
@@ -180,6 +191,14 @@ def conduit_task(
     python_callable: Callable[..., object] | None = None, **kwargs: object
 ) -> TaskDecorator:
     """Make a task of a function, whose data is loaded; see :class:`ConduitDecoratedOperator`."""
+    given = kwargs.get("destination")
+    if isinstance(given, str | Mapping):  # Airflow keeps a mapped task's arguments with the DAG
+        kwargs["destination"] = Kept({_WHOLE: given} if isinstance(given, str) else given)
+    if into := kwargs.get("into"):
+        declared = kwargs["declared"] = kwargs.get("asset") or Asset(name=str(into))
+        for name in ("inlets", "outlets"):
+            found = kwargs.get(name) or ()
+            kwargs[name] = [*(found if isinstance(found, list | tuple) else [found]), declared]
     return task_decorator_factory(
         python_callable=python_callable,
         decorated_operator_class=ConduitDecoratedOperator,

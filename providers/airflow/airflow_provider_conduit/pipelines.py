@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TypeAlias, Union
@@ -18,6 +18,33 @@ if TYPE_CHECKING:
 PipelineLike: TypeAlias = Union[str, Path, Mapping[str, object], "Pipeline"]
 """A path relative to the DAG file, the file's content as a mapping, or a Pipeline."""
 _OURS = ("airflow", "airflow_provider_conduit")
+
+
+class Kept(Mapping[str, object]):
+    """A mapping, written out as its name only: it may hold a password.
+
+    Airflow keeps the arguments of a mapped task with the DAG, in plain text; those it has no form
+    for, as their ``str``.
+    """
+
+    def __init__(self, held: Mapping[str, object]) -> None:
+        self._held = dict(held)
+
+    def __getitem__(self, key: str) -> object:
+        """Return a key's value."""
+        return self._held[key]
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the keys."""
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        """Return how many keys there are."""
+        return len(self._held)
+
+    def __repr__(self) -> str:
+        """Return its name, and nothing else of it."""
+        return f"mapping {self._held.get('name', '')!s}".strip()
 
 
 def dag_folder(of: BaseOperator | DAG | None = None) -> Path:
@@ -45,8 +72,10 @@ def calling_file() -> Path:
 
 
 def placed(pipeline: PipelineLike, folder: Path) -> PipelineLike:
-    """Return the pipeline with its path made absolute; anything else as it is."""
-    return folder / Path(pipeline).expanduser() if isinstance(pipeline, str | Path) else pipeline
+    """Return the pipeline with its path made absolute; a mapping so that nothing shows it."""
+    if isinstance(pipeline, str | Path):
+        return folder / Path(pipeline).expanduser()
+    return Kept(pipeline) if isinstance(pipeline, Mapping) else pipeline
 
 
 def outline_of(pipeline: PipelineLike, destination_conn_id: str | None = None) -> Outline:
@@ -79,13 +108,16 @@ def opened(
     from conduit_core import Pipeline
 
     known, source, destination = AirflowConnections(), source_conn_id, destination_conn_id
+    for name, value in (("source_conn_id", source), ("destination_conn_id", destination)):
+        if value is not None and value.strip() in {"", "None"}:
+            raise _empty(name, value)
     if isinstance(pipeline, Pipeline):
         made = pipeline
         if source is not None or destination is not None:
             made = pipeline.with_connections(source, destination, known)
     elif isinstance(pipeline, Mapping):
         made = Pipeline.from_mapping(
-            pipeline, folder, connections=known, source=source, destination=destination
+            dict(pipeline), folder, connections=known, source=source, destination=destination
         )
     elif Path(pipeline).exists():
         made = Pipeline.from_file(
@@ -95,6 +127,15 @@ def opened(
         raise _not_here(Path(pipeline))
     mask(made.secrets())
     return made
+
+
+def _empty(name: str, value: str) -> ConfigError:
+    from conduit_core.errors import ConfigError
+
+    return ConfigError(
+        f"{name}={value!r}: its template gave nothing; the pipeline's own connection isn't taken"
+        " in its place"
+    )
 
 
 def _not_here(path: Path) -> ConfigError:

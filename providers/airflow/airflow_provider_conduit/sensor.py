@@ -70,14 +70,17 @@ class ConduitCursorSensor(BaseSensorOperator):
             raise AirflowFailException(
                 "deferrable=True hands the pipeline to the triggerer: give its file or mapping"
             )
-        self.defer(
-            trigger=ConduitCursorTrigger(
+        with told():
+            trigger = ConduitCursorTrigger(
                 self.pipeline,
                 self.stream,
                 source_conn_id=self.source_conn_id,
                 destination_conn_id=self.destination_conn_id,
                 poll_seconds=self.poke_interval,
-            ),
+                folder=self.folder,
+            )
+        self.defer(
+            trigger=trigger,
             method_name="resume",
             timeout=timedelta(seconds=self.timeout),
         )

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from airflow_provider_conduit.compat import BaseEventTrigger, TriggerEvent
 from airflow_provider_conduit.news import look
 from airflow_provider_conduit.pipelines import PipelineLike, dag_folder, placed
-from conduit_core.errors import ConduitError
+from conduit_core.errors import ConduitError, ConfigError
 
 NEWS = "news"
 FAILED = "failed"
+_ENDS = ("source", "destination")
+_SECRET_KEY = re.compile(r"pass|pwd|secret|token|cred|private|key|auth|sas|sig", re.IGNORECASE)
+_SECRET_TEXT = re.compile(
+    r"://[^/?#@:]*:[^@]+@|(^|[?&\s])\w*(pass|pwd|secret|token)\w*\s*=\s*[^\s&]", re.IGNORECASE
+)
+_VARIABLE = re.compile(r"\$\{[^}]*\}")
 
 
 class ConduitCursorTrigger(BaseEventTrigger):
@@ -28,8 +35,11 @@ class ConduitCursorTrigger(BaseEventTrigger):
         stream: the stream.
         source_conn_id, destination_conn_id: Airflow connections in place of the file's own.
         poll_seconds: how long to wait between two looks.
+        folder: what relative paths in a mapping are relative to; default: the folder of the file
+            that makes the trigger.
 
     Raises:
+        ConfigError: the mapping has a secret in it, which Airflow would keep with the DAG.
         TypeError: ``pipeline`` is an object, which can't be handed to the triggerer.
     """
 
@@ -41,11 +51,18 @@ class ConduitCursorTrigger(BaseEventTrigger):
         source_conn_id: str | None = None,
         destination_conn_id: str | None = None,
         poll_seconds: float = 60,
+        folder: str | Path | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         if not isinstance(pipeline, str | Path | Mapping):
             raise TypeError("the triggerer needs the pipeline's file or mapping, not a Pipeline")
-        self.pipeline = placed(pipeline, dag_folder())
+        if isinstance(pipeline, Mapping) and any(_shows(pipeline.get(end)) for end in _ENDS):
+            raise ConfigError(
+                "the pipeline has a secret in it, and the triggerer's record would show it: give an"
+                " Airflow connection, ${VARIABLE}, or the pipeline as a file"
+            )
+        self.folder = Path(folder) if folder else dag_folder()
+        self.pipeline = placed(pipeline, self.folder)
         self.stream = stream
         self.source_conn_id = source_conn_id
         self.destination_conn_id = destination_conn_id
@@ -53,15 +70,17 @@ class ConduitCursorTrigger(BaseEventTrigger):
 
     def serialize(self) -> tuple[str, dict[str, object]]:
         """Return what Airflow makes the trigger from again."""
-        path = str(self.pipeline) if isinstance(self.pipeline, Path) else self.pipeline
+        held = self.pipeline
+        given = dict(held) if isinstance(held, Mapping) else str(held)
         return (
             "airflow_provider_conduit.trigger.ConduitCursorTrigger",
             {
-                "pipeline": path,
+                "pipeline": given,
                 "stream": self.stream,
                 "source_conn_id": self.source_conn_id,
                 "destination_conn_id": self.destination_conn_id,
                 "poll_seconds": self.poll_seconds,
+                "folder": str(self.folder),
             },
         )
 
@@ -85,12 +104,22 @@ class ConduitCursorTrigger(BaseEventTrigger):
     def _look(self) -> dict[str, str | int | None] | None:
         found = look(
             self.pipeline,
-            Path(),
+            self.folder,
             self.stream,
             source_conn_id=self.source_conn_id,
             destination_conn_id=self.destination_conn_id,
         )
         return None if found is None else found.as_json()
+
+
+def _shows(value: object, key: str = "") -> bool:
+    """Tell whether one end of a pipeline has a secret written out in it."""
+    if isinstance(value, Mapping):
+        return any(_shows(item, str(name)) for name, item in value.items())
+    if not isinstance(value, str):
+        return False
+    written = _VARIABLE.sub("", value)
+    return bool(written and (_SECRET_KEY.search(key) or _SECRET_TEXT.search(written)))
 
 
 def _event(kind: str, facts: Mapping[str, object]) -> TriggerEvent:
