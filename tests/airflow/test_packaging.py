@@ -72,3 +72,29 @@ def test_a_wrong_connection_is_told(lab: Lab) -> None:
     fine, told = lab.call(TRY)
     assert not fine
     assert "its extra is empty" in told
+
+
+def test_an_assets_uri_is_the_one_that_cosmos_derives(lab: Lab) -> None:
+    """By Cosmos's own functions, of the profile that dbt has for the same database."""
+    found = lab.call(
+        """
+        from airflow_provider_conduit.assets import asset_of
+        from conduit_core import outline
+        from cosmos.dataset import _ADAPTER_NAMESPACE_RESOLVERS as known
+        from cosmos.dataset import construct_dataset_uri
+        from airflow.sdk import Asset
+        result = []
+        for destination, kind, profile, database in cases:
+            streams = [{"table": "orders", "into": "raw.orders"}]
+            ours = asset_of(outline({"destination": destination, "streams": streams}), "orders")
+            namespace = str(known[kind](profile))
+            theirs = construct_dataset_uri(namespace, f"{database}.raw.orders")
+            result.append([ours.name, ours.uri, Asset(uri=theirs).uri])
+        """,
+        cases=[
+            ("postgres://u:p@db/shop", "postgres", {"host": "db", "port": 5432}, "shop"),
+            ("duckdb:////data/wh.duckdb", "duckdb", {"path": "/data/wh.duckdb"}, "wh"),
+        ],
+    )
+    assert [name for name, *_ in found] == ["raw.orders"] * 2
+    assert [ours for _, ours, _ in found] == [theirs for *_, theirs in found]
