@@ -206,3 +206,18 @@ def test_an_asset_that_is_none_is_refused_when_the_dag_is_parsed(shop: Lab) -> N
     shop.write("dag.py", dag("no_asset", "asset='raw.orders'"))
     with pytest.raises(AssertionError, match=r"asset='raw.orders': must be an airflow.sdk.Asset"):
         shop.once("dag.py")
+
+
+def test_a_table_of_one_name_elsewhere_is_told_to_need_an_asset_of_its_own(shop: Lab) -> None:
+    shop.write("dag.py", dag("here"))
+    shop.once("dag.py")
+    elsewhere = {"type": "duckdb", "path": str(shop.folder / "elsewhere.duckdb")}
+    shop.connection("warehouse", conn_type="conduit", extra=elsewhere)
+    shop.write("there.py", dag("there"))
+    assert "needs an `asset=` of its own" in shop.once("there.py").log
+    shop.write(
+        "own.py", dag("own", "asset=__import__('airflow.sdk').sdk.Asset('other.raw.orders')")
+    )
+    run = shop.once("own.py")
+    assert run.state == "success", run.log
+    assert [event["name"] for event in run.events] == ["other.raw.orders"]

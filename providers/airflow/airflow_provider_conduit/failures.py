@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from airflow_provider_conduit.compat import AirflowException, AirflowFailException
-from conduit_core.errors import ConduitError
+from conduit_core.errors import ConduitError, StateDivergedError
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -37,6 +37,10 @@ def told(log: Logger = _log, *, replan: str = "") -> Iterator[None]:
 
 def failure(error: ConduitError, *, replan: str = "") -> Exception:
     """Return the exception for an error: its text is the four lines, which Airflow logs last."""
+    if isinstance(error, StateDivergedError) and "another target" in error.message:
+        error.message += (
+            "; a table of this name in another destination needs an `asset=` of its own"
+        )
     text = "\n".join(error.lines())
     if replan and error.retry == "plan":
         text = f"{text}\nclear the task {replan} and those after it: a new plan is needed"

@@ -92,6 +92,8 @@ class ConduitCursorTrigger(BaseEventTrigger):
                 news = await asyncio.to_thread(self._look)
             except ConduitError as error:
                 if error.retry == "never":
+                    if self.task_instance is None:  # a watcher: an event would start DAGs
+                        raise
                     yield _event(FAILED, {"lines": error.lines()})
                     return
                 self.log.warning("%s; looks again in %s s", error.message, self.poll_seconds)

@@ -109,10 +109,9 @@ def _of_key(key: str) -> tuple[str, str] | None:
             continue
         try:
             start = datetime.strptime(key, form)  # noqa: DTZ007 - a calendar's day, in the cursor's
-        except ValueError:
+            return start.isoformat(), _next(start, unit).isoformat()
+        except (ValueError, OverflowError):  # no such day, or none after it
             return None
-        end = _next(start, unit)
-        return start.isoformat(), end.isoformat()
     return None
 
 

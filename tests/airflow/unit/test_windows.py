@@ -52,7 +52,9 @@ def test_a_partition_key_is_a_year_a_month_a_day_or_an_hour(
     assert interval(RunTimes(partition_key=key)) == window
 
 
-@pytest.mark.parametrize("key", ["eu-west", "2026-13", "2026-02-30", "2026-01-01T00:00:00", ""])
+@pytest.mark.parametrize(
+    "key", ["eu-west", "2026-13", "2026-02-30", "9999", "9999-12-31", "2026-01-01T00:00:00", ""]
+)
 def test_any_other_key_fails_and_says_what_to_give(key: str) -> None:
     with pytest.raises(ConfigError, match=r"window_from= and window_to=.*partition_key"):
         interval(RunTimes(partition_key=key))
