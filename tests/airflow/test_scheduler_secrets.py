@@ -16,7 +16,7 @@ TASKS = {
 }
 
 
-def test_p19_no_password_is_logged_rendered_or_kept(scheduled: Scene) -> None:
+def test_no_password_is_logged_rendered_or_kept(scheduled: Scene) -> None:
     airflow = scheduled.airflow
     airflow.dag("secret")
     run_id = airflow.trigger("secret")

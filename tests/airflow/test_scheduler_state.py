@@ -64,7 +64,7 @@ READ = {"lower": 41, "initial": ROWS + 1, "same_cursor": 1, "emptied": 1, "behin
 """How many rows the others read; one is new."""
 
 
-def test_p19_an_entry_is_seen_and_edited_through_airflows_api(scheduled: Scene) -> None:
+def test_p11_an_entry_is_seen_and_edited_through_airflows_api(scheduled: Scene) -> None:
     airflow = scheduled.airflow
     airflow.dag("state")
     airflow.run("state")

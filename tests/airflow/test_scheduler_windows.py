@@ -32,7 +32,7 @@ def first_run(scheduled: Scene, dag: str) -> dict[str, Any]:
     return scheduled.airflow.runs(dag)[0]
 
 
-def test_p11_a_backfill_of_sixteen_runs_at_once_loads_each_days_rows_once(
+def test_p12_a_backfill_of_sixteen_runs_at_once_loads_each_days_rows_once(
     scheduled: Scene,
 ) -> None:
     airflow = scheduled.airflow
@@ -65,7 +65,7 @@ def test_p11_a_backfill_of_sixteen_runs_at_once_loads_each_days_rows_once(
     ]
 
 
-def test_p11_a_manual_run_of_a_scheduled_dag_fails_and_is_not_retried(scheduled: Scene) -> None:
+def test_a_manual_run_of_a_scheduled_dag_fails_and_is_not_retried(scheduled: Scene) -> None:
     scheduled.airflow.dag("sliced")
     before = scheduled.relations("sliced")
     log = refused(scheduled, "sliced", scheduled.airflow.trigger("sliced"))
@@ -73,14 +73,14 @@ def test_p11_a_manual_run_of_a_scheduled_dag_fails_and_is_not_retried(scheduled:
     assert scheduled.relations("sliced") == before or before == []
 
 
-def test_p11_a_daily_schedule_has_no_interval_and_its_run_fails_at_once(scheduled: Scene) -> None:
+def test_a_daily_schedule_has_no_interval_and_its_run_fails_at_once(scheduled: Scene) -> None:
     run = first_run(scheduled, "daily")
     log = refused(scheduled, "daily", run["dag_run_id"])
     assert "@daily" in log
     assert scheduled.relations("daily") == []
 
 
-def test_p11_a_partition_is_loaded_whole(scheduled: Scene) -> None:
+def test_a_partition_is_loaded_whole(scheduled: Scene) -> None:
     run = first_run(scheduled, "partitioned")
     scheduled.airflow.finished("partitioned", run["dag_run_id"])
     day = datetime.fromisoformat(run["partition_key"])

@@ -73,7 +73,8 @@ def interval(times: RunTimes) -> tuple[str, str]:
 def _why(times: RunTimes) -> str:
     ways = (
         "schedule the DAG with CronDataIntervalTimetable(cron, timezone=...) or"
-        " CronPartitionTimetable(cron, timezone=...) (both in airflow.sdk), or give window_from="
+        " CronPartitionTimetable(cron, timezone=...) (in airflow.sdk; 3.1 has the first alone, in"
+        " airflow.timetables.interval), or give window_from="
         " and window_to="
     )
     if times.start is None or times.end is None:
