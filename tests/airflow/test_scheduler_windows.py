@@ -86,3 +86,16 @@ def test_a_partition_is_loaded_whole(scheduled: Scene) -> None:
     day = datetime.fromisoformat(run["partition_key"])
     (found,) = scheduled.sql("SELECT count(*), min(at), max(at) FROM raw.partitioned")
     assert found == (4, day, day + timedelta(hours=18))
+
+
+def test_p12_two_runs_of_one_stream_at_once_load_each_row_once(scheduled: Scene) -> None:
+    """Whoever is second plans again, and finds nothing new."""
+    airflow = scheduled.airflow
+    airflow.dag("twice")
+    for run in [airflow.trigger("twice") for _ in range(2)]:
+        airflow.finished("twice", run)
+    rows = (DAYS + 5) * 4  # the days of the backfill, and some around today
+    (found,) = scheduled.sql("SELECT count(*), count(DISTINCT at) FROM raw.twice")
+    assert found == (rows, rows)
+    assert [inserted for (inserted,) in scheduled.ledger("twice", "rows_inserted")] == [rows]
+    assert len(airflow.events("raw.twice")) == 1

@@ -41,3 +41,11 @@ with DAG(
 
 with DAG("daily", schedule="@daily", start_date=YEAR, catchup=False):
     load("daily")
+
+# Of the watermark: two runs of it at once.
+with DAG("twice", schedule=None, max_active_runs=2):
+    ConduitLoadOperator(
+        task_id="load",
+        pipeline=sqlite("slices", into="twice", mode="append", cursor="at", cursor_timezone="UTC"),
+        **AGAIN,
+    )
