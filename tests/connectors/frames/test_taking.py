@@ -166,6 +166,21 @@ async def _rows() -> Any:
     yield pa.table(ROWS)
 
 
+def test_a_function_is_called_once_and_only_if_its_rows_are_needed() -> None:
+    calls: list[int] = []
+
+    def made() -> pa.Table:
+        calls.append(1)
+        return pa.table(ROWS)
+
+    data = Data(made)
+    assert calls == []
+    assert data.rows == data.rows == pa.table(ROWS).num_rows
+    assert calls == [1]
+    with pytest.raises(ConfigError, match="the data is a str"):
+        _ = Data(lambda: "id").rows
+
+
 @pytest.mark.parametrize(
     ("given", "kind"),
     [
@@ -175,7 +190,7 @@ async def _rows() -> Any:
         (b"", "a bytes"),
         ({"id": [1]}, "a dict"),
         (5, "a int"),
-        (taken, "a function"),
+        (int, "a type"),
         (_rows(), "a async_generator"),
         ([pa.table(ROWS), "x"], "a list of str"),
     ],

@@ -385,7 +385,10 @@ def test_a_slow_source_is_cancelled(tmp_path: Path, postgres_database: str, rows
     with made.open() as ends, pytest.raises(CancelledError):
         load_stream(made, made.streams[0], ends, RunRequest(), runtime)
     assert time.monotonic() - started < SLEEP_SECONDS / 2
-    busy = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'COPY%'"
+    busy = (
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'COPY%'"
+        " AND datname = current_database()"
+    )
     assert sql(postgres_database, busy) == [(0,)]
 
 
