@@ -254,6 +254,7 @@ def test_postgres_by_a_private_profile_keeps_the_secret(postgres: tuple[Project,
 def _press_ctrl_c(sign: signal.Signals = signal.SIGINT) -> None:
     main = threading.main_thread().ident
     assert main is not None
+    signal.siginterrupt(sign, True)
     signal.pthread_kill(main, sign)  # to the thread that waits, as the kernel does
 
 
