@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from conduit_core.observe.lines import PlainLines
     from conduit_core.spec import ConnectionResolver, ConnectionSpec
     from conduit_core.spec.outline import Outline, StreamOutline, outline
+    from conduit_core.spec.secrets import shows_secret
     from conduit_core.state.store import StateStore, seal_of
 
 _HOMES = {
@@ -115,6 +116,7 @@ _HOMES = {
     "run": "conduit_core.engine.run",
     "run_hook": "conduit_core.engine.hooks",
     "seal_of": "conduit_core.state.store",
+    "shows_secret": "conduit_core.spec.secrets",
     "source_facts": "conduit_core.engine.lineage",
     "stage": "conduit_core.engine.steps",
     "table_facts": "conduit_core.engine.facts",
@@ -173,6 +175,7 @@ __all__ = [
     "run",
     "run_hook",
     "seal_of",
+    "shows_secret",
     "source_facts",
     "stage",
     "table_facts",

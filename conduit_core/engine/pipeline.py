@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from conduit_core.spec import (
     spec_from_mapping,
 )
 from conduit_core.spec.data import OF_PYTHON, data_mapping
+from conduit_core.spec.names import no_stream
 from conduit_core.types.dialect import Table
 
 if TYPE_CHECKING:
@@ -305,10 +305,8 @@ class Pipeline:
         known = [s.name for s in self.streams]
         for name in names:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ConfigError(
-                    f"no stream {name!r}{hint}; there are: {', '.join(known)}",
+                    no_stream(name, known),
                     pipeline=self.name,
                     command=complete("conduit plan", self.file, None),
                 )

@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from conduit_core.spec.durations import PATTERN, format_duration, parse_duration
-from conduit_core.spec.names import file_type
+from conduit_core.spec.names import DATABASE_SUFFIXES, file_type
 from conduit_core.spec.problems import Loc, refusal
 
 MODEL_CONFIG = ConfigDict(
@@ -37,12 +37,6 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": PATTERN, "examples": ["30s", "10m", "24h", "7d"]}),
 ]
 
-_DATABASE_SUFFIXES = {
-    ".duckdb": "duckdb",
-    ".ddb": "duckdb",
-    ".sqlite": "sqlite",
-    ".sqlite3": "sqlite",
-}
 _SECRET_KEY = re.compile(
     r"pass|pwd|secret|token|cred|private|key|url|uri|dsn|auth|sas|conninfo|account", re.IGNORECASE
 )
@@ -83,7 +77,7 @@ def parse_url(text: str) -> dict[str, object]:
         if not rest.startswith("/") or rest == "/":
             raise ValueError(f"must be {scheme}:///path (three slashes)")
         return {"type": scheme, "path": rest[1:]}
-    for suffix, kind in _DATABASE_SUFFIXES.items():
+    for suffix, kind in DATABASE_SUFFIXES.items():
         if not scheme and text.lower().endswith(suffix):
             return {"type": kind, "path": text}
     kind_of_file = file_type(text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Sequence
 
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^".][^.]*)')
 _GLOB = re.compile(r"[*?\[\]{}]")
@@ -13,6 +15,12 @@ FILE_SUFFIXES: dict[str, str] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".parquet": "parquet",
+}
+DATABASE_SUFFIXES = {
+    ".duckdb": "duckdb",
+    ".ddb": "duckdb",
+    ".sqlite": "sqlite",
+    ".sqlite3": "sqlite",
 }
 IMPORT_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 """package.module:name, of something in Python."""
@@ -86,3 +94,10 @@ def file_stem(path: str) -> str:
         if name and name not in {".", ".."}:
             return name
     return ""
+
+
+def no_stream(name: str, known: Sequence[str]) -> str:
+    """Return what is said of a stream that isn't there: the nearest name, and all there are."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"no stream {name!r}{hint}; there are: {', '.join(known)}"

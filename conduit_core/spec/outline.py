@@ -6,7 +6,6 @@ Arrow and no driver, and opens nothing. The whole file is checked where it is ru
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from conduit_core.errors import ConfigError
-from conduit_core.spec.names import file_stem, quote_name, split_table
+from conduit_core.spec.names import DATABASE_SUFFIXES, file_stem, no_stream, quote_name, split_table
 
 if TYPE_CHECKING:
     from conduit_core.spec.model import PipelineSpec
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 DEFAULT_SCHEMAS = {"postgres": "public", "duckdb": "main", "sqlite": "main"}
 """The schema of a table whose file names none, where the system has one."""
 _SYSTEMS = {"postgresql": "postgres"}
-_SUFFIXES = {".duckdb": "duckdb", ".ddb": "duckdb", ".sqlite": "sqlite", ".sqlite3": "sqlite"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +71,7 @@ class Outline:
         for stream in self.streams:
             if stream.name == name:
                 return stream
-        known = [s.name for s in self.streams]
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(
-            f"no stream {name!r}{hint}; there are: {', '.join(known)}", pipeline=self.name
-        )
+        raise ConfigError(no_stream(name, [s.name for s in self.streams]), pipeline=self.name)
 
     def only(self) -> StreamOutline:
         """Return the stream of a pipeline that has one.
@@ -199,7 +192,11 @@ def _place(end: str | Mapping[Any, object]) -> tuple[str, str]:
             return kind, _file("duckdb", str(end["path"]))
         return kind, ""
     scheme, colon, rest = end.partition("://")
-    kind = _SYSTEMS.get(scheme, scheme) if colon else _SUFFIXES.get(Path(end).suffix.lower(), "")
+    kind = (
+        _SYSTEMS.get(scheme, scheme)
+        if colon
+        else DATABASE_SUFFIXES.get(Path(end).suffix.lower(), "")
+    )
     if kind == "postgres":
         return kind, _plain(_database(end))
     if kind == "duckdb":

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 SHORTEST = 4
 """A shorter secret would take half of every message with it."""
 _SECRET_KEY = re.compile(r"pass|pwd|secret|token|cred|private|key|auth|sas|sig", re.IGNORECASE)
+_SECRET_TEXT = re.compile(
+    r"://[^/?#@:]*:[^@]+@|(^|[?&\s])\w*(pass|pwd|secret|token)\w*\s*=\s*[^\s&]", re.IGNORECASE
+)
+_VARIABLE = re.compile(r"\$\{[^}]*\}")
 
 
 def secrets_of(connections: Iterable[ConnectionSpec]) -> frozenset[str]:
@@ -24,6 +28,16 @@ def secrets_of(connections: Iterable[ConnectionSpec]) -> frozenset[str]:
         for form in _forms(text)
         if len(form) >= SHORTEST
     )
+
+
+def shows_secret(value: object, key: str = "") -> bool:
+    """Tell whether one end of a pipeline, as Python wrote it, has a secret written out in it."""
+    if isinstance(value, Mapping):
+        return any(shows_secret(item, str(name)) for name, item in value.items())
+    if not isinstance(value, str):
+        return False
+    written = _VARIABLE.sub("", value)
+    return bool(written and (_SECRET_KEY.search(key) or _SECRET_TEXT.search(written)))
 
 
 def _wrapped(value: object, *, secret_key: bool) -> Iterable[str]:

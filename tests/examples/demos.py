@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -47,3 +49,32 @@ def run_demo(folder: Path, home: Path, cwd: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """One run of demo.py in a copy of its example, with a home and a folder of its own."""
+
+    folder: Path
+    home: Path
+    cwd: Path
+    output: str
+
+
+def demo_of_flights(tmp_path: Path, name: str, *arguments: str, left_out: str) -> Demo:
+    """Run an example that stands beside that of the flights, from copies of both.
+
+    Args:
+        tmp_path: where to.
+        name: the example's.
+        arguments: of its demo.py.
+        left_out: a folder that an earlier run has left in the example.
+    """
+    base = tmp_path / "demo"
+    home, cwd, folder = base / "home", base / "cwd", base / name
+    for each in ("flights", name):
+        ignored = shutil.ignore_patterns("*.duckdb*", "__pycache__", left_out)
+        shutil.copytree(EXAMPLES / each, base / each, ignore=ignored)
+    home.mkdir()
+    cwd.mkdir()
+    return Demo(folder, home, cwd, run_demo(folder, home, cwd, *arguments))

@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import re
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.examples.demos import EXAMPLES, ask, files, run_demo
+from tests.examples.demos import EXAMPLES, Demo, ask, demo_of_flights, files
 
 HALVES = [166_054, 170_722]
 
 pytestmark = pytest.mark.slow
 
 
-@dataclass(frozen=True, slots=True)
-class Demo:
-    """One run of ``demo.py --once`` in a copy of the example, with a home of its own."""
-
-    folder: Path
-    home: Path
-    output: str
-
-
 @pytest.fixture
 def demo(tmp_path: Path) -> Demo:
-    base = tmp_path / "demo"
-    home, cwd = base / "home", base / "cwd"
-    for name in ("flights", "flights_airflow"):
-        left_out = shutil.ignore_patterns("*.duckdb*", "__pycache__", "airflow")
-        shutil.copytree(EXAMPLES / name, base / name, ignore=left_out)
-    home.mkdir()
-    cwd.mkdir()
-    folder = base / "flights_airflow"
-    return Demo(folder, home, run_demo(folder, home, cwd, "--once"))
+    return demo_of_flights(tmp_path, "flights_airflow", "--once", left_out="airflow")
 
 
 def the_two_runs_load_each_half_year_and_the_other_dag_follows(demo: Demo) -> None:

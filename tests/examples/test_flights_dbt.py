@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import re
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from conduit_core.cli import main
-from tests.examples.demos import EXAMPLES, ask, data_folder, files, run_demo
+from tests.examples.demos import EXAMPLES, Demo, ask, data_folder, demo_of_flights, files
 
 HALVES = [166_054, 170_722]
 
 pytestmark = pytest.mark.slow
 
 
-@dataclass(frozen=True, slots=True)
-class Demo:
-    """One run of demo.py in a copy of the example, with a home and a folder of its own."""
-
-    folder: Path
-    home: Path
-    cwd: Path
-    output: str
-
-
 @pytest.fixture
 def demo(tmp_path: Path) -> Demo:
-    base = tmp_path / "demo"
-    home, cwd = base / "home", base / "cwd"
-    for name in ("flights", "flights_dbt"):
-        left_out = shutil.ignore_patterns("*.duckdb*", "__pycache__", "target")
-        shutil.copytree(EXAMPLES / name, base / name, ignore=left_out)
-    home.mkdir()
-    cwd.mkdir()
-    folder = base / "flights_dbt"
-    return Demo(folder, home, cwd, run_demo(folder, home, cwd))
+    return demo_of_flights(tmp_path, "flights_dbt", left_out="target")
 
 
 def each_run_builds_what_its_load_touched_and_the_last_one_nothing(demo: Demo) -> None:

@@ -106,10 +106,12 @@ class StreamOperator(PipelineOperator):
         if asset is not None and not isinstance(asset, Asset):
             raise ConfigError(f"asset={asset!r}: must be an airflow.sdk.Asset")
         self.asset = asset or asset_of(found, self.stream)
-        others = [asset_of(found, s.name) for s in found.streams]  # of a task mapped over streams
-        self.inlets = [*without(self.inlets, [*others, self.asset]), self.asset]
+        declared = [self.asset]
+        if self.inlets or self.outlets:  # of a task mapped over streams: all streams' Assets
+            declared += [asset_of(found, s.name) for s in found.streams]
+        self.inlets = [*without(self.inlets, declared), self.asset]
         if self.tells_change:
-            self.outlets = [*without(self.outlets, [*others, self.asset]), self.asset]
+            self.outlets = [*without(self.outlets, declared), self.asset]
 
     @classmethod
     def partial(cls, **kwargs: object) -> OperatorPartial:

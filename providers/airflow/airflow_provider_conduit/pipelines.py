@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TypeAlias, Union
@@ -85,9 +86,21 @@ def outline_of(pipeline: PipelineLike, destination_conn_id: str | None = None) -
         ConfigError: the file is missing, or is no pipeline.
     """
     given = destination_conn_id is not None
-    if isinstance(pipeline, str | Path | Mapping):
+    if isinstance(pipeline, Mapping):
         return outline(pipeline, connection=given)
-    return pipeline.outline(connection=given)
+    if not isinstance(pipeline, str | Path):
+        return pipeline.outline(connection=given)
+    try:
+        found = Path(pipeline).stat()
+    except OSError:
+        return outline(pipeline, connection=given)  # whose error says what is wrong
+    return _outline_of_file(str(pipeline), given, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=64)
+def _outline_of_file(path: str, connection: bool, _changed_ns: int, _size: int) -> Outline:  # noqa: FBT001 - a cache's key
+    """Read a file once for all the tasks of a group, and again when it has changed."""
+    return outline(path, connection=connection)
 
 
 def opened(

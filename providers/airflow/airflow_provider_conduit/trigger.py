@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from airflow_provider_conduit.compat import BaseEventTrigger, TriggerEvent
 from airflow_provider_conduit.news import look
 from airflow_provider_conduit.pipelines import PipelineLike, dag_folder, placed
+from conduit_core import shows_secret
 from conduit_core.errors import ConduitError, ConfigError
 
 NEWS = "news"
 FAILED = "failed"
 _ENDS = ("source", "destination")
-_SECRET_KEY = re.compile(r"pass|pwd|secret|token|cred|private|key|auth|sas|sig", re.IGNORECASE)
-_SECRET_TEXT = re.compile(
-    r"://[^/?#@:]*:[^@]+@|(^|[?&\s])\w*(pass|pwd|secret|token)\w*\s*=\s*[^\s&]", re.IGNORECASE
-)
-_VARIABLE = re.compile(r"\$\{[^}]*\}")
 
 
 class ConduitCursorTrigger(BaseEventTrigger):
@@ -56,7 +51,7 @@ class ConduitCursorTrigger(BaseEventTrigger):
         super().__init__()  # type: ignore[no-untyped-call]
         if not isinstance(pipeline, str | Path | Mapping):
             raise TypeError("the triggerer needs the pipeline's file or mapping, not a Pipeline")
-        if isinstance(pipeline, Mapping) and any(_shows(pipeline.get(end)) for end in _ENDS):
+        if isinstance(pipeline, Mapping) and any(shows_secret(pipeline.get(end)) for end in _ENDS):
             raise ConfigError(
                 "the pipeline has a secret in it, and the triggerer's record would show it: give an"
                 " Airflow connection, ${VARIABLE}, or the pipeline as a file"
@@ -112,16 +107,6 @@ class ConduitCursorTrigger(BaseEventTrigger):
             destination_conn_id=self.destination_conn_id,
         )
         return None if found is None else found.as_json()
-
-
-def _shows(value: object, key: str = "") -> bool:
-    """Tell whether one end of a pipeline has a secret written out in it."""
-    if isinstance(value, Mapping):
-        return any(_shows(item, str(name)) for name, item in value.items())
-    if not isinstance(value, str):
-        return False
-    written = _VARIABLE.sub("", value)
-    return bool(written and (_SECRET_KEY.search(key) or _SECRET_TEXT.search(written)))
 
 
 def _event(kind: str, facts: Mapping[str, object]) -> TriggerEvent:
