@@ -59,7 +59,8 @@ if TYPE_CHECKING:
     from conduit_core.errors import ConduitError
     from conduit_core.observe.lines import PlainLines
     from conduit_core.spec import ConnectionResolver, ConnectionSpec
-    from conduit_core.spec.outline import Outline, StreamOutline, outline
+    from conduit_core.spec.connections import GivenConnections
+    from conduit_core.spec.outline import Outline, RuleOutline, StreamOutline, outline
     from conduit_core.spec.secrets import shows_secret
     from conduit_core.state.store import StateStore, seal_of
 
@@ -77,6 +78,7 @@ _HOMES = {
     "DestinationFacts": "conduit_core.engine.facts",
     "FileSet": "conduit_core.connectors.lake.fileset",
     "GateFindings": "conduit_core.engine.hooks",
+    "GivenConnections": "conduit_core.spec.connections",
     "Hook": "conduit_core.engine.hooks",
     "HookAnswer": "conduit_core.engine.hooks",
     "HookContext": "conduit_core.engine.hooks",
@@ -87,6 +89,7 @@ _HOMES = {
     "Outline": "conduit_core.spec.outline",
     "Pipeline": "conduit_core.engine.pipeline",
     "PlainLines": "conduit_core.observe.lines",
+    "RuleOutline": "conduit_core.spec.outline",
     "RunInterrupted": "conduit_core.engine.run",
     "RunRequest": "conduit_core.engine.model",
     "RunResult": "conduit_core.engine.model",
@@ -136,6 +139,7 @@ __all__ = [
     "DestinationFacts",
     "FileSet",
     "GateFindings",
+    "GivenConnections",
     "Hook",
     "HookAnswer",
     "HookContext",
@@ -146,6 +150,7 @@ __all__ = [
     "Outline",
     "Pipeline",
     "PlainLines",
+    "RuleOutline",
     "RunInterrupted",
     "RunRequest",
     "RunResult",
