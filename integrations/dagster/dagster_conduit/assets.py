@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 import dagster as dg
 from dagster import AssetsDefinition, GraphDefinition, InputMapping, Nothing, OutputMapping
@@ -66,6 +66,7 @@ def conduit_assets(
     )
 
     def decorate(fn: Callable[..., Any]) -> AssetsDefinition:
+        _resolve_annotations(fn)
         ops = [_op(fn, specs, op_tags, pool, retry_policy) for specs in found]
         assets = [_attributed(specs.asset, group_name, partitions_def) for specs in found]
         policy = backfill_policy
@@ -111,6 +112,19 @@ def conduit_assets(
         )
 
     return decorate
+
+
+def _resolve_annotations(fn: Callable[..., Any]) -> None:
+    """Let annotations be texts, as ``from __future__ import annotations`` makes them.
+
+    Dagster reads them as they are, and refuses a context's.
+    """
+    if not any(isinstance(each, str) for each in fn.__annotations__.values()):
+        return
+    try:
+        fn.__annotations__ = get_type_hints(fn)
+    except (NameError, TypeError):
+        return  # a name of a function's own: Dagster says what it thinks of the text
 
 
 def _op(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
@@ -61,6 +61,7 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         reload: bool = False,
         allow_empty: bool = False,
         allow_deletes: bool = False,
+        listeners: tuple[Listener, ...] = (),
     ) -> Iterator[Told]:
         """Load the step's stream, or hold its rules to the target where only checks are asked for.
 
@@ -70,6 +71,7 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             reload: load again what this run, or one that it is a retry of, has loaded.
             allow_empty: let an empty extract empty the target.
             allow_deletes: let the load delete any share of the target's rows.
+            listeners: called with every event of the load.
 
         Yields:
             What the asset's checks found, and its materialisation.
@@ -80,8 +82,9 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         if isinstance(context, dg.OpExecutionContext):
             context = AssetExecutionContext(op_execution_context=context)
-        step = _Step(context, self.resolver())
+        step: _Step | None = None
         try:
+            step = _Step(context, self.resolver(), listeners)
             if not step.is_load:
                 yield from step.checked()
                 return
@@ -96,7 +99,8 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
             yield from step.loaded(request)
         except ConduitError as error:
-            yield from step.found(error)
+            if step is not None:
+                yield from step.found(error)
             raise failure(error, context.op_execution_context) from None
 
 
@@ -104,9 +108,13 @@ class _Step:
     """One stream's step: its pipeline, and what is asked of it."""
 
     def __init__(
-        self, context: AssetExecutionContext, connections: ConnectionResolver | None
+        self,
+        context: AssetExecutionContext,
+        connections: ConnectionResolver | None,
+        listeners: tuple[Listener, ...],
     ) -> None:
         self._context = context
+        self._own = listeners
         stream = context.op_execution_context.op_def.tags.get(STREAM_TAG)
         self.spec, self.load = _of_stream(context, stream)
         self._connections = connections
@@ -158,7 +166,8 @@ class _Step:
     def _listeners(self) -> tuple[Listener, ...]:
         from conduit_core import PlainLines, listeners_from_environment
 
-        return (PlainLines(self._context.log.info, clock=False), *listeners_from_environment())
+        log: Callable[[str], None] = self._context.log.info
+        return (PlainLines(log, clock=False), *listeners_from_environment(), *self._own)
 
     def checked(self) -> Iterator[Told]:
         """Hold the chosen rules to what is in the target.
