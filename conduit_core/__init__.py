@@ -68,7 +68,8 @@ if TYPE_CHECKING:
     from conduit_core.errors import ConduitError
     from conduit_core.observe.lines import PlainLines
     from conduit_core.spec import ConnectionResolver, ConnectionSpec
-    from conduit_core.spec.outline import Outline, StreamOutline, outline
+    from conduit_core.spec.connections import GivenConnections
+    from conduit_core.spec.outline import Outline, RuleOutline, StreamOutline, outline
     from conduit_core.spec.secrets import shows_secret
     from conduit_core.state.store import StateStore, seal_of
 
@@ -86,6 +87,7 @@ _HOMES = {
     "DestinationFacts": "conduit_core.engine.facts",
     "FileSet": "conduit_core.connectors.lake.fileset",
     "GateFindings": "conduit_core.engine.hooks",
+    "GivenConnections": "conduit_core.spec.connections",
     "Hook": "conduit_core.engine.hooks",
     "HookAnswer": "conduit_core.engine.hooks",
     "HookContext": "conduit_core.engine.hooks",
@@ -96,6 +98,7 @@ _HOMES = {
     "Outline": "conduit_core.spec.outline",
     "Pipeline": "conduit_core.engine.pipeline",
     "PlainLines": "conduit_core.observe.lines",
+    "RuleOutline": "conduit_core.spec.outline",
     "RuleReport": "conduit_core.engine.audit",
     "RunInterrupted": "conduit_core.engine.run",
     "RunRequest": "conduit_core.engine.model",
@@ -152,6 +155,7 @@ __all__ = [
     "DestinationFacts",
     "FileSet",
     "GateFindings",
+    "GivenConnections",
     "Hook",
     "HookAnswer",
     "HookContext",
@@ -162,6 +166,7 @@ __all__ = [
     "Outline",
     "Pipeline",
     "PlainLines",
+    "RuleOutline",
     "RuleReport",
     "RunInterrupted",
     "RunRequest",
