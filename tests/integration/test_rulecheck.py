@@ -85,8 +85,8 @@ def behind_its_back(lab: Lab, statement: str) -> None:
         import sqlite3
         from contextlib import closing
 
-        with closing(sqlite3.connect(lab.file or "")) as warehouse, warehouse:
-            warehouse.execute(statement)
+        with closing(sqlite3.connect(lab.file or "")) as file, file:
+            file.execute(statement)
 
 
 def table(lab: Lab, name: str) -> str:
