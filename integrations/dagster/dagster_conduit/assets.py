@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from typing import Any
 
 import dagster as dg
 from dagster import AssetsDefinition, GraphDefinition, InputMapping, Nothing, OutputMapping
 
-from dagster_conduit.pipelines import PipelineLike, held
+from dagster_conduit.fanout import OpOptions, stream_graph
+from dagster_conduit.pipelines import PipelineLike, chosen, held
 from dagster_conduit.specs import StreamSpecs, stream_specs
 from dagster_conduit.translator import DagsterConduitTranslator
-
-STREAM_TAG = "dagster_conduit/stream"
-"""The tag of an op that says which stream it loads."""
 
 
 def conduit_assets(
@@ -30,6 +28,7 @@ def conduit_assets(
     op_tags: Mapping[str, str] | None = None,
     pool: str | None = None,
     retry_policy: dg.RetryPolicy | None = None,
+    fan_out: str = "",
 ) -> Callable[[Callable[..., Any]], AssetsDefinition]:
     """Make the streams of a pipeline assets: one asset per stream, one check per rule.
 
@@ -56,47 +55,53 @@ def conduit_assets(
         pool: the pool of each step.
         retry_policy: how often, and when, a step is retried whose error says that it may help; by
             default twice.
+        fan_out: names of streams, or patterns, whose splits are staged by an op each, so that the
+            executor spreads them over its workers. The function isn't called for these.
 
     Raises:
         ConfigError: the file is missing or is no pipeline, a name fits no stream, or two streams
             have one key.
     """
-    found = stream_specs(
-        held(pipeline), select, exclude, dagster_conduit_translator, partition_expr
-    )
+    given = held(pipeline)
+    found = stream_specs(given, select, exclude, dagster_conduit_translator, partition_expr)
+    spread = {s.name for s in chosen(given.outline, fan_out, "")} if fan_out else set()
 
     def decorate(fn: Callable[..., Any]) -> AssetsDefinition:
-        _resolve_annotations(fn)
-        ops = [_op(fn, specs, op_tags, pool, retry_policy) for specs in found]
+        nodes = [
+            _node(
+                fn, specs, OpOptions(specs.stream.name, op_tags or {}, pool, retry_policy), spread
+            )
+            for specs in found
+        ]
         assets = [_attributed(specs.asset, group_name, partitions_def) for specs in found]
         policy = backfill_policy
         if policy is None and any(spec.partitions_def is not None for spec in assets):
             policy = dg.BackfillPolicy.single_run()
         inputs = {
-            f"{op.name}__{name_}": dep.asset_key
-            for op, spec in zip(ops, assets, strict=True)
-            for name_, dep in zip(op.input_dict, spec.deps, strict=True)
+            f"{node.name}__{name_}": dep.asset_key
+            for node, spec in zip(nodes, assets, strict=True)
+            for name_, dep in zip(node.input_dict, spec.deps, strict=True)
         }
         graph = GraphDefinition(
             name=name or fn.__name__,
-            node_defs=ops,
+            node_defs=nodes,
             input_mappings=[
                 InputMapping(
-                    graph_input_name=f"{op.name}__{name_}",
-                    mapped_node_name=op.name,
+                    graph_input_name=f"{node.name}__{name_}",
+                    mapped_node_name=node.name,
                     mapped_node_input_name=name_,
                 )
-                for op in ops
-                for name_ in op.input_dict
+                for node in nodes
+                for name_ in node.input_dict
             ],
             output_mappings=[
                 OutputMapping(
                     graph_output_name=output,
-                    mapped_node_name=op.name,
+                    mapped_node_name=node.name,
                     mapped_node_output_name=output,
                 )
-                for op in ops
-                for output in op.output_dict
+                for node in nodes
+                for output in node.output_dict
             ],
         )
         return AssetsDefinition(
@@ -114,38 +119,21 @@ def conduit_assets(
     return decorate
 
 
-def _resolve_annotations(fn: Callable[..., Any]) -> None:
-    """Let annotations be texts, as ``from __future__ import annotations`` makes them.
-
-    Dagster reads them as they are, and refuses a context's.
-    """
-    if not any(isinstance(each, str) for each in fn.__annotations__.values()):
-        return
-    try:
-        fn.__annotations__ = get_type_hints(fn)
-    except (NameError, TypeError):
-        return  # a name of a function's own: Dagster says what it thinks of the text
-
-
-def _op(
-    fn: Callable[..., Any],
-    specs: StreamSpecs,
-    tags: Mapping[str, str] | None,
-    pool: str | None,
-    retry_policy: dg.RetryPolicy | None,
-) -> dg.OpDefinition:
-    """Return a stream's op. Its outputs have the graph's own names: that is how results find it."""
+def _node(
+    fn: Callable[..., Any], specs: StreamSpecs, options: OpOptions, spread: set[str]
+) -> dg.OpDefinition | GraphDefinition:
+    """Return what loads a stream. Its outputs have the whole graph's names: results go by them."""
+    inputs = [f"dep_{n}" for n, _ in enumerate(specs.asset.deps)]
     outputs = [_output(specs), *(_check_output(specs, check) for check in specs.checks)]
-    made: dg.OpDefinition = dg.op(
-        name=specs.op,
+    if specs.stream.name in spread:
+        return stream_graph(specs.op, options, inputs, outputs)
+    return options.op(
+        specs.op,
+        fn,
         description=specs.asset.description,
-        ins={f"dep_{n}": dg.In(Nothing) for n in range(len(list(specs.asset.deps)))},
+        ins={each: dg.In(Nothing) for each in inputs},
         out={each: dg.Out(Nothing, is_required=False) for each in outputs},
-        tags={**(tags or {}), STREAM_TAG: specs.stream.name},
-        pool=pool,
-        retry_policy=retry_policy,
-    )(fn)
-    return made
+    )
 
 
 def _output(specs: StreamSpecs) -> str:
