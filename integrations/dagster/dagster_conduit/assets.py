@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -77,36 +77,13 @@ def conduit_assets(
         policy = backfill_policy
         if policy is None and any(spec.partitions_def is not None for spec in assets):
             policy = dg.BackfillPolicy.single_run()
-        inputs = {
-            f"{node.name}__{name_}": dep.asset_key
-            for node, spec in zip(nodes, assets, strict=True)
-            for name_, dep in zip(node.input_dict, spec.deps, strict=True)
-        }
-        graph = GraphDefinition(
-            name=name or fn.__name__,
-            node_defs=nodes,
-            input_mappings=[
-                InputMapping(
-                    graph_input_name=f"{node.name}__{name_}",
-                    mapped_node_name=node.name,
-                    mapped_node_input_name=name_,
-                )
-                for node in nodes
-                for name_ in node.input_dict
-            ],
-            output_mappings=[
-                OutputMapping(
-                    graph_output_name=output,
-                    mapped_node_name=node.name,
-                    mapped_node_output_name=output,
-                )
-                for node in nodes
-                for output in node.output_dict
-            ],
-        )
         return AssetsDefinition(
-            node_def=graph,
-            keys_by_input_name=inputs,
+            node_def=_graph(name or fn.__name__, nodes),
+            keys_by_input_name={
+                f"{node.name}__{input_}": dep.asset_key
+                for node, spec in zip(nodes, assets, strict=True)
+                for input_, dep in zip(node.input_dict, spec.deps, strict=True)
+            },
             keys_by_output_name={_output(s): s.asset.key for s in found},
             check_specs_by_output_name={
                 _check_output(s, check): check for s in found for check in s.checks
@@ -117,6 +94,32 @@ def conduit_assets(
         )
 
     return decorate
+
+
+def _graph(name: str, nodes: Sequence[dg.OpDefinition | GraphDefinition]) -> GraphDefinition:
+    """Return the graph of all streams: nothing in it waits for anything else in it."""
+    return GraphDefinition(
+        name=name,
+        node_defs=list(nodes),
+        input_mappings=[
+            InputMapping(
+                graph_input_name=f"{node.name}__{each}",
+                mapped_node_name=node.name,
+                mapped_node_input_name=each,
+            )
+            for node in nodes
+            for each in node.input_dict
+        ],
+        output_mappings=[
+            OutputMapping(
+                graph_output_name=each,
+                mapped_node_name=node.name,
+                mapped_node_output_name=each,
+            )
+            for node in nodes
+            for each in node.output_dict
+        ],
+    )
 
 
 def _node(
