@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster import AssetsDefinition, GraphDefinition, InputMapping, Nothing, OutputMapping
+from dagster import (
+    AssetsDefinition,
+    GraphDefinition,
+    InputMapping,
+    NodeInvocation,
+    Nothing,
+    OutputMapping,
+)
 
 from dagster_conduit.pipelines import PipelineLike, held
 from dagster_conduit.specs import StreamSpecs, stream_specs
@@ -66,35 +73,39 @@ def conduit_assets(
     )
 
     def decorate(fn: Callable[..., Any]) -> AssetsDefinition:
-        ops = [_op(fn, specs, op_tags, pool, retry_policy) for specs in found]
+        graph_name = name or fn.__name__
+        ops = [_op(graph_name, fn, specs, op_tags, pool, retry_policy) for specs in found]
         assets = [_attributed(specs.asset, group_name, partitions_def) for specs in found]
         policy = backfill_policy
         if policy is None and any(spec.partitions_def is not None for spec in assets):
             policy = dg.BackfillPolicy.single_run()
         inputs = {
-            f"{op.name}__{name_}": dep.asset_key
-            for op, spec in zip(ops, assets, strict=True)
+            f"{of.op}__{name_}": dep.asset_key
+            for of, op, spec in zip(found, ops, assets, strict=True)
             for name_, dep in zip(op.input_dict, spec.deps, strict=True)
         }
         graph = GraphDefinition(
-            name=name or fn.__name__,
+            name=graph_name,
             node_defs=ops,
+            dependencies={
+                NodeInvocation(op.name, alias=of.op): {} for of, op in zip(found, ops, strict=True)
+            },
             input_mappings=[
                 InputMapping(
-                    graph_input_name=f"{op.name}__{name_}",
-                    mapped_node_name=op.name,
+                    graph_input_name=f"{of.op}__{name_}",
+                    mapped_node_name=of.op,
                     mapped_node_input_name=name_,
                 )
-                for op in ops
+                for of, op in zip(found, ops, strict=True)
                 for name_ in op.input_dict
             ],
             output_mappings=[
                 OutputMapping(
                     graph_output_name=output,
-                    mapped_node_name=op.name,
+                    mapped_node_name=of.op,
                     mapped_node_output_name=output,
                 )
-                for op in ops
+                for of, op in zip(found, ops, strict=True)
                 for output in op.output_dict
             ],
         )
@@ -114,16 +125,20 @@ def conduit_assets(
 
 
 def _op(
+    graph: str,
     fn: Callable[..., Any],
     specs: StreamSpecs,
     tags: Mapping[str, str] | None,
     pool: str | None,
     retry_policy: dg.RetryPolicy | None,
 ) -> dg.OpDefinition:
-    """Return a stream's op. Its outputs have the graph's own names: that is how results find it."""
+    """Return a stream's op. Its outputs have the graph's own names: that is how results find it.
+
+    Its own name has the graph's in it, since a code location knows one op of a name.
+    """
     outputs = [_output(specs), *(_check_output(specs, check) for check in specs.checks)]
     made: dg.OpDefinition = dg.op(
-        name=specs.op,
+        name=f"{graph}__{specs.op}",
         description=specs.asset.description,
         ins={f"dep_{n}": dg.In(Nothing) for n in range(len(list(specs.asset.deps)))},
         out={each: dg.Out(Nothing, is_required=False) for each in outputs},

@@ -97,7 +97,8 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield from step.loaded(request)
         except ConduitError as error:
             yield from step.found(error)
-            raise failure(error, context.op_execution_context) from None
+            failed = failure(error, context.op_execution_context)
+            raise failed from failed.__cause__
 
 
 class _Step:
