@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def assets(
     spec = {"name": name, "source": source, "destination": destination, "streams": streams}
 
     @conduit_assets(pipeline=spec, name=name, **keys)
-    def load(context, conduit: ConduitResource):  # type: ignore[no-untyped-def]
+    def load(context: dg.OpExecutionContext, conduit: ConduitResource) -> Iterator[object]:
         arm(context, points, signal)
         yield from conduit.run(context=context)
 

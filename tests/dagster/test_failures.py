@@ -55,7 +55,7 @@ def assets_of(folder: Path, policy: dg.RetryPolicy | None = None) -> dg.AssetsDe
     }
 
     @conduit_assets(pipeline=spec, retry_policy=policy)
-    def orders(context, conduit: ConduitResource):  # type: ignore[no-untyped-def]
+    def orders(context: dg.AssetExecutionContext, conduit: ConduitResource) -> Iterator[object]:
         yield from conduit.run(context=context)
 
     return orders
@@ -246,7 +246,7 @@ def test_a_secret_of_a_connection_is_nowhere_in_what_dagster_keeps(
     }
 
     @conduit_assets(pipeline=shop)
-    def orders(context, conduit: ConduitResource):  # type: ignore[no-untyped-def]
+    def orders(context: dg.AssetExecutionContext, conduit: ConduitResource) -> Iterator[object]:
         yield from conduit.run(context=context)
 
     with dg.DagsterInstance.local_temp(str(home)) as instance:

@@ -15,12 +15,10 @@ from dagster import (
     OutputMapping,
 )
 
-from dagster_conduit.pipelines import PipelineLike, held
+from dagster_conduit.fanout import OpOptions, stream_graph
+from dagster_conduit.pipelines import PipelineLike, chosen, held
 from dagster_conduit.specs import StreamSpecs, stream_specs
 from dagster_conduit.translator import DagsterConduitTranslator
-
-STREAM_TAG = "dagster_conduit/stream"
-"""The tag of an op that says which stream it loads."""
 
 
 def conduit_assets(
@@ -37,6 +35,7 @@ def conduit_assets(
     op_tags: Mapping[str, str] | None = None,
     pool: str | None = None,
     retry_policy: dg.RetryPolicy | None = None,
+    fan_out: str = "",
 ) -> Callable[[Callable[..., Any]], AssetsDefinition]:
     """Make the streams of a pipeline assets: one asset per stream, one check per rule.
 
@@ -63,50 +62,61 @@ def conduit_assets(
         pool: the pool of each step.
         retry_policy: how often, and when, a step is retried whose error says that it may help; by
             default twice.
+        fan_out: names of streams, or patterns, whose splits are staged by an op each, so that the
+            executor spreads them over its workers. The function isn't called for these.
 
     Raises:
         ConfigError: the file is missing or is no pipeline, a name fits no stream, or two streams
             have one key.
     """
-    found = stream_specs(
-        held(pipeline), select, exclude, dagster_conduit_translator, partition_expr
-    )
+    given = held(pipeline)
+    found = stream_specs(given, select, exclude, dagster_conduit_translator, partition_expr)
+    spread = {s.name for s in chosen(given.outline, fan_out, "")} if fan_out else set()
 
     def decorate(fn: Callable[..., Any]) -> AssetsDefinition:
         graph_name = name or fn.__name__
-        ops = [_op(graph_name, fn, specs, op_tags, pool, retry_policy) for specs in found]
+        nodes = {
+            specs.op: _node(
+                f"{graph_name}__{specs.op}",
+                fn,
+                specs,
+                OpOptions(specs.stream.name, op_tags or {}, pool, retry_policy),
+                spread,
+            )
+            for specs in found
+        }
         assets = [_attributed(specs.asset, group_name, partitions_def) for specs in found]
         policy = backfill_policy
         if policy is None and any(spec.partitions_def is not None for spec in assets):
             policy = dg.BackfillPolicy.single_run()
         inputs = {
-            f"{of.op}__{name_}": dep.asset_key
-            for of, op, spec in zip(found, ops, assets, strict=True)
-            for name_, dep in zip(op.input_dict, spec.deps, strict=True)
+            f"{step}__{name_}": dep.asset_key
+            for (step, node), spec in zip(nodes.items(), assets, strict=True)
+            for name_, dep in zip(node.input_dict, spec.deps, strict=True)
         }
         graph = GraphDefinition(
             name=graph_name,
-            node_defs=ops,
+            node_defs=list(nodes.values()),
             dependencies={
-                NodeInvocation(op.name, alias=of.op): {} for of, op in zip(found, ops, strict=True)
+                NodeInvocation(node.name, alias=step): {} for step, node in nodes.items()
             },
             input_mappings=[
                 InputMapping(
-                    graph_input_name=f"{of.op}__{name_}",
-                    mapped_node_name=of.op,
+                    graph_input_name=f"{step}__{name_}",
+                    mapped_node_name=step,
                     mapped_node_input_name=name_,
                 )
-                for of, op in zip(found, ops, strict=True)
-                for name_ in op.input_dict
+                for step, node in nodes.items()
+                for name_ in node.input_dict
             ],
             output_mappings=[
                 OutputMapping(
                     graph_output_name=output,
-                    mapped_node_name=of.op,
+                    mapped_node_name=step,
                     mapped_node_output_name=output,
                 )
-                for of, op in zip(found, ops, strict=True)
-                for output in op.output_dict
+                for step, node in nodes.items()
+                for output in node.output_dict
             ],
         )
         return AssetsDefinition(
@@ -124,29 +134,24 @@ def conduit_assets(
     return decorate
 
 
-def _op(
-    graph: str,
-    fn: Callable[..., Any],
-    specs: StreamSpecs,
-    tags: Mapping[str, str] | None,
-    pool: str | None,
-    retry_policy: dg.RetryPolicy | None,
-) -> dg.OpDefinition:
-    """Return a stream's op. Its outputs have the graph's own names: that is how results find it.
+def _node(
+    name: str, fn: Callable[..., Any], specs: StreamSpecs, options: OpOptions, spread: set[str]
+) -> dg.OpDefinition | GraphDefinition:
+    """Return what loads a stream. Its outputs have the whole graph's names: results go by them.
 
-    Its own name has the graph's in it, since a code location knows one op of a name.
+    Its own name is no other's, since a code location knows one op of a name.
     """
+    inputs = [f"dep_{n}" for n, _ in enumerate(specs.asset.deps)]
     outputs = [_output(specs), *(_check_output(specs, check) for check in specs.checks)]
-    made: dg.OpDefinition = dg.op(
-        name=f"{graph}__{specs.op}",
+    if specs.stream.name in spread:
+        return stream_graph(name, options, inputs, outputs)
+    return options.op(
+        name,
+        fn,
         description=specs.asset.description,
-        ins={f"dep_{n}": dg.In(Nothing) for n in range(len(list(specs.asset.deps)))},
+        ins={each: dg.In(Nothing) for each in inputs},
         out={each: dg.Out(Nothing, is_required=False) for each in outputs},
-        tags={**(tags or {}), STREAM_TAG: specs.stream.name},
-        pool=pool,
-        retry_policy=retry_policy,
-    )(fn)
-    return made
+    )
 
 
 def _output(specs: StreamSpecs) -> str:
