@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster import AssetsDefinition, GraphDefinition, InputMapping, Nothing, OutputMapping
+from dagster import (
+    AssetsDefinition,
+    GraphDefinition,
+    InputMapping,
+    NodeInvocation,
+    Nothing,
+    OutputMapping,
+)
 
 from dagster_conduit.fanout import OpOptions, stream_graph
 from dagster_conduit.pipelines import PipelineLike, chosen, held
@@ -67,21 +74,26 @@ def conduit_assets(
     spread = {s.name for s in chosen(given.outline, fan_out, "")} if fan_out else set()
 
     def decorate(fn: Callable[..., Any]) -> AssetsDefinition:
-        nodes = [
-            _node(
-                fn, specs, OpOptions(specs.stream.name, op_tags or {}, pool, retry_policy), spread
+        graph_name = name or fn.__name__
+        nodes = {
+            specs.op: _node(
+                f"{graph_name}__{specs.op}",
+                fn,
+                specs,
+                OpOptions(specs.stream.name, op_tags or {}, pool, retry_policy),
+                spread,
             )
             for specs in found
-        ]
+        }
         assets = [_attributed(specs.asset, group_name, partitions_def) for specs in found]
         policy = backfill_policy
         if policy is None and any(spec.partitions_def is not None for spec in assets):
             policy = dg.BackfillPolicy.single_run()
         return AssetsDefinition(
-            node_def=_graph(name or fn.__name__, nodes),
+            node_def=_graph(graph_name, nodes),
             keys_by_input_name={
-                f"{node.name}__{input_}": dep.asset_key
-                for node, spec in zip(nodes, assets, strict=True)
+                f"{step}__{input_}": dep.asset_key
+                for (step, node), spec in zip(nodes.items(), assets, strict=True)
                 for input_, dep in zip(node.input_dict, spec.deps, strict=True)
             },
             keys_by_output_name={_output(s): s.asset.key for s in found},
@@ -96,42 +108,44 @@ def conduit_assets(
     return decorate
 
 
-def _graph(name: str, nodes: Sequence[dg.OpDefinition | GraphDefinition]) -> GraphDefinition:
-    """Return the graph of all streams: nothing in it waits for anything else in it."""
+def _graph(name: str, nodes: Mapping[str, dg.OpDefinition | GraphDefinition]) -> GraphDefinition:
+    """Return the graph of all steps: nothing in it waits for anything else in it."""
     return GraphDefinition(
         name=name,
-        node_defs=list(nodes),
+        node_defs=list(nodes.values()),
+        dependencies={NodeInvocation(node.name, alias=step): {} for step, node in nodes.items()},
         input_mappings=[
             InputMapping(
-                graph_input_name=f"{node.name}__{each}",
-                mapped_node_name=node.name,
+                graph_input_name=f"{step}__{each}",
+                mapped_node_name=step,
                 mapped_node_input_name=each,
             )
-            for node in nodes
+            for step, node in nodes.items()
             for each in node.input_dict
         ],
         output_mappings=[
             OutputMapping(
-                graph_output_name=each,
-                mapped_node_name=node.name,
-                mapped_node_output_name=each,
+                graph_output_name=each, mapped_node_name=step, mapped_node_output_name=each
             )
-            for node in nodes
+            for step, node in nodes.items()
             for each in node.output_dict
         ],
     )
 
 
 def _node(
-    fn: Callable[..., Any], specs: StreamSpecs, options: OpOptions, spread: set[str]
+    name: str, fn: Callable[..., Any], specs: StreamSpecs, options: OpOptions, spread: set[str]
 ) -> dg.OpDefinition | GraphDefinition:
-    """Return what loads a stream. Its outputs have the whole graph's names: results go by them."""
+    """Return what loads a stream. Its outputs have the whole graph's names: results go by them.
+
+    Its own name is no other's, since a code location knows one op of a name.
+    """
     inputs = [f"dep_{n}" for n, _ in enumerate(specs.asset.deps)]
     outputs = [_output(specs), *(_check_output(specs, check) for check in specs.checks)]
     if specs.stream.name in spread:
-        return stream_graph(specs.op, options, inputs, outputs)
+        return stream_graph(name, options, inputs, outputs)
     return options.op(
-        specs.op,
+        name,
         fn,
         description=specs.asset.description,
         ins={each: dg.In(Nothing) for each in inputs},
