@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from dagster import AssetsDefinition, GraphDefinition, InputMapping, Nothing, OutputMapping
+from dagster import (
+    AssetsDefinition,
+    DependencyDefinition,
+    GraphDefinition,
+    InputMapping,
+    Nothing,
+    OutputMapping,
+)
 
-from dagster_conduit.pipelines import PipelineLike, held
+from dagster_conduit.after import HookSpecs, hook_specs, run_after
+from dagster_conduit.pipelines import Held, PipelineLike, held
 from dagster_conduit.specs import StreamSpecs, stream_specs
 from dagster_conduit.translator import DagsterConduitTranslator
 
@@ -21,6 +29,7 @@ def conduit_assets(
     pipeline: PipelineLike,
     select: str = "*",
     exclude: str = "",
+    after: bool = False,
     name: str | None = None,
     group_name: str | None = None,
     partitions_def: dg.PartitionsDefinition[str] | None = None,
@@ -44,6 +53,8 @@ def conduit_assets(
         pipeline: its file, relative to the file that calls; or a mapping, or a Pipeline.
         select: names of streams, or patterns such as ``fact_*``, with spaces between.
         exclude: the same, to be left out.
+        after: whether each hook of the file's ``after:`` is one more asset, behind all streams;
+            False where dagster-dbt has the models.
         name: the name of the assets' graph; default the function's.
         group_name: the group of all assets; default the translator's.
         partitions_def: a time partition is the window that is loaded, ``[start, end)``; of other
@@ -58,12 +69,12 @@ def conduit_assets(
             default twice.
 
     Raises:
-        ConfigError: the file is missing or is no pipeline, a name fits no stream, or two streams
-            have one key.
+        ConfigError: the file is missing or is no pipeline, a name fits no stream, two streams have
+            one key, or there is no ``after:`` to be done.
     """
-    found = stream_specs(
-        held(pipeline), select, exclude, dagster_conduit_translator, partition_expr
-    )
+    kept = held(pipeline)
+    found = stream_specs(kept, select, exclude, dagster_conduit_translator, partition_expr)
+    hooks = hook_specs(kept, found) if after else ()
 
     def decorate(fn: Callable[..., Any]) -> AssetsDefinition:
         ops = [_op(fn, specs, op_tags, pool, retry_policy) for specs in found]
@@ -76,41 +87,56 @@ def conduit_assets(
             for op, spec in zip(ops, assets, strict=True)
             for name_, dep in zip(op.input_dict, spec.deps, strict=True)
         }
-        graph = GraphDefinition(
-            name=name or fn.__name__,
-            node_defs=ops,
-            input_mappings=[
-                InputMapping(
-                    graph_input_name=f"{op.name}__{name_}",
-                    mapped_node_name=op.name,
-                    mapped_node_input_name=name_,
-                )
-                for op in ops
-                for name_ in op.input_dict
-            ],
-            output_mappings=[
-                OutputMapping(
-                    graph_output_name=output,
-                    mapped_node_name=op.name,
-                    mapped_node_output_name=output,
-                )
-                for op in ops
-                for output in op.output_dict
-            ],
-        )
+        last = [_hook_op(kept, each, ops, op_tags, pool, retry_policy) for each in hooks]
+        loaded = [(op.name, _output(s)) for op, s in zip(ops, found, strict=True)]
         return AssetsDefinition(
-            node_def=graph,
+            node_def=_graph(name or fn.__name__, ops, last, loaded),
             keys_by_input_name=inputs,
-            keys_by_output_name={_output(s): s.asset.key for s in found},
+            keys_by_output_name={_output(s): s.asset.key for s in (*found, *hooks)},
             check_specs_by_output_name={
                 _check_output(s, check): check for s in found for check in s.checks
             },
-            specs=assets,
+            specs=[*assets, *(_attributed(each.asset, group_name, None) for each in hooks)],
             can_subset=True,
             backfill_policy=policy,
         )
 
     return decorate
+
+
+def _graph(
+    name: str,
+    streams: Sequence[dg.OpDefinition],
+    hooks: Sequence[dg.OpDefinition],
+    loaded: Sequence[tuple[str, str]],
+) -> GraphDefinition:
+    """Return the graph of all ops: each hook waits for what the streams have ``loaded``."""
+    return GraphDefinition(
+        name=name,
+        node_defs=[*streams, *hooks],
+        dependencies={
+            op.name: {f"dep_{n}": DependencyDefinition(*of) for n, of in enumerate(loaded)}
+            for op in hooks
+        },
+        input_mappings=[
+            InputMapping(
+                graph_input_name=f"{op.name}__{name_}",
+                mapped_node_name=op.name,
+                mapped_node_input_name=name_,
+            )
+            for op in streams
+            for name_ in op.input_dict
+        ],
+        output_mappings=[
+            OutputMapping(
+                graph_output_name=output,
+                mapped_node_name=op.name,
+                mapped_node_output_name=output,
+            )
+            for op in (*streams, *hooks)
+            for output in op.output_dict
+        ],
+    )
 
 
 def _op(
@@ -134,7 +160,29 @@ def _op(
     return made
 
 
-def _output(specs: StreamSpecs) -> str:
+def _hook_op(
+    pipeline: Held,
+    specs: HookSpecs,
+    streams: Sequence[dg.OpDefinition],
+    tags: Mapping[str, str] | None,
+    pool: str | None,
+    retry_policy: dg.RetryPolicy | None,
+) -> dg.OpDefinition:
+    """Return a hook's op: it waits for all streams, and has the resources of their function."""
+    made: dg.OpDefinition = dg.op(
+        name=specs.op,
+        description=specs.asset.description,
+        ins={f"dep_{n}": dg.In(Nothing) for n in range(len(streams))},
+        out={_output(specs): dg.Out(Nothing, is_required=False)},
+        required_resource_keys=set(streams[0].required_resource_keys),
+        tags=dict(tags or {}),
+        pool=pool,
+        retry_policy=retry_policy,
+    )(lambda context: run_after(pipeline, specs, context))
+    return made
+
+
+def _output(specs: StreamSpecs | HookSpecs) -> str:
     return f"asset_{specs.op}"
 
 

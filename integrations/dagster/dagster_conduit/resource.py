@@ -11,16 +11,16 @@ from pydantic import Field
 
 from conduit_core import GivenConnections
 from conduit_core.errors import ConduitError, ConfigError
+from dagster_conduit.after import warn_of_models
 from dagster_conduit.assets import STREAM_TAG
 from dagster_conduit.failures import failure
 from dagster_conduit.requests import request_of
-from dagster_conduit.results import check_results, materialized
+from dagster_conduit.results import check_results, listeners, materialized
 from dagster_conduit.specs import LOAD, StreamLoad
 from dagster_conduit.state import DagsterStateStore
 
 if TYPE_CHECKING:
     from conduit_core import ConnectionResolver, LoadResult, Pipeline, RunRequest
-    from conduit_core.events import Listener
 
 Told: TypeAlias = dg.MaterializeResult[object] | dg.AssetCheckResult
 _KEY = "conduit"
@@ -85,6 +85,7 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             if not step.is_load:
                 yield from step.checked()
                 return
+            warn_of_models(context, step.load.held, step.spec)
             request = request_of(
                 context,
                 step.spec.key,
@@ -149,16 +150,11 @@ class _Step:
             (self.load.stream.name,),
             request=request,
             store=store,
-            listeners=self._listeners(),
+            listeners=listeners(self._context.op_execution_context),
         )
         if done.failures:
             raise done.failures[0].to_error()
         return done.results[0]
-
-    def _listeners(self) -> tuple[Listener, ...]:
-        from conduit_core import PlainLines, listeners_from_environment
-
-        return (PlainLines(self._context.log.info, clock=False), *listeners_from_environment())
 
     def checked(self) -> Iterator[Told]:
         """Hold the chosen rules to what is in the target.

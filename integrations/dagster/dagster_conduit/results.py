@@ -12,7 +12,15 @@ from dagster_conduit.state import KEY, version_of
 
 if TYPE_CHECKING:
     from conduit_core import LoadResult, Pipeline
+    from conduit_core.events import Listener
     from dagster_conduit.specs import StreamLoad
+
+
+def listeners(context: dg.OpExecutionContext) -> tuple[Listener, ...]:
+    """Return who hears a step's events: its log, and those that the environment names."""
+    from conduit_core import PlainLines, listeners_from_environment
+
+    return (PlainLines(context.log.info, clock=False), *listeners_from_environment())
 
 
 def materialized(
