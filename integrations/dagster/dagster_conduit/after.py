@@ -18,7 +18,7 @@ from dagster import _check as check
 
 from conduit_core.errors import ConduitError, ConfigError
 from dagster_conduit.failures import failure
-from dagster_conduit.results import listeners
+from dagster_conduit.results import log_listeners
 from dagster_conduit.specs import StreamSpecs
 from dagster_conduit.translator import plain_name
 
@@ -89,7 +89,7 @@ def run_after(
         pipeline: Pipeline = held.opened(_connections(context))
         bound = bound_hook(pipeline, specs.hook)
         with _ended_as_by_ctrl_c():
-            result = run_hook(pipeline, bound, (), Emitter(listeners(context)))
+            result = run_hook(pipeline, bound, (), Emitter(log_listeners(context)))
         if result.failure is not None:
             raise result.failure.to_error()
         keeps = bound.memory is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 import dagster as dg
 from dagster import (
@@ -77,6 +77,7 @@ def conduit_assets(
     hooks = hook_specs(kept, found) if after else ()
 
     def decorate(fn: Callable[..., Any]) -> AssetsDefinition:
+        _resolve_annotations(fn)
         ops = [_op(fn, specs, op_tags, pool, retry_policy) for specs in found]
         assets = [_attributed(specs.asset, group_name, partitions_def) for specs in found]
         policy = backfill_policy
@@ -92,7 +93,10 @@ def conduit_assets(
         return AssetsDefinition(
             node_def=_graph(name or fn.__name__, ops, last, loaded),
             keys_by_input_name=inputs,
-            keys_by_output_name={_output(s): s.asset.key for s in (*found, *hooks)},
+            keys_by_output_name={
+                **{_output(s): s.asset.key for s in found},
+                **{_output(h): h.asset.key for h in hooks},
+            },
             check_specs_by_output_name={
                 _check_output(s, check): check for s in found for check in s.checks
             },
@@ -137,6 +141,19 @@ def _graph(
             for output in op.output_dict
         ],
     )
+
+
+def _resolve_annotations(fn: Callable[..., Any]) -> None:
+    """Let annotations be texts, as ``from __future__ import annotations`` makes them.
+
+    Dagster reads them as they are, and refuses a context's.
+    """
+    if not any(isinstance(each, str) for each in fn.__annotations__.values()):
+        return
+    try:
+        fn.__annotations__ = get_type_hints(fn)
+    except (NameError, TypeError):
+        return  # a name of a function's own: Dagster says what it thinks of the text
 
 
 def _op(

@@ -15,12 +15,13 @@ from dagster_conduit.after import warn_of_models
 from dagster_conduit.assets import STREAM_TAG
 from dagster_conduit.failures import failure
 from dagster_conduit.requests import request_of
-from dagster_conduit.results import check_results, listeners, materialized
+from dagster_conduit.results import check_results, log_listeners, materialized
 from dagster_conduit.specs import LOAD, StreamLoad
 from dagster_conduit.state import DagsterStateStore
 
 if TYPE_CHECKING:
     from conduit_core import ConnectionResolver, LoadResult, Pipeline, RunRequest
+    from conduit_core.events import Listener
 
 Told: TypeAlias = dg.MaterializeResult[object] | dg.AssetCheckResult
 _KEY = "conduit"
@@ -61,6 +62,7 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         reload: bool = False,
         allow_empty: bool = False,
         allow_deletes: bool = False,
+        listeners: tuple[Listener, ...] = (),
     ) -> Iterator[Told]:
         """Load the step's stream, or hold its rules to the target where only checks are asked for.
 
@@ -70,6 +72,7 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             reload: load again what this run, or one that it is a retry of, has loaded.
             allow_empty: let an empty extract empty the target.
             allow_deletes: let the load delete any share of the target's rows.
+            listeners: called with every event of the load.
 
         Yields:
             What the asset's checks found, and its materialisation.
@@ -80,8 +83,9 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         if isinstance(context, dg.OpExecutionContext):
             context = AssetExecutionContext(op_execution_context=context)
-        step = _Step(context, self.resolver())
+        step: _Step | None = None
         try:
+            step = _Step(context, self.resolver(), listeners)
             if not step.is_load:
                 yield from step.checked()
                 return
@@ -97,7 +101,8 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
             yield from step.loaded(request)
         except ConduitError as error:
-            yield from step.found(error)
+            if step is not None:
+                yield from step.found(error)
             raise failure(error, context.op_execution_context) from None
 
 
@@ -105,9 +110,13 @@ class _Step:
     """One stream's step: its pipeline, and what is asked of it."""
 
     def __init__(
-        self, context: AssetExecutionContext, connections: ConnectionResolver | None
+        self,
+        context: AssetExecutionContext,
+        connections: ConnectionResolver | None,
+        listeners: tuple[Listener, ...],
     ) -> None:
         self._context = context
+        self._own = listeners
         stream = context.op_execution_context.op_def.tags.get(STREAM_TAG)
         self.spec, self.load = _of_stream(context, stream)
         self._connections = connections
@@ -150,7 +159,7 @@ class _Step:
             (self.load.stream.name,),
             request=request,
             store=store,
-            listeners=listeners(self._context.op_execution_context),
+            listeners=(*log_listeners(self._context.op_execution_context), *self._own),
         )
         if done.failures:
             raise done.failures[0].to_error()

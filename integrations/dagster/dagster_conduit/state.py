@@ -36,23 +36,22 @@ class DagsterStateStore:
     def __init__(self, instance: DagsterInstance, key: dg.AssetKey) -> None:
         self._instance = instance
         self._asset = key
+        self._asked = False
         self.told: str | None = None
         """The entry that the step's event is to hold; None where a person's edit has to stay."""
 
     def get(self, key: str) -> str | None:
         """Return the entry's text, or None."""
-        self.told = found = current(self._instance, self._asset)
-        if found is not None and version_of(found) is None:
-            self.told = None
+        found = current(self._instance, self._asset)
+        if not self._asked:
+            self._asked, self.told = True, found
         return found
 
     def set(self, key: str, entry: str, expect: str | None) -> bool:
         """Keep the entry for the step's event, if what ``expect`` identifies still counts."""
-        if seal_of(current(self._instance, self._asset)) != expect:
-            self.told = None
-            return False
-        self.told = entry
-        return True
+        fits = seal_of(current(self._instance, self._asset)) == expect
+        self.told = entry if fits else None
+        return fits
 
 
 def current(instance: DagsterInstance, key: dg.AssetKey) -> str | None:
