@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         HookContext,
         HookReport,
         bound_hook,
+        finished_versions,
         run_hook,
     )
     from conduit_core.engine.lineage import (
@@ -121,6 +122,7 @@ _HOMES = {
     "datasets": "conduit_core.engine.lineage",
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
+    "finished_versions": "conduit_core.engine.hooks",
     "listeners_from_environment": "conduit_core.engine.listening",
     "outline": "conduit_core.spec.outline",
     "plan": "conduit_core.engine.run",
@@ -189,6 +191,7 @@ __all__ = [
     "datasets",
     "destination_facts",
     "files",
+    "finished_versions",
     "listeners_from_environment",
     "outline",
     "plan",
