@@ -71,8 +71,8 @@ def conduit_assets(
             workers. The function isn't called for these.
 
     Raises:
-        ConfigError: the file is missing or is no pipeline, a name fits no stream, two streams have
-            one key, or there is no ``after:`` to be done.
+        ConfigError: the file is no pipeline, a name fits no stream, two streams have one key, or
+            there is no ``after:`` to be done.
     """
     given = held(pipeline)
     found = stream_specs(given, select, exclude, dagster_conduit_translator, partition_expr)
@@ -85,8 +85,7 @@ def conduit_assets(
         nodes = {each.op: _node(fn, each, options, spread) for each in found}
         last = {each.op: _hook_op(given, each, options, len(found)) for each in hooks}
         assets = [_attributed(each.asset, group_name, partitions_def) for each in found]
-        has_partitions = any(spec.partitions_def is not None for spec in assets)
-        one_run = dg.BackfillPolicy.single_run() if has_partitions else None
+        cut = any(spec.partitions_def is not None for spec in assets)
         return AssetsDefinition(
             node_def=_graph(graph, nodes, last, [(each.op, _output(each)) for each in found]),
             keys_by_input_name={
@@ -103,7 +102,7 @@ def conduit_assets(
             },
             specs=[*assets, *(_attributed(each.asset, group_name, None) for each in hooks)],
             can_subset=True,
-            backfill_policy=backfill_policy or one_run,
+            backfill_policy=backfill_policy or (dg.BackfillPolicy.single_run() if cut else None),
         )
 
     return decorate
