@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         LoadResult,
         RunRequest,
         RunResult,
+        SliceBy,
     )
     from conduit_core.engine.pipeline import Pipeline
     from conduit_core.engine.read import files, read
@@ -90,6 +91,7 @@ _HOMES = {
     "RunInterrupted": "conduit_core.engine.run",
     "RunRequest": "conduit_core.engine.model",
     "RunResult": "conduit_core.engine.model",
+    "SliceBy": "conduit_core.engine.model",
     "SourceFacts": "conduit_core.engine.lineage",
     "StageReceipt": "conduit_core.connectors.staging",
     "StateStore": "conduit_core.state.store",
@@ -149,6 +151,7 @@ __all__ = [
     "RunInterrupted",
     "RunRequest",
     "RunResult",
+    "SliceBy",
     "SourceFacts",
     "StageReceipt",
     "StateStore",

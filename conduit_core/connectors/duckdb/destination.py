@@ -343,6 +343,12 @@ class DuckDBDestination(SqlDestination):
         """Return the placeholder of a cursor's value, cast to its own type."""
         return bound_as(self.dialect, value)
 
+    def exact(self, column: Column) -> str:
+        """Return how a column is written to compare it exactly: texts byte by byte."""
+        quoted = self.dialect.quote(column.name)
+        is_text = column.ddl.upper().startswith(("VARCHAR", "ENUM"))
+        return f"CAST({quoted} AS VARCHAR) COLLATE C" if is_text else quoted
+
     def keep_schema(self, session: SqlSession, values: tuple[Value, ...]) -> None:
         """Write a schema's text in a transaction of its own.
 

@@ -32,6 +32,7 @@ from conduit_core.connectors.postgres.session import (
     ServerSession,
     arrow_statements,
 )
+from conduit_core.connectors.postgres.splitting import Key
 from conduit_core.connectors.postgres.swap import DEPENDANTS, swap_statements
 from conduit_core.connectors.postgres.types import (
     MAX_COLUMNS,
@@ -215,6 +216,10 @@ class PostgresDestination(SqlDestination):
         """Return the DDL that makes the schema, if it isn't there."""
         found = session.rows("SELECT 1 FROM pg_namespace WHERE nspname = $1", (schema,))
         return [] if found else [f"CREATE SCHEMA {self.dialect.quote(schema)}"]
+
+    def exact(self, column: Column) -> str:
+        """Return how a column is written to compare it exactly: texts byte by byte."""
+        return Key(column.name, self.dialect.quote(column.name), column.ddl).compared[0]
 
     def create_temp(self, table: Table, columns: tuple[Column, ...]) -> str:
         """Return the DDL of a temporary table that ends with its transaction."""

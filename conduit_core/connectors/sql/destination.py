@@ -91,6 +91,10 @@ class SqlDestination(KeptHooks, SqlActions, Destination):
 
     # --- what a system gives ---------------------------------------------------------------------
 
+    def slices_by(self, field: pa.Field[pa.DataType]) -> bool:
+        """Say whether rows can be deleted by a column's values: texts are compared by bytes."""
+        return True
+
     @abstractmethod
     def session(self) -> SqlSession:
         """Open a session (writes allowed).

@@ -28,7 +28,11 @@ class Predicate:
 
 
 def window_predicate(
-    window: Window, columns: tuple[str, ...], quote: Quote, param: Param
+    window: Window,
+    columns: tuple[str, ...],
+    quote: Quote,
+    param: Param,
+    exact: Quote | None = None,
 ) -> Predicate:
     """Return the rows of a window.
 
@@ -37,6 +41,7 @@ def window_predicate(
         columns: the stream's cursor columns.
         quote: quotes an identifier.
         param: the placeholder of the n-th value (from 1), which may cast it to the column's type.
+        exact: how a column is written where equal means the same bytes; windows by value need it.
     """
     parts: list[str] = []
     values: list[pa.Scalar[pa.DataType]] = []
@@ -46,11 +51,15 @@ def window_predicate(
         return param(len(values), value)
 
     if window.kind == "given":
-        first = quote(columns[0])
         if window.low is not None:
-            parts.append(f"{first} >= {bind(window.low.values[0])}")
+            parts.append(f"{quote(columns[0])} >= {bind(window.low.values[0])}")
         if window.high is not None:
-            parts.append(f"{first} < {bind(window.high.values[0])}")
+            parts.append(f"{quote(columns[0])} < {bind(window.high.values[0])}")
+        if window.only is not None:
+            if exact is None:
+                raise TypeError("a window by value needs a way to compare exactly")
+            listed = ", ".join(bind(value) for value in window.only.values)
+            parts.append(f"{exact(window.only.column)} IN ({listed})")
     else:
         if window.low is not None:
             last = ">=" if window.closed_low else ">"
@@ -62,12 +71,6 @@ def window_predicate(
         nulls = " OR ".join(f"{quote(c)} IS NULL" for c in columns)
         sql = f"({sql}) OR {nulls}"
     return Predicate(sql, tuple(values))
-
-
-def longest_bound(window: Window) -> Cursor | None:
-    """Return the bound that names all columns of the cursor; ``lookback`` has the first alone."""
-    bounds = [bound for bound in (window.low, window.high) if bound is not None]
-    return max(bounds, key=lambda bound: len(bound.columns), default=None)
 
 
 def _lexicographic(
