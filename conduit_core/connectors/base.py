@@ -548,8 +548,13 @@ class Destination(ABC):
         """Return what keeps the types of a target's columns as they are (views ...). Read-only."""
         return ()
 
-    def slices_by(self, field: pa.Field[pa.DataType]) -> bool:
-        """Say whether ``DeleteWindow`` keeps to values (``Window.only``) of a column, exactly."""
+    def slices_by(self, field: pa.Field[pa.DataType], ddl: str) -> bool:
+        """Say whether ``DeleteWindow`` keeps to values (``Window.only``) of a column, exactly.
+
+        Args:
+            field: the column as it is staged.
+            ddl: as it is in the target: a type that changes texts (blank-padded ones) won't do.
+        """
         return False
 
     def staging(self) -> Staging | None:

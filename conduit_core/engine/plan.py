@@ -144,7 +144,7 @@ def _plan(
         shaped = shape_rows(stream, shape, ends, seen, fit_into)
         staged, source, destination = shaped.staged, ends.source, ends.destination
         if replayed is None:
-            refuse_inexact(choice.window.only, staged.schema, destination)
+            refuse_inexact(choice.window.only, staged, destination)
         marks = plan_marks(stream, source, shape.schema, destination, staged, fit_into, seen.target)
         table = marks.new_table
         if fit_into is not None:

@@ -19,6 +19,7 @@ from conduit_core.state.window import Window
 from conduit_core.types.schema import logical_type
 
 if TYPE_CHECKING:
+    from conduit_core.engine.columns import Staged
     from conduit_core.sync.strategies import Effective
 
 _COMMAND = "conduit plan"
@@ -161,7 +162,7 @@ def _value(text: str, kind: pa.DataType, stream: StreamSpec) -> pa.Scalar[pa.Dat
     return parse_point(text, kind, stream.cursor_timezone)
 
 
-def refuse_inexact(only: Only | None, staged: pa.Schema, destination: Destination) -> None:
+def refuse_inexact(only: Only | None, staged: Staged, destination: Destination) -> None:
     """Refuse a slice whose old rows the destination can't find by the same values.
 
     Raises:
@@ -169,7 +170,8 @@ def refuse_inexact(only: Only | None, staged: pa.Schema, destination: Destinatio
     """
     if only is None:
         return
-    field = staged.field(only.column)
+    field = staged.schema.field(only.column)
+    ddl = next(c.ddl for c in staged.columns if c.name == only.column)
     kind = _plain(field.type)
     alike = kind == only.type or (
         _family(kind) == _family(only.type) and _family(kind) in ("text", "number", "decimal")
@@ -180,10 +182,10 @@ def refuse_inexact(only: Only | None, staged: pa.Schema, destination: Destinatio
             " so that the slice's old rows can't be told by the same values",
             command=_COMMAND,
         )
-    if not destination.slices_by(field):
+    if not destination.slices_by(field, ddl):
         raise ConfigError(
             f"--only: a {destination.system} destination can't find rows by the exact values of"
-            f" {only.column!r} ({kind})",
+            f" {only.column!r} ({ddl})",
             connector=destination.system,
             command=_COMMAND,
         )

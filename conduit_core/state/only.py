@@ -30,9 +30,10 @@ class Only:
         Raises:
             ValueError: there is no value, or a NULL among them, or values of two types.
         """
-        found = {to_text(value): value for value in values if value.is_valid or _refuse_null()}
-        if len({value.type for value in found.values()}) != 1:
-            raise ValueError(f"a slice of {column!r} has values of one type, and at least one")
+        given = list(values)
+        if len({value.type for value in given}) != 1 or not all(v.is_valid for v in given):
+            raise ValueError(f"a slice of {column!r} has values of one type, at least one, no NULL")
+        found = {to_text(value): value for value in given}
         return cls(column, tuple(found[text] for text in sorted(found)))
 
     @property
@@ -94,7 +95,3 @@ class Only:
         if len(texts) == 1:
             return f"{self.column} = {texts[0]}"
         return f"{self.column} in ({', '.join(texts)})"
-
-
-def _refuse_null() -> bool:
-    raise ValueError("a slice can't be asked for by NULL")

@@ -98,7 +98,7 @@ class LakeDestination(Destination):
         """Return what lineage calls a target: its folder."""
         return files_dataset(self.identity, target_paths(target).data)
 
-    def slices_by(self, field: pa.Field[pa.DataType]) -> bool:
+    def slices_by(self, field: pa.Field[pa.DataType], ddl: str) -> bool:
         """Say whether rows can be left out by a column's values: files are compared in Arrow."""
         return True
 

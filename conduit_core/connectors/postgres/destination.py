@@ -38,6 +38,7 @@ from conduit_core.connectors.postgres.types import (
     MAX_COLUMNS,
     MAX_IDENTIFIER_BYTES,
     SYSTEM,
+    PgType,
     PostgresDialect,
     hand_over_type,
     has_own_bytes,
@@ -55,6 +56,7 @@ from conduit_core.errors import ConduitError, PublishError
 from conduit_core.types.dialect import Landing, Table
 from conduit_core.types.schema import native_type
 
+_PLAIN_TEXTS = frozenset({"text", "character varying", "varchar", "citext"})
 _TYPES = LedgerTypes(text="text", bigint="bigint", timestamptz="timestamp with time zone")
 
 
@@ -216,6 +218,12 @@ class PostgresDestination(SqlDestination):
         """Return the DDL that makes the schema, if it isn't there."""
         found = session.rows("SELECT 1 FROM pg_namespace WHERE nspname = $1", (schema,))
         return [] if found else [f"CREATE SCHEMA {self.dialect.quote(schema)}"]
+
+    def slices_by(self, field: pa.Field[pa.DataType], ddl: str) -> bool:
+        """Say whether the type keeps each text as it is, or is the source's own."""
+        if not pa.types.is_string(field.type) and not pa.types.is_large_string(field.type):
+            return True
+        return PgType.parse(ddl).base in _PLAIN_TEXTS or ddl == native_type(field, SYSTEM)
 
     def exact(self, column: Column) -> str:
         """Return how a column is written to compare it exactly: texts byte by byte."""

@@ -91,7 +91,7 @@ class SqlDestination(KeptHooks, SqlActions, Destination):
 
     # --- what a system gives ---------------------------------------------------------------------
 
-    def slices_by(self, field: pa.Field[pa.DataType]) -> bool:
+    def slices_by(self, field: pa.Field[pa.DataType], ddl: str) -> bool:
         """Say whether rows can be deleted by a column's values: texts are compared by bytes."""
         return True
 

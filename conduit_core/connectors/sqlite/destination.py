@@ -207,7 +207,7 @@ class SqliteDestination(SqlDestination):
         where = predicate(window, kinds)
         return Where(where.sql, where.values)
 
-    def slices_by(self, field: pa.Field[pa.DataType]) -> bool:
+    def slices_by(self, field: pa.Field[pa.DataType], ddl: str) -> bool:
         """Say whether equal is exact: decimals of over 15 digits are compared as floats."""
         return can_order(field)
 
