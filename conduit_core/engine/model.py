@@ -27,13 +27,13 @@ class SliceBy(_Data):
 
     Args:
         column: a column that the stream loads.
-        values: at least one; their order doesn't matter, nor one that comes twice.
+        values: 1 to 1,000; their order doesn't matter, nor one that comes twice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     column: str = Field(min_length=1)
-    values: tuple[str, ...] = Field(min_length=1)
+    values: tuple[str, ...] = Field(min_length=1, max_length=1000)
 
     @field_validator("values")
     @classmethod

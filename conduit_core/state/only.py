@@ -12,6 +12,8 @@ from conduit_core.errors import StateError
 from conduit_core.state.cursor import Value, from_text, to_text
 from conduit_core.types.schema import parse_type
 
+_SHOWN = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Only:
@@ -94,4 +96,6 @@ class Only:
         texts = [repr(text) if quoted else text for text in map(to_text, self.values)]
         if len(texts) == 1:
             return f"{self.column} = {texts[0]}"
+        if len(texts) > _SHOWN:
+            texts = [*texts[:_SHOWN], f"and {len(texts) - _SHOWN} more"]
         return f"{self.column} in ({', '.join(texts)})"

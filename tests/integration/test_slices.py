@@ -243,6 +243,39 @@ def test_rows_undecoded_are_those_of_the_slice(tmp_path: Path, postgres_database
     assert sorted({r["id"] for r in rows}) == expected
 
 
+def test_a_column_of_a_few_names_is_sliced_as_text(tmp_path: Path, postgres_database: str) -> None:
+    """An enum, at the source and in the target."""
+    import duckdb
+
+    made = "CREATE TYPE region AS ENUM ('eu', 'us')"
+    rows = "SELECT n AS id, CASE n % 2 WHEN 0 THEN 'eu' ELSE 'us' END::region AS region"
+    with psycopg.connect(postgres_database) as pg:
+        pg.execute(made)
+        pg.execute(f"CREATE TABLE source AS {rows} FROM generate_series(1, 4) AS n")
+    with duckdb.connect(tmp_path / "source.duckdb") as duck:
+        duck.execute(made)
+        duck.execute(f"CREATE TABLE source AS {rows} FROM range(1, 5) AS t(n)")
+    here: dict[str, object] = {"type": "postgres", "url": postgres_database}
+    there: dict[str, object] = {"type": "duckdb", "path": "source.duckdb"}
+    for source in (here, there):
+        destination = {**source, "path": "warehouse.duckdb"} if source is there else source
+        pipeline = Pipeline.from_mapping(
+            {
+                "name": "shop",
+                "source": source,
+                "destination": destination,
+                "streams": [{"table": "source", "into": "orders", "mode": "append"}],
+            },
+            tmp_path,
+        )
+        for _ in range(2):
+            for region in ("eu", "us"):
+                run_of_it = run(pipeline, request=RunRequest(only=by(region)))
+                assert only(run_of_it).counts.read == 2
+        with read(pipeline, "source") as reader:
+            assert sorted(reader.read_all().column("id").to_pylist()) == [1, 2, 3, 4]
+
+
 def test_a_slice_in_splits_and_in_steps(each_lab: Lab) -> None:
     lab = each_lab
     fill(lab)
@@ -316,6 +349,16 @@ def test_an_append_of_all_rows_over_slices_is_refused(each_lab: Lab) -> None:
     each_lab.run(pipeline, full_refresh=True)
     assert each_lab.run(pipeline).outcome == "empty"
     assert len(content(each_lab, pipeline)) == 7
+
+
+def test_a_reset_forgets_slices_where_there_is_no_cursor(lab: Lab) -> None:
+    fill(lab)
+    pipeline = lab.pipeline(stream(cursor=None))
+    lab.run(pipeline, only=by("eu"))
+    lab.sql("DELETE FROM orders WHERE region = 'eu'")
+    admin.state_reset(pipeline, "orders")
+    assert lab.run(pipeline).counts.read == 5
+    assert len(content(lab, pipeline)) == 7
 
 
 def test_a_slice_leaves_the_watermark_as_it_was(each_lab: Lab) -> None:

@@ -347,10 +347,10 @@ class DuckDBDestination(SqlDestination):
         """Say whether the type keeps each text as it is."""
         return _is_text(ddl) or str(field.type) not in ("string", "large_string")
 
-    def exact(self, column: Column) -> str:
+    def exact(self, column: Column) -> tuple[str, ...]:
         """Return how a column is written to compare it exactly: texts byte by byte."""
         quoted = self.dialect.quote(column.name)
-        return f"CAST({quoted} AS VARCHAR) COLLATE C" if _is_text(column.ddl) else quoted
+        return (f"CAST({quoted} AS VARCHAR) COLLATE C" if _is_text(column.ddl) else quoted,)
 
     def keep_schema(self, session: SqlSession, values: tuple[Value, ...]) -> None:
         """Write a schema's text in a transaction of its own.

@@ -287,7 +287,7 @@ class DuckDBSource(Source):
     ) -> Predicate:
         names = tuple(read.field.name for read in cursor)
         quote = {read.field.name: compared(read) for read in every}.__getitem__
-        return window_predicate(window, names, quote, self._bind, quote)
+        return window_predicate(window, names, quote, self._bind, lambda name: (quote(name),))
 
     def cut(
         self,

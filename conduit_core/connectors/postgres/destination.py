@@ -32,7 +32,7 @@ from conduit_core.connectors.postgres.session import (
     ServerSession,
     arrow_statements,
 )
-from conduit_core.connectors.postgres.splitting import Key
+from conduit_core.connectors.postgres.splitting import PLAIN_TEXTS, Key
 from conduit_core.connectors.postgres.swap import DEPENDANTS, swap_statements
 from conduit_core.connectors.postgres.types import (
     MAX_COLUMNS,
@@ -56,7 +56,6 @@ from conduit_core.errors import ConduitError, PublishError
 from conduit_core.types.dialect import Landing, Table
 from conduit_core.types.schema import native_type
 
-_PLAIN_TEXTS = frozenset({"text", "character varying", "varchar", "citext"})
 _TYPES = LedgerTypes(text="text", bigint="bigint", timestamptz="timestamp with time zone")
 
 
@@ -223,11 +222,11 @@ class PostgresDestination(SqlDestination):
         """Say whether the type keeps each text as it is, or is the source's own."""
         if not pa.types.is_string(field.type) and not pa.types.is_large_string(field.type):
             return True
-        return PgType.parse(ddl).base in _PLAIN_TEXTS or ddl == native_type(field, SYSTEM)
+        return PgType.parse(ddl).base in PLAIN_TEXTS or ddl == native_type(field, SYSTEM)
 
-    def exact(self, column: Column) -> str:
+    def exact(self, column: Column) -> tuple[str, ...]:
         """Return how a column is written to compare it exactly: texts byte by byte."""
-        return Key(column.name, self.dialect.quote(column.name), column.ddl).compared[0]
+        return Key(column.name, self.dialect.quote(column.name), column.ddl).exact
 
     def create_temp(self, table: Table, columns: tuple[Column, ...]) -> str:
         """Return the DDL of a temporary table that ends with its transaction."""

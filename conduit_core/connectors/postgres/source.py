@@ -289,8 +289,10 @@ class PostgresSource(Source):
             kind = stream.bare_type(column) if column is not None else against
             return f"current_setting('conduit.v{position}')::{kind}"
 
-        exact, against = stream.key(window.only.column).compared if window.only else ("", "")
-        predicate = window_predicate(window, cursor, stream.order, param, lambda _: exact)
+        against = stream.key(window.only.column).compared[1] if window.only else ""
+        predicate = window_predicate(
+            window, cursor, stream.order, param, lambda name: stream.key(name).exact
+        )
         if texts:
             connection.set_local(texts)
         return predicate.sql

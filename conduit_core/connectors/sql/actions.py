@@ -495,16 +495,19 @@ class SqlActions(Altering):
         """
         kinds = {c.name: c.ddl for c in columns}
 
-        def exact(name: str) -> str:
+        def exact(name: str) -> tuple[str, ...]:
             return self.exact(Column(name=name, ddl=kinds[name]))
 
         quote, bind = self.dialect.quote, self.bind
         where = window_predicate(window, window.columns, quote, bind, exact)
         return Where(where.sql, where.values)
 
-    def exact(self, column: Column) -> str:
-        """Return how a column is written where equal means the same value, byte by byte."""
-        return self.dialect.quote(column.name)
+    def exact(self, column: Column) -> tuple[str, ...]:
+        """Return how a column is written where equal means the same value, byte by byte.
+
+        Before that, as it is, where an index has it so: all must be equal.
+        """
+        return (self.dialect.quote(column.name),)
 
     def bind(self, position: int, value: pa.Scalar[pa.DataType]) -> str:
         """Return the placeholder of a typed value; a system may add a cast."""

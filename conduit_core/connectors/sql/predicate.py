@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conduit_core.connectors.splits import Split
 from conduit_core.errors import ConfigError
 from conduit_core.state.cursor import Cursor
+from conduit_core.state.only import Only
 from conduit_core.state.window import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Quote = Callable[[str], str]
+Exact = Callable[[str], tuple[str, ...]]
 Param = Callable[[int, "pa.Scalar[pa.DataType]"], str]
 Bucket = Callable[[str, int], str]
 
@@ -32,7 +34,7 @@ def window_predicate(
     columns: tuple[str, ...],
     quote: Quote,
     param: Param,
-    exact: Quote | None = None,
+    exact: Exact | None = None,
 ) -> Predicate:
     """Return the rows of a window.
 
@@ -41,7 +43,8 @@ def window_predicate(
         columns: the stream's cursor columns.
         quote: quotes an identifier.
         param: the placeholder of the n-th value (from 1), which may cast it to the column's type.
-        exact: how a column is written where equal means the same bytes; windows by value need it.
+        exact: how a column is written where equal means the same bytes, and before that, for an
+            index, as it is; windows by value need it.
     """
     parts: list[str] = []
     values: list[pa.Scalar[pa.DataType]] = []
@@ -56,10 +59,7 @@ def window_predicate(
         if window.high is not None:
             parts.append(f"{quote(columns[0])} < {bind(window.high.values[0])}")
         if window.only is not None:
-            if exact is None:
-                raise TypeError("a window by value needs a way to compare exactly")
-            listed = ", ".join(bind(value) for value in window.only.values)
-            parts.append(f"{exact(window.only.column)} IN ({listed})")
+            parts += _among(window.only, exact, bind)
     else:
         if window.low is not None:
             last = ">=" if window.closed_low else ">"
@@ -71,6 +71,16 @@ def window_predicate(
         nulls = " OR ".join(f"{quote(c)} IS NULL" for c in columns)
         sql = f"({sql}) OR {nulls}"
     return Predicate(sql, tuple(values))
+
+
+def _among(
+    only: Only, exact: Exact | None, bind: Callable[[pa.Scalar[pa.DataType]], str]
+) -> Iterator[str]:
+    """Yield what holds of the rows that have one of the values."""
+    if exact is None:
+        raise TypeError("a window by value needs a way to compare exactly")
+    for column in exact(only.column):
+        yield f"{column} IN ({', '.join(bind(value) for value in only.values)})"
 
 
 def _lexicographic(
