@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from conduit_core.connectors.datasets import Dataset
     from conduit_core.connectors.lake.fileset import FileSet
     from conduit_core.connectors.staging import StageReceipt
+    from conduit_core.engine.admin import (
+        StateView,
+        state_entry,
+        state_reset,
+        state_set,
+        state_show,
+    )
+    from conduit_core.engine.audit import RuleReport
     from conduit_core.engine.checks import check, check_connection
     from conduit_core.engine.deadletters import replay
     from conduit_core.engine.facts import (
@@ -55,12 +63,14 @@ if TYPE_CHECKING:
     )
     from conduit_core.engine.pipeline import Pipeline
     from conduit_core.engine.read import files, read
+    from conduit_core.engine.rulecheck import check_rules
     from conduit_core.engine.run import RunInterrupted, plan, raise_for_failures, run
     from conduit_core.engine.steps import after, audit, publish, stage
     from conduit_core.errors import ConduitError
     from conduit_core.observe.lines import PlainLines
     from conduit_core.spec import ConnectionResolver, ConnectionSpec
-    from conduit_core.spec.outline import Outline, StreamOutline, outline
+    from conduit_core.spec.connections import GivenConnections
+    from conduit_core.spec.outline import Outline, RuleOutline, StreamOutline, outline
     from conduit_core.spec.secrets import shows_secret
     from conduit_core.state.store import StateStore, seal_of
 
@@ -78,6 +88,7 @@ _HOMES = {
     "DestinationFacts": "conduit_core.engine.facts",
     "FileSet": "conduit_core.connectors.lake.fileset",
     "GateFindings": "conduit_core.engine.hooks",
+    "GivenConnections": "conduit_core.spec.connections",
     "Hook": "conduit_core.engine.hooks",
     "HookAnswer": "conduit_core.engine.hooks",
     "HookContext": "conduit_core.engine.hooks",
@@ -88,6 +99,8 @@ _HOMES = {
     "Outline": "conduit_core.spec.outline",
     "Pipeline": "conduit_core.engine.pipeline",
     "PlainLines": "conduit_core.observe.lines",
+    "RuleOutline": "conduit_core.spec.outline",
+    "RuleReport": "conduit_core.engine.audit",
     "RunInterrupted": "conduit_core.engine.run",
     "RunRequest": "conduit_core.engine.model",
     "RunResult": "conduit_core.engine.model",
@@ -95,6 +108,7 @@ _HOMES = {
     "SourceFacts": "conduit_core.engine.lineage",
     "StageReceipt": "conduit_core.connectors.staging",
     "StateStore": "conduit_core.state.store",
+    "StateView": "conduit_core.engine.admin",
     "StreamDatasets": "conduit_core.engine.lineage",
     "StreamOutline": "conduit_core.spec.outline",
     "TableFacts": "conduit_core.engine.facts",
@@ -103,6 +117,7 @@ _HOMES = {
     "bound_hook": "conduit_core.engine.hooks",
     "check": "conduit_core.engine.checks",
     "check_connection": "conduit_core.engine.checks",
+    "check_rules": "conduit_core.engine.rulecheck",
     "column_lineage": "conduit_core.engine.lineage",
     "connection_from_airflow": "conduit_core.connectors.airflow",
     "datasets": "conduit_core.engine.lineage",
@@ -121,6 +136,10 @@ _HOMES = {
     "shows_secret": "conduit_core.spec.secrets",
     "source_facts": "conduit_core.engine.lineage",
     "stage": "conduit_core.engine.steps",
+    "state_entry": "conduit_core.engine.admin",
+    "state_reset": "conduit_core.engine.admin",
+    "state_set": "conduit_core.engine.admin",
+    "state_show": "conduit_core.engine.admin",
     "table_facts": "conduit_core.engine.facts",
 }
 
@@ -138,6 +157,7 @@ __all__ = [
     "DestinationFacts",
     "FileSet",
     "GateFindings",
+    "GivenConnections",
     "Hook",
     "HookAnswer",
     "HookContext",
@@ -148,6 +168,8 @@ __all__ = [
     "Outline",
     "Pipeline",
     "PlainLines",
+    "RuleOutline",
+    "RuleReport",
     "RunInterrupted",
     "RunRequest",
     "RunResult",
@@ -155,6 +177,7 @@ __all__ = [
     "SourceFacts",
     "StageReceipt",
     "StateStore",
+    "StateView",
     "StreamDatasets",
     "StreamOutline",
     "TableFacts",
@@ -163,6 +186,7 @@ __all__ = [
     "bound_hook",
     "check",
     "check_connection",
+    "check_rules",
     "column_lineage",
     "connection_from_airflow",
     "datasets",
@@ -181,6 +205,10 @@ __all__ = [
     "shows_secret",
     "source_facts",
     "stage",
+    "state_entry",
+    "state_reset",
+    "state_set",
+    "state_show",
     "table_facts",
 ]
 

@@ -61,31 +61,10 @@ class FileConnections:
         if not isinstance(document.data, dict):
             raise place.error([((), "must map names to connections")])
         if name not in document.data:
-            raise self._unknown(name, list(document.data))
-        return self._build(place, name, document.data[name])
-
-    def _unknown(self, name: str, known: list[str]) -> ConfigError:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean `{close[0]}`?" if close else ""
-        names = ", ".join(sorted(known)) or "none"
-        return ConfigError(
-            f"{self.path.name}: no connection `{name}`{hint} (it has: {names})",
-            command="conduit check",
-        )
-
-    def _build(self, place: Origin, name: str, data: object) -> ConnectionSpec:
-        filled = interpolate({name: data}, self._env)
-        if filled.problems:
-            raise place.error(filled.problems)
-        value = filled.data[name] if isinstance(filled.data, dict) else None
-        try:
-            spec = ConnectionSpec.model_validate(wrap_from_env(value, (name,), filled.from_env))
-        except ValidationError as error:
-            found = explaining.problems(error, prefix=(name,), model=ConnectionSpec)
-            raise place.error(found) from None
-        if spec.connection:
-            raise place.error([((name, "connection"), "a connection can't name another one")])
+            raise _unknown(self.path.name, name, list(document.data))
+        spec = _built(place, name, document.data[name], self._env)
         return spec.model_copy(update={"options": self._absolute(spec.options)})
+
 
     def _absolute(self, options: dict[str, object]) -> dict[str, object]:
         path = reveal(options.get("path"))
@@ -94,6 +73,65 @@ class FileConnections:
         full = str(self.path.parent.resolve() / Path(path).expanduser())
         wrapped = isinstance(options["path"], SecretStr)
         return {**options, "path": SecretStr(full) if wrapped else full}
+
+
+class GivenConnections:
+    """Connections that a runner was given: a mapping of names to mappings or URL strings.
+
+    Args:
+        connections: the connections; ``${NAME}`` in them is filled in when one is resolved.
+        place: what holds them, for messages.
+        env: the variables for ``${NAME}``; default the process's own.
+    """
+
+    def __init__(
+        self,
+        connections: Mapping[str, object],
+        place: str,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._connections = dict(connections)
+        self._place = place
+        self._env = env
+
+    def __repr__(self) -> str:
+        """Return the names, and nothing of the values."""
+        return f"{type(self).__name__}({', '.join(sorted(self._connections))})"
+
+    def resolve(self, name: str) -> ConnectionSpec:
+        """Return the connection of that name.
+
+        Raises:
+            ConfigError: there is none, it is wrong, or a variable isn't set.
+        """
+        if name not in self._connections:
+            raise _unknown(self._place, name, list(self._connections))
+        env = os.environ if self._env is None else self._env
+        return _built(Origin(self._place), name, self._connections[name], env)
+
+
+def _unknown(place: str, name: str, known: list[str]) -> ConfigError:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean `{close[0]}`?" if close else ""
+    names = ", ".join(sorted(known)) or "none"
+    return ConfigError(
+        f"{place}: no connection `{name}`{hint} (it has: {names})", command="conduit check"
+    )
+
+
+def _built(place: Origin, name: str, data: object, env: Mapping[str, str]) -> ConnectionSpec:
+    filled = interpolate({name: data}, env)
+    if filled.problems:
+        raise place.error(filled.problems)
+    value = filled.data[name] if isinstance(filled.data, dict) else None
+    try:
+        spec = ConnectionSpec.model_validate(wrap_from_env(value, (name,), filled.from_env))
+    except ValidationError as error:
+        found = explaining.problems(error, prefix=(name,), model=ConnectionSpec)
+        raise place.error(found) from None
+    if spec.connection:
+        raise place.error([((name, "connection"), "a connection can't name another one")])
+    return spec
 
 
 def resolve_connections(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^".][^.]*)')
@@ -101,3 +102,27 @@ def no_stream(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"no stream {name!r}{hint}; there are: {', '.join(known)}"
+
+
+def name_rules(rules: Sequence[tuple[str, str, Sequence[str]]]) -> tuple[str, ...]:
+    """Return the name of each rule: its own, or ``range(amount)``, the second time with ``#2``.
+
+    Args:
+        rules: of each the name that it was given ("" for none), its kind and its columns.
+
+    Raises:
+        ValueError: two rules were given the same name.
+    """
+    given = Counter(name for name, _, _ in rules if name)
+    if twice := [name for name, count in given.items() if count > 1]:
+        raise ValueError(f"two rules have the name {twice[0]!r}")
+    used: set[str] = set(given)
+    out: list[str] = []
+    for own, kind, columns in rules:
+        base = f"{kind}({', '.join(columns)})" if columns else kind
+        name, number = own or base, 2
+        while not own and name in used:
+            name, number = f"{base}#{number}", number + 1
+        used.add(name)
+        out.append(name)
+    return tuple(out)

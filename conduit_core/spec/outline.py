@@ -6,21 +6,42 @@ Arrow and no driver, and opens nothing. The whole file is checked where it is ru
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from conduit_core.errors import ConfigError
-from conduit_core.spec.names import DATABASE_SUFFIXES, file_stem, no_stream, quote_name, split_table
+from conduit_core.spec.durations import parse_duration
+from conduit_core.spec.names import (
+    DATABASE_SUFFIXES,
+    file_stem,
+    file_type,
+    name_rules,
+    no_stream,
+    quote_name,
+    split_table,
+)
 
 if TYPE_CHECKING:
-    from conduit_core.spec.model import PipelineSpec
+    from conduit_core.spec.model import PipelineSpec, StreamSpec
 
 DEFAULT_SCHEMAS = {"postgres": "public", "duckdb": "main", "sqlite": "main"}
 """The schema of a table whose file names none, where the system has one."""
 _SYSTEMS = {"postgresql": "postgres"}
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOutline:
+    """A rule of a stream's ``quality:``, by the name that reports give it."""
+
+    name: str
+    kind: str
+    action: str = "fail"
+    columns: tuple[str, ...] = ()
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +53,18 @@ class StreamOutline:
         schema: the target's; "" where only the destination's connection knows it.
         table: the target's name.
         splits: into how many parts a load is cut; 1 for none.
+        reads: what it reads: a table's names, or a path alone; nothing for a query.
+        rules: what its rows are held to.
+        freshness: how far its watermark may lag.
     """
 
     name: str
     schema: str
     table: str
     splits: int = 1
+    reads: tuple[str, ...] = ()
+    rules: tuple[RuleOutline, ...] = ()
+    freshness: timedelta | None = None
 
     @property
     def target(self) -> str:
@@ -55,12 +82,16 @@ class Outline:
         hooks: the names under ``after:``.
         destination: where the file says the tables are, as OpenLineage and Cosmos spell it:
             ``postgres://host:5432/database``; "" where it takes a connection or a variable.
+        source: the source's connection by its name, else its system; "" where a variable says it.
+        system: the destination's system; "" where a connection or a variable says it.
     """
 
     name: str
     streams: tuple[StreamOutline, ...]
     hooks: tuple[str, ...] = ()
     destination: str = ""
+    source: str = ""
+    system: str = ""
 
     def stream(self, name: str) -> StreamOutline:
         """Return a stream by its name.
@@ -108,14 +139,16 @@ def outline(pipeline: str | Path | Mapping[str, object], *, connection: bool = F
     end: Mapping[object, object] = given if isinstance(given, Mapping) else {}
     kind, place = ("", "") if connection else _place(given if isinstance(given, str) else end)
     schema = str(end.get("schema") or "") or DEFAULT_SCHEMAS.get(kind, "")
-    defaults = data.get("defaults")
-    shared = _splits(defaults.get("splits")) if isinstance(defaults, Mapping) else 1
+    given_defaults = data.get("defaults")
+    defaults = given_defaults if isinstance(given_defaults, Mapping) else {}
     after = data.get("after")
     return Outline(
         name=str(data.get("name") or ""),
-        streams=tuple(_stream(item, schema, shared, where) for item in data["streams"]),
+        streams=tuple(_stream(item, schema, defaults, where) for item in data["streams"]),
         hooks=tuple(str(key) for key in after) if isinstance(after, Mapping) else (),
         destination=place,
+        source=_source(data.get("source")),
+        system=kind,
     )
 
 
@@ -124,13 +157,33 @@ def outline_of(spec: PipelineSpec, *, connection: bool = False) -> Outline:
     end = spec.destination
     kind, place = ("", "") if connection else _place({**end.reveal(), "type": end.type})
     schema = end.schema_name or DEFAULT_SCHEMAS.get(kind, "")
-    streams = (
-        StreamOutline(
-            s.name, s.into_schema or schema, s.into_table, s.splits.parts if s.splits else 1
-        )
-        for s in spec.streams
+    own = spec.source
+    return Outline(
+        name=spec.name,
+        streams=tuple(_stream_of(s, schema) for s in spec.streams),
+        hooks=tuple(spec.after),
+        destination=place,
+        source=own.connection or own.type,
+        system=kind,
     )
-    return Outline(spec.name, tuple(streams), tuple(spec.after), place)
+
+
+def _stream_of(stream: StreamSpec, schema: str) -> StreamOutline:
+    from conduit_core.spec.rules import rule_names
+
+    names = rule_names(stream.quality)
+    return StreamOutline(
+        name=stream.name,
+        schema=stream.into_schema or schema,
+        table=stream.into_table,
+        splits=stream.splits.parts if stream.splits else 1,
+        reads=_reads(stream.table, stream.path),
+        rules=tuple(
+            RuleOutline(name, rule.rule, rule.action, rule.columns, rule.description)
+            for name, rule in zip(names, stream.quality, strict=True)
+        ),
+        freshness=stream.freshness,
+    )
 
 
 def _read(path: Path) -> tuple[str, object]:
@@ -149,18 +202,98 @@ def _wrong(where: str, text: str) -> ConfigError:
     return ConfigError(f"{where}: {text}", command="conduit check")
 
 
-def _stream(item: object, schema: str, splits: int, where: str) -> StreamOutline:
+def _stream(
+    item: object, schema: str, defaults: Mapping[object, object], where: str
+) -> StreamOutline:
     found = {"table": item} if isinstance(item, str) else item
     if not isinstance(found, Mapping):
         raise _wrong(where, "each of `streams` must be a table's name, or a mapping")
     try:
         name = str(found.get("name") or "") or _name(found)
         own, table = split_table(str(found.get("into") or "") or quote_name(name))
+        reads = _reads(found.get("table"), found.get("path"))
     except ValueError as error:
         raise _wrong(where, f"a stream's table or target {error}") from None
-    if "splits" in found:
-        splits = _splits(found["splits"])
-    return StreamOutline(name, own or schema, table, splits)
+    try:
+        rules = _rules(found.get("quality"))
+    except ValueError as error:
+        raise _wrong(where, f"`quality` of stream {name!r}: {error}") from None
+    return StreamOutline(
+        name=name,
+        schema=own or schema,
+        table=table,
+        splits=_splits(found.get("splits", defaults.get("splits"))),
+        reads=reads,
+        rules=rules,
+        freshness=_duration(found.get("freshness", defaults.get("freshness"))),
+    )
+
+
+def _reads(table: object, path: object) -> tuple[str, ...]:
+    if isinstance(table, str):
+        return tuple(part for part in split_table(table) if part)
+    return (path,) if isinstance(path, str) else ()
+
+
+def _rules(given: object) -> tuple[RuleOutline, ...]:
+    """Return a stream's rules, named as reports name them; what isn't one is told where it runs."""
+    listed = (given,) if isinstance(given, Mapping) else given
+    if not isinstance(listed, list | tuple):
+        return ()
+    found = [rule for rule in listed if isinstance(rule, Mapping) and rule.get("rule")]
+    columns = [_many(rule.get("columns", rule.get("column"))) for rule in found]
+    names = name_rules(
+        [
+            (str(rule.get("name") or ""), str(rule["rule"]), of)
+            for rule, of in zip(found, columns, strict=True)
+        ]
+    )
+    return tuple(
+        RuleOutline(
+            name=name,
+            kind=str(rule["rule"]),
+            action=str(rule.get("action") or "fail"),
+            columns=of,
+            description=str(rule.get("description") or ""),
+        )
+        for name, rule, of in zip(names, found, columns, strict=True)
+    )
+
+
+def _many(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(str(one) for one in value) if isinstance(value, Iterable) else ()
+
+
+def _duration(value: object) -> timedelta | None:
+    try:
+        found = parse_duration(value) if value is not None else None
+    except ValueError:
+        return None  # a variable, or wrong, which is told where it runs
+    return found if isinstance(found, timedelta) else None
+
+
+def _source(given: object) -> str:
+    """Return the source's connection, or its system, as far as the file's text says it."""
+    if isinstance(given, str):
+        return _kind_of(given)
+    if not isinstance(given, Mapping):
+        return ""
+    if isinstance(name := given.get("connection"), str):
+        return _plain(name)
+    kind = given.get("type")
+    if not kind:
+        kind = _kind_of(str(given.get("url") or given.get("path") or ""))
+    return _plain(str(kind))
+
+
+def _kind_of(text: str) -> str:
+    """Return the system that a URL or a path names; "" where a variable is to say it."""
+    scheme, colon, _ = text.partition("://")
+    if colon and file_type(text) is None:
+        return _plain(_SYSTEMS.get(scheme, scheme))
+    return DATABASE_SUFFIXES.get(Path(text).suffix.lower(), "") or file_type(text) or ""
 
 
 def _name(stream: Mapping[object, object]) -> str:

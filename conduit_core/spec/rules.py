@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -15,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_va
 
 from conduit_core.spec.amounts import Amount, Share
 from conduit_core.spec.endpoints import MODEL_CONFIG, Duration
-from conduit_core.spec.names import IMPORT_PATH
+from conduit_core.spec.names import IMPORT_PATH, name_rules
 from conduit_core.spec.problems import Loc, refusal
 from conduit_core.spec.scalars import many, zone
 
@@ -284,17 +283,4 @@ def rule_names(rules: Iterable[RuleSpec]) -> tuple[str, ...]:
     Raises:
         ValueError: two rules were given the same name.
     """
-    listed = list(rules)
-    given = Counter(rule.name for rule in listed if rule.name)
-    if twice := [name for name, count in given.items() if count > 1]:
-        raise ValueError(f"two rules have the name {twice[0]!r}")
-    used: set[str] = set(given)
-    out: list[str] = []
-    for rule in listed:
-        base = f"{rule.rule}({', '.join(rule.columns)})" if rule.columns else rule.rule
-        name, number = rule.name or base, 2
-        while not rule.name and name in used:
-            name, number = f"{base}#{number}", number + 1
-        used.add(name)
-        out.append(name)
-    return tuple(out)
+    return name_rules([(rule.name or "", rule.rule, rule.columns) for rule in rules])

@@ -60,11 +60,47 @@ def test_no_secret_is_in_it() -> None:
         made("duckdb:///wh.duckdb", ["a", {"table": "b", "splits": 1}], defaults={"splits": 3}),
         made("duckdb:///wh.duckdb", [{"table": "b", "splits": {"column": "x", "values": [1, 2]}}]),
         made({"connection": "warehouse", "schema": "raw"}),
+        made(
+            "wh.duckdb",
+            [
+                {
+                    "table": "a.b",
+                    "freshness": "2h",
+                    "quality": [
+                        {"rule": "not_null", "columns": ["id", "at"], "description": "Told."},
+                        {"rule": "not_null", "columns": ["id", "at"], "action": "warn"},
+                        {"rule": "range", "column": "x", "min": 0, "action": "dlq"},
+                        {"rule": "row_count", "min": 1, "name": "enough"},
+                        {"rule": "expression", "sql": "x > 1"},
+                    ],
+                },
+                {"table": "c", "quality": {"rule": "unique", "column": "id"}},
+            ],
+            defaults={"freshness": "1d", "splits": None},
+        ),
+        {**made("wh.duckdb"), "source": {"connection": "shop_pg"}},
+        {**made("wh.duckdb"), "source": {"url": "postgresql://u:p@db/shop"}},
+        {**made("wh.duckdb", [{"path": "a/*.csv"}]), "source": {"type": "csv", "path": "in"}},
     ],
 )
 def test_it_is_what_the_whole_pipeline_says(mapping: dict[str, object]) -> None:
     """Read without models as with them."""
     assert outline(mapping) == Pipeline.from_mapping(mapping).outline()
+
+
+def test_rules_have_the_names_of_reports() -> None:
+    rule = {"rule": "range", "column": "x", "min": 0}
+    found = outline(made("x.duckdb", [{"table": "a", "quality": [rule, rule, "nonsense"]}]))
+    assert [r.name for r in found.streams[0].rules] == ["range(x)", "range(x)#2"]
+    twice = {**rule, "name": "same"}
+    with pytest.raises(ConfigError, match="two rules have the name 'same'"):
+        outline(made("x.duckdb", [{"table": "a", "quality": [twice, twice]}]))
+
+
+def test_what_a_variable_says_isnt_known() -> None:
+    mapping = made("${WH}", [{"table": "a", "freshness": "${HOURS}", "splits": "${N}"}])
+    found = outline({**mapping, "source": "${SHOP}"})
+    assert (found.source, found.system, found.streams[0].freshness) == ("", "", None)
 
 
 def test_from_a_file_too(tmp_path: Path) -> None:

@@ -1,0 +1,173 @@
+"""``@conduit_assets``: a pipeline's streams as assets, each in a step of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster import (
+    AssetsDefinition,
+    GraphDefinition,
+    InputMapping,
+    NodeInvocation,
+    Nothing,
+    OutputMapping,
+)
+
+from dagster_conduit.fanout import OpOptions, stream_graph
+from dagster_conduit.pipelines import PipelineLike, chosen, held
+from dagster_conduit.specs import StreamSpecs, stream_specs
+from dagster_conduit.translator import DagsterConduitTranslator
+
+
+def conduit_assets(
+    *,
+    pipeline: PipelineLike,
+    select: str = "*",
+    exclude: str = "",
+    name: str | None = None,
+    group_name: str | None = None,
+    partitions_def: dg.PartitionsDefinition[str] | None = None,
+    partition_expr: str | Mapping[str, str] | None = None,
+    backfill_policy: dg.BackfillPolicy | None = None,
+    dagster_conduit_translator: DagsterConduitTranslator | None = None,
+    op_tags: Mapping[str, str] | None = None,
+    pool: str | None = None,
+    retry_policy: dg.RetryPolicy | None = None,
+    fan_out: str = "",
+) -> Callable[[Callable[..., Any]], AssetsDefinition]:
+    """Make the streams of a pipeline assets: one asset per stream, one check per rule.
+
+    Each stream is a step of its own: it fails, is retried and is run alone. The function is called
+    once for each, and has to hand on what the resource yields::
+
+        @conduit_assets(pipeline="shop.yml")
+        def shop(context: AssetExecutionContext, conduit: ConduitResource):
+            yield from conduit.run(context=context)
+
+    Args:
+        pipeline: its file, relative to the file that calls; or a mapping, or a Pipeline.
+        select: names of streams, or patterns such as ``fact_*``, with spaces between.
+        exclude: the same, to be left out.
+        name: the name of the assets' graph; default the function's.
+        group_name: the group of all assets; default the translator's.
+        partitions_def: a time partition is the window that is loaded, ``[start, end)``; of other
+            partitions the keys are values of ``partition_expr``.
+        partition_expr: the stream's column that a partition's key is a value of; by dimension,
+            where there are several.
+        backfill_policy: default: a backfill is one run, over the whole range.
+        dagster_conduit_translator: makes the assets' and checks' specs.
+        op_tags: tags of each step.
+        pool: the pool of each step.
+        retry_policy: how often, and when, a step is retried whose error says that it may help; by
+            default twice.
+        fan_out: names of streams, or patterns, whose splits are staged by an op each, so that the
+            executor spreads them over its workers. The function isn't called for these.
+
+    Raises:
+        ConfigError: the file is missing or is no pipeline, a name fits no stream, or two streams
+            have one key.
+    """
+    given = held(pipeline)
+    found = stream_specs(given, select, exclude, dagster_conduit_translator, partition_expr)
+    spread = {s.name for s in chosen(given.outline, fan_out, "")} if fan_out else set()
+
+    def decorate(fn: Callable[..., Any]) -> AssetsDefinition:
+        graph_name = name or fn.__name__
+        nodes = {
+            specs.op: _node(
+                f"{graph_name}__{specs.op}",
+                fn,
+                specs,
+                OpOptions(specs.stream.name, op_tags or {}, pool, retry_policy),
+                spread,
+            )
+            for specs in found
+        }
+        assets = [_attributed(specs.asset, group_name, partitions_def) for specs in found]
+        policy = backfill_policy
+        if policy is None and any(spec.partitions_def is not None for spec in assets):
+            policy = dg.BackfillPolicy.single_run()
+        return AssetsDefinition(
+            node_def=_graph(graph_name, nodes),
+            keys_by_input_name={
+                f"{step}__{input_}": dep.asset_key
+                for (step, node), spec in zip(nodes.items(), assets, strict=True)
+                for input_, dep in zip(node.input_dict, spec.deps, strict=True)
+            },
+            keys_by_output_name={_output(s): s.asset.key for s in found},
+            check_specs_by_output_name={
+                _check_output(s, check): check for s in found for check in s.checks
+            },
+            specs=assets,
+            can_subset=True,
+            backfill_policy=policy,
+        )
+
+    return decorate
+
+
+def _graph(name: str, nodes: Mapping[str, dg.OpDefinition | GraphDefinition]) -> GraphDefinition:
+    """Return the graph of all steps: nothing in it waits for anything else in it."""
+    return GraphDefinition(
+        name=name,
+        node_defs=list(nodes.values()),
+        dependencies={NodeInvocation(node.name, alias=step): {} for step, node in nodes.items()},
+        input_mappings=[
+            InputMapping(
+                graph_input_name=f"{step}__{each}",
+                mapped_node_name=step,
+                mapped_node_input_name=each,
+            )
+            for step, node in nodes.items()
+            for each in node.input_dict
+        ],
+        output_mappings=[
+            OutputMapping(
+                graph_output_name=each, mapped_node_name=step, mapped_node_output_name=each
+            )
+            for step, node in nodes.items()
+            for each in node.output_dict
+        ],
+    )
+
+
+def _node(
+    name: str, fn: Callable[..., Any], specs: StreamSpecs, options: OpOptions, spread: set[str]
+) -> dg.OpDefinition | GraphDefinition:
+    """Return what loads a stream. Its outputs have the whole graph's names: results go by them.
+
+    Its own name is no other's, since a code location knows one op of a name.
+    """
+    inputs = [f"dep_{n}" for n, _ in enumerate(specs.asset.deps)]
+    outputs = [_output(specs), *(_check_output(specs, check) for check in specs.checks)]
+    if specs.stream.name in spread:
+        return stream_graph(name, options, inputs, outputs)
+    return options.op(
+        name,
+        fn,
+        description=specs.asset.description,
+        ins={each: dg.In(Nothing) for each in inputs},
+        out={each: dg.Out(Nothing, is_required=False) for each in outputs},
+    )
+
+
+def _output(specs: StreamSpecs) -> str:
+    return f"asset_{specs.op}"
+
+
+def _check_output(specs: StreamSpecs, check: dg.AssetCheckSpec) -> str:
+    return f"check_{specs.op}__{check.name}"
+
+
+def _attributed(
+    spec: dg.AssetSpec, group_name: str | None, partitions_def: dg.PartitionsDefinition[str] | None
+) -> dg.AssetSpec:
+    """Return a spec with what the decorator says for all; a translator's own partitions win."""
+    given: dict[str, Any] = {"skippable": True}
+    if group_name is not None:
+        given["group_name"] = group_name
+    if partitions_def is not None and spec.partitions_def is None:
+        given["partitions_def"] = partitions_def
+    return spec.replace_attributes(**given)
