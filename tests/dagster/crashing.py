@@ -52,8 +52,18 @@ RETRIED = {"again_mid_stage": "mid_stage:2", "again_after_commit": "after_commit
 OF_RUN = "where the run's tag says"
 POSTGRES_SOURCE = """
 CREATE SCHEMA src;
-CREATE TABLE src.items AS SELECT i::bigint AS id, '2024-01-01Z'::timestamptz + i * '1 s'::interval AS at,
+CREATE TABLE src.items AS SELECT i::bigint AS id,
+  '2024-01-01Z'::timestamptz + i * '1 s'::interval AS at,
   (i / 4.0)::numeric(12, 2) AS amount, 'first ' || i AS note FROM generate_series(0, 1999) AS i;
+"""
+
+GATE = 78
+"""The advisory lock that the end of the held view waits for."""
+HELD = f"""
+CREATE FUNCTION src.gate() RETURNS text LANGUAGE plpgsql STABLE AS $$
+  BEGIN PERFORM pg_advisory_xact_lock_shared({GATE}); RETURN 'through'; END $$;
+CREATE VIEW src.held AS SELECT id, CASE WHEN id < 1900 THEN note ELSE src.gate() END AS note
+  FROM src.items;
 """
 
 
@@ -134,6 +144,34 @@ def in_processes(folder: str, _: str) -> dg.JobDefinition:
     """Return the same job with the step in a process of its own."""
     one = assets("shop", {"items": OF_RUN}, parquet(folder), sqlite(folder))
     return _job([one], dg.multiprocess_executor.configured(FORKS))
+
+
+def held(folder: str, database: str) -> dg.JobDefinition:
+    """Return a job of two loads that hang in their source's query, one in its last split."""
+    executor = dg.multiprocess_executor.configured(FORKS)
+    return _job([_held(database, "whole"), _held(database, "split", splits=4)], executor)
+
+
+def held_in_process(folder: str, database: str) -> dg.JobDefinition:
+    """Return a job of one of them, in the run's process."""
+    return _job([_held(database, "whole")], dg.in_process_executor)
+
+
+def _held(database: str, table: str, **more: object) -> dg.AssetsDefinition:
+    place = {"type": "postgres", "url": database}
+    stream = {"table": "src.held", "name": table, "into": table, "mode": "append", "cursor": "id"}
+    spec = {
+        "name": table,
+        "source": place,
+        "destination": {**place, "schema": "raw"},
+        "streams": [{**stream, **more}],
+    }
+
+    @conduit_assets(pipeline=spec, name=f"held_{table}")
+    def load(context: dg.OpExecutionContext, conduit: ConduitResource) -> Iterator[object]:
+        yield from conduit.run(context=context)
+
+    return load
 
 
 def _job(of: list[dg.AssetsDefinition], executor: dg.ExecutorDefinition) -> dg.JobDefinition:
