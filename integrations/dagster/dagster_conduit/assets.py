@@ -89,39 +89,13 @@ def conduit_assets(
         policy = backfill_policy
         if policy is None and any(spec.partitions_def is not None for spec in assets):
             policy = dg.BackfillPolicy.single_run()
-        inputs = {
-            f"{step}__{name_}": dep.asset_key
-            for (step, node), spec in zip(nodes.items(), assets, strict=True)
-            for name_, dep in zip(node.input_dict, spec.deps, strict=True)
-        }
-        graph = GraphDefinition(
-            name=graph_name,
-            node_defs=list(nodes.values()),
-            dependencies={
-                NodeInvocation(node.name, alias=step): {} for step, node in nodes.items()
-            },
-            input_mappings=[
-                InputMapping(
-                    graph_input_name=f"{step}__{name_}",
-                    mapped_node_name=step,
-                    mapped_node_input_name=name_,
-                )
-                for step, node in nodes.items()
-                for name_ in node.input_dict
-            ],
-            output_mappings=[
-                OutputMapping(
-                    graph_output_name=output,
-                    mapped_node_name=step,
-                    mapped_node_output_name=output,
-                )
-                for step, node in nodes.items()
-                for output in node.output_dict
-            ],
-        )
         return AssetsDefinition(
-            node_def=graph,
-            keys_by_input_name=inputs,
+            node_def=_graph(graph_name, nodes),
+            keys_by_input_name={
+                f"{step}__{input_}": dep.asset_key
+                for (step, node), spec in zip(nodes.items(), assets, strict=True)
+                for input_, dep in zip(node.input_dict, spec.deps, strict=True)
+            },
             keys_by_output_name={_output(s): s.asset.key for s in found},
             check_specs_by_output_name={
                 _check_output(s, check): check for s in found for check in s.checks
@@ -132,6 +106,31 @@ def conduit_assets(
         )
 
     return decorate
+
+
+def _graph(name: str, nodes: Mapping[str, dg.OpDefinition | GraphDefinition]) -> GraphDefinition:
+    """Return the graph of all steps: nothing in it waits for anything else in it."""
+    return GraphDefinition(
+        name=name,
+        node_defs=list(nodes.values()),
+        dependencies={NodeInvocation(node.name, alias=step): {} for step, node in nodes.items()},
+        input_mappings=[
+            InputMapping(
+                graph_input_name=f"{step}__{each}",
+                mapped_node_name=step,
+                mapped_node_input_name=each,
+            )
+            for step, node in nodes.items()
+            for each in node.input_dict
+        ],
+        output_mappings=[
+            OutputMapping(
+                graph_output_name=each, mapped_node_name=step, mapped_node_output_name=each
+            )
+            for step, node in nodes.items()
+            for each in node.output_dict
+        ],
+    )
 
 
 def _node(
