@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from conduit_core.connectors.datasets import Dataset
     from conduit_core.connectors.lake.fileset import FileSet
     from conduit_core.connectors.staging import StageReceipt
+    from conduit_core.engine.admin import (
+        StateView,
+        state_entry,
+        state_reset,
+        state_set,
+        state_show,
+    )
+    from conduit_core.engine.audit import RuleReport
     from conduit_core.engine.checks import check, check_connection
     from conduit_core.engine.deadletters import replay
     from conduit_core.engine.facts import (
@@ -55,6 +63,7 @@ if TYPE_CHECKING:
     )
     from conduit_core.engine.pipeline import Pipeline
     from conduit_core.engine.read import files, read
+    from conduit_core.engine.rulecheck import check_rules
     from conduit_core.engine.run import RunInterrupted, plan, raise_for_failures, run
     from conduit_core.engine.steps import after, audit, publish, stage
     from conduit_core.errors import ConduitError
@@ -91,12 +100,14 @@ _HOMES = {
     "Pipeline": "conduit_core.engine.pipeline",
     "PlainLines": "conduit_core.observe.lines",
     "RuleOutline": "conduit_core.spec.outline",
+    "RuleReport": "conduit_core.engine.audit",
     "RunInterrupted": "conduit_core.engine.run",
     "RunRequest": "conduit_core.engine.model",
     "RunResult": "conduit_core.engine.model",
     "SourceFacts": "conduit_core.engine.lineage",
     "StageReceipt": "conduit_core.connectors.staging",
     "StateStore": "conduit_core.state.store",
+    "StateView": "conduit_core.engine.admin",
     "StreamDatasets": "conduit_core.engine.lineage",
     "StreamOutline": "conduit_core.spec.outline",
     "TableFacts": "conduit_core.engine.facts",
@@ -105,6 +116,7 @@ _HOMES = {
     "bound_hook": "conduit_core.engine.hooks",
     "check": "conduit_core.engine.checks",
     "check_connection": "conduit_core.engine.checks",
+    "check_rules": "conduit_core.engine.rulecheck",
     "column_lineage": "conduit_core.engine.lineage",
     "connection_from_airflow": "conduit_core.connectors.airflow",
     "datasets": "conduit_core.engine.lineage",
@@ -124,6 +136,10 @@ _HOMES = {
     "shows_secret": "conduit_core.spec.secrets",
     "source_facts": "conduit_core.engine.lineage",
     "stage": "conduit_core.engine.steps",
+    "state_entry": "conduit_core.engine.admin",
+    "state_reset": "conduit_core.engine.admin",
+    "state_set": "conduit_core.engine.admin",
+    "state_show": "conduit_core.engine.admin",
     "table_facts": "conduit_core.engine.facts",
 }
 
@@ -153,12 +169,14 @@ __all__ = [
     "Pipeline",
     "PlainLines",
     "RuleOutline",
+    "RuleReport",
     "RunInterrupted",
     "RunRequest",
     "RunResult",
     "SourceFacts",
     "StageReceipt",
     "StateStore",
+    "StateView",
     "StreamDatasets",
     "StreamOutline",
     "TableFacts",
@@ -167,6 +185,7 @@ __all__ = [
     "bound_hook",
     "check",
     "check_connection",
+    "check_rules",
     "column_lineage",
     "connection_from_airflow",
     "datasets",
@@ -186,6 +205,10 @@ __all__ = [
     "shows_secret",
     "source_facts",
     "stage",
+    "state_entry",
+    "state_reset",
+    "state_set",
+    "state_show",
     "table_facts",
 ]
 

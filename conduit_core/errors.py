@@ -147,9 +147,30 @@ class SchemaError(ConduitError):
 
 
 class QualityError(ConduitError):
-    """Rows break a rule whose action is ``fail``, or a stream is past its freshness."""
+    """Rows break a rule whose action is ``fail``, or a stream is past its freshness.
+
+    Args:
+        message: what broke which rule.
+        reports: what each rule found in a load that rules stopped, those that it passed too: of
+            each the fields of :class:`conduit_core.RuleReport`, as plain data. Of a load that was
+            stopped while its rows still came: the rules that were broken by then. Empty where no
+            rule found anything: a function or model of the user's broke.
+        command: one command to paste.
+    """
 
     exit_code = 5
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reports: tuple[Mapping[str, object], ...] = (),
+        state: str | None = None,
+        retry: Retry | None = None,
+        command: str | None = None,
+    ) -> None:
+        super().__init__(message, state=state, retry=retry, command=command)
+        self.reports = reports
 
 
 class StateError(ConduitError):

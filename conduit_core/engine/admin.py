@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from conduit_core.connectors.publish import (
     Requirement,
 )
 from conduit_core.engine.identity import digest, stream_fingerprint, target_fingerprint
+from conduit_core.engine.outcome import entry_of
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
 from conduit_core.errors import ConduitError, ConfigError, StateError, number
 from conduit_core.events import ignore
@@ -82,6 +84,16 @@ class StateView(_Data):
     slices: tuple[str, ...]
     covered: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _What:
+    """A change of state: its kind, the watermark after it, rows that go with it, who asks."""
+
+    kind: str
+    cursor: Cursor | None
+    delete: Window | None
+    runner: str
 
 
 def status(pipeline: Pipeline, streams: tuple[str, ...] | None = None) -> list[StreamStatus]:
@@ -189,6 +201,7 @@ def state_set(
     *,
     replace_after: bool = False,
     skip: bool = False,
+    runner: str = "{}",
 ) -> LedgerRecord:
     """Set a stream's watermark.
 
@@ -198,6 +211,7 @@ def state_set(
         cursor: the value; for several cursor columns, separated by commas or as JSON text.
         replace_after: delete the target's rows behind the new watermark, so that they load again.
         skip: allow a move forward: rows between are never loaded.
+        runner: who asks, as JSON (ids, actor), recorded in the ledger.
 
     Raises:
         StateError: a move forward without ``skip``, or back under ``append`` without
@@ -227,13 +241,22 @@ def state_set(
             if not forward and chosen.mode == "append" and not replace_after and wanted != now:
                 raise _doubles(f"set --cursor {shlex.quote(cursor)}")
             window = Window("watermark", wanted, None) if replace_after else None
-            return _write(pipeline, chosen, ends, target, chain, "state_set", wanted, window)
+            what = _What("state_set", wanted, window, runner)
+            return _write(pipeline, chosen, ends, target, chain, what)
         except ConduitError as error:
             raise pipeline.at(error, stream) from error.__cause__
 
 
-def state_reset(pipeline: Pipeline, stream: str, *, replace_after: bool = False) -> LedgerRecord:
+def state_reset(
+    pipeline: Pipeline, stream: str, *, replace_after: bool = False, runner: str = "{}"
+) -> LedgerRecord:
     """Forget a stream's watermark: the next run reads from the start.
+
+    Args:
+        pipeline: whose stream it is.
+        stream: which one, by name.
+        replace_after: delete the target's rows, so that they load again.
+        runner: who asks, as JSON, recorded in the ledger.
 
     Raises:
         StateError: under ``append`` without ``replace_after``, where rows would be there twice.
@@ -245,18 +268,47 @@ def state_reset(pipeline: Pipeline, stream: str, *, replace_after: bool = False)
         if chosen.mode == "append" and chosen.cursor and exists and not replace_after:
             raise pipeline.at(_doubles("reset"), stream)
         window = Window("watermark") if replace_after else None
-        return _write(pipeline, chosen, ends, target, chain, "state_reset", None, window)
+        what = _What("state_reset", None, window, runner)
+        return _write(pipeline, chosen, ends, target, chain, what)
 
 
-def state_adopt(pipeline: Pipeline, stream: str) -> LedgerRecord:
-    """Take over a target whose chain belongs to another stream; its watermark is kept."""
+def state_adopt(pipeline: Pipeline, stream: str, *, runner: str = "{}") -> LedgerRecord:
+    """Take over a target whose chain belongs to another stream; its watermark is kept.
+
+    ``runner`` is who asks, as JSON, recorded in the ledger.
+    """
     (chosen,) = pipeline.select((stream,))
     with pipeline.open() as ends:
         target = pipeline.target(chosen, ends.destination)
         chain = ends.destination.records(target)
         base = watermark_record(chain)
         kept = Cursor.from_json(base.cursor) if base and base.cursor else None
-        return _write(pipeline, chosen, ends, target, chain, "state_adopt", kept, None)
+        what = _What("state_adopt", kept, None, runner)
+        return _write(pipeline, chosen, ends, target, chain, what)
+
+
+def state_entry(pipeline: Pipeline, stream: str) -> str | None:
+    """Return what a state store should hold for a stream's target, as the ledger has it now.
+
+    It is the sealed entry of the newest record, as a load writes it into the runner's store. Needs
+    the destination only.
+
+    Args:
+        pipeline: whose stream it is.
+        stream: which one, by name.
+
+    Returns:
+        The entry's canonical JSON text; None where the target has no record.
+
+    Raises:
+        ConfigError: there is no such stream.
+    """
+    (chosen,) = pipeline.select((stream,))
+    with pipeline.open() as ends:
+        target = pipeline.target(chosen, ends.destination)
+        fingerprint = target_fingerprint(ends.destination.identity, target)
+        entry = entry_of(ends.destination.records(target), fingerprint)
+    return entry.to_json() if entry is not None else None
 
 
 def runs(
@@ -356,15 +408,14 @@ def _write(
     ends: Ends,
     target: Table,
     chain: list[LedgerRecord],
-    what: str,
-    cursor: Cursor | None,
-    delete: Window | None,
+    what: _What,
 ) -> LedgerRecord:
-    """Write a record without rows, deleting ``delete`` from the target in the same transaction."""
+    """Write a record without rows, deleting what it says in the same transaction."""
+    delete = what.delete
     base = watermark_record(chain)
     version = base.version if base else 0
     last = newest(chain)
-    text = cursor.to_json() if cursor else None
+    text = what.cursor.to_json() if what.cursor else None
     fingerprint = target_fingerprint(ends.destination.identity, target)
     now = datetime.now(UTC)
     record = LedgerRecord(
@@ -373,21 +424,22 @@ def _write(
         version=0,
         pipeline=pipeline.name,
         stream=stream.name,
-        load_id=digest(fingerprint, str(last.version if last else 0), what, text or ""),
+        load_id=digest(fingerprint, str(last.version if last else 0), what.kind, text or ""),
         request=json.dumps(
-            {"kind": what} | ({"replace_after": True} if delete else {}), separators=(",", ":")
+            {"kind": what.kind} | ({"replace_after": True} if delete else {}), separators=(",", ":")
         ),
-        mode=what,
+        mode=what.kind,
         load_window=Window("watermark").to_json(),
         cursor=text,
         schema_fingerprint=last.schema_fingerprint if last else "",
         spec_fingerprint=stream_fingerprint(stream, ends.source.identity, ends.base_dir),
         target_fingerprint=fingerprint,
+        runner=what.runner,
         started_at=now,
         published_at=now,
     )
     requirements: list[Requirement] = [NoNewerRecord(version=version)]
-    if what != "state_adopt":
+    if what.kind != "state_adopt":
         requirements.append(OwnedBy(pipeline=pipeline.name, stream=stream.name))
     actions: list[Action] = []
     if delete is not None and ends.destination.describe(target) is not None:

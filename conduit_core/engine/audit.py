@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from conduit_core.connectors.base import Destination
 from conduit_core.connectors.letters import KeepsAudits
 from conduit_core.engine.model import LoadPlan
+from conduit_core.errors import QualityError
 from conduit_core.events import Emit, RuleChecked
 from conduit_core.quality import (
     LoadFacts,
@@ -23,12 +24,12 @@ from conduit_core.quality import (
     raise_for,
 )
 from conduit_core.spec import StreamSpec
-from conduit_core.spec.rules import Action, Drift, RowCount, rule_names
+from conduit_core.spec.rules import Action, Drift, RowCount, RuleSpec, rule_names
 from conduit_core.types.dialect import Table
 
 
 class RuleReport(BaseModel):
-    """What one rule found in a load.
+    """What one rule found in a load, or in a table.
 
     Args:
         rule, kind, action, description: the rule.
@@ -117,7 +118,8 @@ def audit_load(
         is_new: whether later loads may be compared with this one; not with a replay of letters.
 
     Raises:
-        QualityError: a rule stops the load; the message has each such rule and what it found.
+        QualityError: a rule stops the load; the message has each such rule and what it found, the
+            error itself what all of them found.
     """
     history = [LoadFacts.model_validate_json(text) for text in plan.history]
     outcomes = [
@@ -141,17 +143,68 @@ def audit_load(
                 text=rule.text,
             )
         )
-    raise_for(outcomes)
+    raise_for(outcomes, [rule.model_dump() for rule in report.rules])
     return report.model_dump_json()
 
 
-def _report(stream: StreamSpec, tally: Tally, outcomes: Sequence[Outcome]) -> QualityReport:
+def raise_so_far(
+    stops: Sequence[Outcome], outcomes: Sequence[Outcome], tally: Tally, stream: StreamSpec
+) -> None:
+    """Raise where a load is over before all of its rows are known.
+
+    Args:
+        stops: what may stop it.
+        outcomes: what all rules say so far.
+        tally: what became of the rows so far.
+        stream: the load's stream.
+
+    Raises:
+        QualityError: a rule stops the load. It carries what is sure: the rules that are broken.
+    """
+    if not any(outcome.stops for outcome in stops):
+        return
+    broken = {count.rule for count in tally.rules if count.failed}
+    sure = [
+        outcome.model_copy(update={"result": "failed"})
+        for outcome in outcomes
+        if outcome.result == "failed" or outcome.rule in broken
+    ]
+    raise_for(stops, [rule.model_dump() for rule in rule_reports(stream.quality, tally, sure)])
+
+
+def with_the_others(error: QualityError, report: str) -> None:
+    """Fill in what all rules found where only one spoke: in the target, when the rows were in.
+
+    Args:
+        error: its reports are of that rule, or of none.
+        report: the load's report, as JSON; "" for none.
+    """
+    if len(error.reports) != 1 or not report:
+        return
+    (told,) = error.reports
+    found = QualityReport.model_validate_json(report).rules
+    spoke = {key: told[key] for key in ("result", "text", "action")}
+    error.reports = tuple(
+        {**rule.model_dump(), **(spoke if rule.rule == told["rule"] else {})} for rule in found
+    )
+
+
+def rule_reports(
+    rules: Sequence[RuleSpec], tally: Tally, outcomes: Sequence[Outcome]
+) -> tuple[RuleReport, ...]:
+    """Return what each rule found, in the order of ``outcomes``.
+
+    Args:
+        rules: the rules as they are written.
+        tally: what became of the rows.
+        outcomes: what the rules say of it.
+    """
     counts = {count.rule: count for count in tally.rules}
-    told = dict(zip(rule_names(stream.quality), stream.quality, strict=True))
-    rules = []
+    told = dict(zip(rule_names(rules), rules, strict=True))
+    reports = []
     for outcome in outcomes:
         count, spec = counts.get(outcome.rule), told.get(outcome.rule)
-        rules.append(
+        reports.append(
             RuleReport(
                 rule=outcome.rule,
                 kind=outcome.kind,
@@ -164,10 +217,14 @@ def _report(stream: StreamSpec, tally: Tally, outcomes: Sequence[Outcome]) -> Qu
                 description=spec.description if spec else "",
             )
         )
+    return tuple(reports)
+
+
+def _report(stream: StreamSpec, tally: Tally, outcomes: Sequence[Outcome]) -> QualityReport:
     return QualityReport(
         read=tally.read,
         passed=tally.passed,
         rejected=tally.rejected,
-        rules=tuple(rules),
+        rules=rule_reports(stream.quality, tally, outcomes),
         facts=facts_of(tally),
     )

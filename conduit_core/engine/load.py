@@ -16,7 +16,7 @@ from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.plan import plan_stream
 from conduit_core.engine.rows import keys_of, open_flow
 from conduit_core.engine.runtime import Runtime
-from conduit_core.errors import ConduitError, PublishUnknownError, unexpected
+from conduit_core.errors import ConduitError, PublishUnknownError, QualityError, unexpected
 from conduit_core.events import (
     Notice,
     PlanReady,
@@ -185,6 +185,11 @@ def _fused(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> 
     keys = keys_of(plan, stream, ends, runtime)
     try:
         commit = ends.destination.commit(plan.publish, flow, runtime.emit, keys)
+    except QualityError as error:
+        from conduit_core.engine.audit import with_the_others  # most loads never get here
+
+        with_the_others(error, flow.report)
+        raise
     finally:
         flow.close()
         if keys is not None:

@@ -174,7 +174,12 @@ class LoadResult(_Data):
     notes: tuple[str, ...] = ()
     schema_changes: tuple[ColumnChange, ...] = ()
     quality: dict[str, object] = {}
-    """What the rules found: :class:`conduit_core.engine.audit.QualityReport` as plain data."""
+    """What the rules found: :class:`conduit_core.engine.audit.QualityReport` as plain data.
+
+    Of a load that this call has published, ``quality["rules"]`` has every rule of the stream, also
+    those it passed, each with the fields of :class:`conduit_core.RuleReport`. Empty without rules,
+    and for loads that were empty or published before. What stops a load is an error, which has the
+    same as :attr:`conduit_core.errors.QualityError.reports`."""
     state_text: str | None = None
     """The entry of the runner's state store that the plan saw; ``after`` overwrites no other."""
 

@@ -86,17 +86,25 @@ def mirror(
         )
 
 
+def entry_of(chain: list[LedgerRecord], fingerprint: str) -> StateEntry | None:
+    """Return what a state store should hold for a target's newest record; None: it has none."""
+    last, base = newest(chain), watermark_record(chain)
+    if last is None:
+        return None
+    return make_entry(last.version, last.load_id, base.cursor if base else None, fingerprint)
+
+
 def _write(
     result: LoadResult, target: Table, fingerprint: str, ends: Ends, store: StateStore, emit: Emit
 ) -> str:
     """Write the mirror; return why it wasn't written where a person should know."""
     chain = ends.destination.records(target)
-    last, base = newest(chain), watermark_record(chain)
-    cursor = base.cursor if base else None
+    last, entry = newest(chain), entry_of(chain, fingerprint)
     seen = result.state_text
-    if last is None or (result.outcome != "published" and _is_rewind(seen, cursor)):
+    if last is None or entry is None:
         return ""
-    entry = make_entry(last.version, last.load_id, cursor, fingerprint)
+    if result.outcome != "published" and _is_rewind(seen, watermark_record(chain)):
+        return ""
     if entry.to_json() == seen:
         return ""
     key = state_key(target)
@@ -122,11 +130,12 @@ def _version_of_ours(stored: str | None, fingerprint: str) -> int | None:
         return None
 
 
-def _is_rewind(stored: str | None, cursor: str | None) -> bool:
+def _is_rewind(stored: str | None, base: LedgerRecord | None) -> bool:
     """Whether the store holds a person's rewind: it waits for the first load that writes."""
     if stored is None:
         return False
     entry = StateEntry.from_json(stored)
+    cursor = base.cursor if base else None
     return entry.is_edited and entry.cursor != (cursor or "")
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from conduit_core.connectors.base import Destination
 from conduit_core.connectors.letters import LetterSpool
 from conduit_core.connectors.publish import DELETED_AT
-from conduit_core.engine.audit import audit_load, load_tally
+from conduit_core.engine.audit import audit_load, load_tally, raise_so_far
 from conduit_core.engine.model import LoadPlan
 from conduit_core.engine.pipeline import Ends
 from conduit_core.engine.shaping import needs_screen, payload_fields
@@ -26,7 +26,6 @@ from conduit_core.quality import (
     Tally,
     compile_rules,
     judge_counts,
-    raise_for,
 )
 from conduit_core.quality.rules import RowRule
 from conduit_core.spec import StreamSpec
@@ -185,14 +184,16 @@ class Screen:
         return verdict.passed
 
     def _look_at_ceilings(self) -> None:
+        tally = self._tally()
         so_far = judge_counts(
             self._rules.ruleset,
-            self._tally(),
+            tally,
             max_rejected=self._stream.max_rejected,
             is_final=False,
         )
         # Rules that fail the load anyway are told with all their counts, at the end.
-        raise_for([o for o in so_far if o.rule == "max_rejected" or self._is_ceiling(o.rule)])
+        stops = [o for o in so_far if o.rule == "max_rejected" or self._is_ceiling(o.rule)]
+        raise_so_far(stops, so_far, tally, self._stream)
 
     def _tally(self) -> Tally:
         return self._judge.tally() + self._unread
@@ -210,7 +211,8 @@ class Screen:
         if self._part == "split":
             return tally.model_dump_json()
         if self._part == "again":
-            raise_for(judge_counts(self._rules.ruleset, tally))
+            found = judge_counts(self._rules.ruleset, tally)
+            raise_so_far(found, found, tally, self._stream)
             return ""
         is_new = self._part == "load"
         rules = self._rules.ruleset

@@ -326,6 +326,10 @@ def publish_load(
         _refuse_changed_files(plan, receipts, chain)
         commit = ends.destination.commit(plan.publish, rows, runtime.emit, keys)
     except ConduitError as error:
+        if isinstance(error, QualityError):
+            from conduit_core.engine.audit import with_the_others
+
+            with_the_others(error, report.quality)
         if isinstance(error, PublishError | StateError) and error.retry == "never":
             drop_published(plan, ends, runtime, is_over=True)  # the same rows fail again
         raise error.at(state=state_after_failure(ends, plan)) from error.__cause__

@@ -21,6 +21,7 @@ from conduit_core.spec.rules import Action, Drift, Freshness, RowCount
 _OF_LOADS = ("row_count", "freshness", "drift")
 MIN_LOADS = 3
 """Loads before this one without which nothing is said against the last loads."""
+_NO_LOADS = "it compares loads, and these are all rows of the table"
 
 
 class LoadFacts(BaseModel):
@@ -101,15 +102,16 @@ def judge_counts(
 
 
 def judge_load(
-    ruleset: Ruleset, tally: Tally, history: Sequence[LoadFacts], planned_at: datetime
+    ruleset: Ruleset, tally: Tally, history: Sequence[LoadFacts] | None, planned_at: datetime
 ) -> list[Outcome]:
     """Return what the rules of whole loads say.
 
     Args:
         ruleset: the rules.
-        tally: the whole load's.
-        history: earlier published loads that had rows, the newest first.
-        planned_at: when the load was planned, with its time zone.
+        tally: the whole load's, or a whole table's.
+        history: earlier published loads that had rows, the newest first; None: it is a table that
+            is judged, which many loads have filled, so that no load compares with it.
+        planned_at: when the load was planned, with its time zone; of a table: now.
     """
     out: list[Outcome] = []
     for rule in ruleset.loads:
@@ -133,8 +135,12 @@ def facts_of(tally: Tally) -> LoadFacts:
     return LoadFacts(rows=tally.passed, profiles=tally.profiles)
 
 
-def raise_for(outcomes: Sequence[Outcome]) -> None:
+def raise_for(outcomes: Sequence[Outcome], reports: Sequence[Mapping[str, object]] = ()) -> None:
     """Raise where nothing may be published.
+
+    Args:
+        outcomes: what the rules say.
+        reports: what the error is to carry.
 
     Raises:
         QualityError: naming each rule that stops the load, and what it found.
@@ -146,7 +152,7 @@ def raise_for(outcomes: Sequence[Outcome]) -> None:
             text += (
                 ". Correct the rows at the source, or let the rule's `action` or ceiling allow them"
             )
-        raise QualityError(text, command="conduit run")
+        raise QualityError(text, reports=tuple(reports), command="conduit run")
 
 
 def _is_over(failed: int, ceiling: int | Share | None, whole: int, *, is_final: bool) -> bool:
@@ -165,7 +171,7 @@ def _counted(count: RuleCount, ceiling: int | Share | None) -> str:
 
 
 def _of_load(
-    rule: LoadRule, tally: Tally, history: Sequence[LoadFacts], planned_at: datetime
+    rule: LoadRule, tally: Tally, history: Sequence[LoadFacts] | None, planned_at: datetime
 ) -> Iterator[tuple[bool | None, str]]:
     spec = rule.spec
     if isinstance(spec, RowCount):
@@ -174,22 +180,28 @@ def _of_load(
     for column in spec.columns:
         now = tally.profiles.get(column, Profile())
         if isinstance(spec, Freshness):
-            yield _freshness(spec, column, now, planned_at)
+            when = "the plan" if history is not None else "now"
+            yield _freshness(spec, column, now, planned_at, when)
+        elif history is None:
+            yield None, _NO_LOADS
         else:
             before = [f.profiles[column] for f in history if column in f.profiles]
             yield from _drift(spec, column, now, before[: spec.last])
 
 
 def _row_count(
-    spec: RowCount, rows: int, history: Sequence[LoadFacts]
+    spec: RowCount, rows: int, history: Sequence[LoadFacts] | None
 ) -> Iterator[tuple[bool | None, str]]:
-    last = [facts.rows for facts in history[: spec.last]]
+    last = [facts.rows for facts in (history or ())[: spec.last]]
     for amount, is_least in ((spec.min, True), (spec.max, False)):
         if amount is None:
             continue
         shown = f"{format_amount(amount)}"
         whole = 0
         if isinstance(amount, Share):
+            if history is None:
+                yield None, f"{shown}: {_NO_LOADS}"
+                continue
             if len(last) < MIN_LOADS:
                 yield None, f"only {len(last)} loads before this one"
                 continue
@@ -202,13 +214,13 @@ def _row_count(
 
 
 def _freshness(
-    spec: Freshness, column: str, now: Profile, planned_at: datetime
+    spec: Freshness, column: str, now: Profile, planned_at: datetime, when: str
 ) -> tuple[bool | None, str]:
     if now.newest is None:
         return None, f"no row has a {column}"
     newest = _moment(now.newest, spec.timezone)
     age = planned_at - newest
-    return age <= spec.max_age, f"the newest {column} is {now.newest}, {age} before the plan"
+    return age <= spec.max_age, f"the newest {column} is {now.newest}, {age} before {when}"
 
 
 def _moment(text: str, zone: str | None) -> datetime:

@@ -54,6 +54,9 @@ def test_the_ledger_says_who_ran_without_secrets(here: Any, shop: Conduit) -> No
     ((runner,),) = shop.query("SELECT runner FROM raw._conduit_ledger")
     assert json.loads(runner).keys() == {"runner", "host", "pid", "user"}
     assert json.loads(runner)["runner"] == "cli"
+    here("state", "reset", "--stream", "customers", "--replace-after")
+    newest = shop.query("SELECT mode, runner FROM raw._conduit_ledger ORDER BY version")[-1]
+    assert (newest[0], json.loads(newest[1])["runner"]) == ("state_reset", "cli")
 
 
 @pytest.mark.parametrize("command", [("plan",), ("plan", "--sql"), ("run", "--dry-run")])

@@ -54,6 +54,12 @@ class Shop:
             **self.more,
         }
 
+    def written(self) -> Path:
+        """Write the pipeline's file; return its path."""
+        path = self.folder / "shop.yml"
+        path.write_text(json.dumps(self.mapping))
+        return path
+
     def pipeline(self) -> Pipeline:
         """Return the pipeline for the core's own functions."""
         return Pipeline.from_mapping(self.mapping, self.folder)
@@ -101,9 +107,8 @@ class Shop:
     ) -> dg.AssetsDefinition:
         """Return the pipeline's assets."""
         decorate = conduit_assets(
-            pipeline=self.mapping,
             dagster_conduit_translator=translator,
-            **{"name": "shop", **arguments},
+            **{"pipeline": self.mapping, "name": "shop", **arguments},
         )
         return decorate(body or _shop)
 

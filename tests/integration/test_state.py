@@ -8,7 +8,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from conduit_core import LoadResult, Pipeline, RunRequest, run
+from conduit_core import (
+    LoadResult,
+    Pipeline,
+    RunRequest,
+    StateView,
+    run,
+    state_entry,
+    state_reset,
+    state_set,
+    state_show,
+)
 from conduit_core.engine import admin
 from conduit_core.errors import ConfigError, StateDivergedError, StateError
 from conduit_core.events import CommitStarted, Event, Notice, StateMirrored
@@ -176,6 +186,52 @@ def test_p15_status_shows_the_lag_against_the_source(lab: Lab) -> None:
     assert late.last_rows_read == 60
     assert late.source_newest == "2024-01-01T00:01:30.000000"
     assert len(lab.chain(pipeline)) == 1
+
+
+def test_who_set_a_watermark_is_in_the_ledger(each_lab: Lab) -> None:
+    lab = each_lab
+    lab.orders(range(1, 11))
+    lab.run()
+    who = json.dumps({"runner": "dagster", "user": "ada"})
+    state_set(lab.pipeline(), "orders", "6", replace_after=True, runner=who)
+    state_reset(lab.pipeline(), "orders", replace_after=True, runner=who)
+    admin.state_adopt(lab.pipeline(name="market"), "orders", runner=who)
+    state_set(lab.pipeline(name="market"), "orders", "6", skip=True)
+    assert [(r.mode, r.runner) for r in lab.chain()] == [
+        ("append", "{}"),
+        ("state_set", who),
+        ("state_reset", who),
+        ("state_adopt", who),
+        ("state_set", "{}"),
+    ]
+    (view,) = state_show(lab.pipeline())
+    assert isinstance(view, StateView)
+    assert (view.version, view.owner) == (5, "market/orders")
+
+
+def test_the_entry_of_a_target_is_what_a_load_writes_into_a_store(each_lab: Lab) -> None:
+    lab = each_lab
+    lab.orders(range(1, 11))
+    pipeline = lab.pipeline()
+    assert state_entry(pipeline, "orders") is None
+    with pytest.raises(ConfigError, match="orders"):
+        state_entry(pipeline, "order")
+    store = InMemoryStateStore()
+    only(run(pipeline, store=store))
+    (key,) = store._entries
+    assert store.get(key) == state_entry(pipeline, "orders")
+    state_set(pipeline, "orders", "6", replace_after=True)
+    text = state_entry(pipeline, "orders")
+    entry = StateEntry.from_json(text or "")
+    assert (entry.version, entry.cursor, entry.is_edited) == ("2", cursor(6), False)
+    # A runner that sets the watermark and writes the entry has a store that agrees.
+    assert store.set(key, text or "", seal_of(store.get(key)))
+    events: list[Event] = []
+    assert only(run(pipeline, store=store, listeners=(events.append,))).counts.read == 4
+    assert not [e for e in events if isinstance(e, Notice)]
+    assert store.get(key) == state_entry(pipeline, "orders")
+    state_reset(pipeline, "orders", replace_after=True)
+    assert StateEntry.from_json(state_entry(pipeline, "orders") or "").cursor == ""
 
 
 # --- a runner's state store -------------------------------------------------------------------

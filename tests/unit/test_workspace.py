@@ -102,7 +102,10 @@ def test_importing_a_package_imports_no_driver_and_no_orchestrator(module: str) 
     printed = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert DRIVERS.isdisjoint(printed.stdout.split())
+    own = (
+        {"dagster"} if module == "dagster_conduit" else set()
+    )  # its decorator makes Dagster's classes
+    assert (DRIVERS - own).isdisjoint(printed.stdout.split())
 
 
 def test_constraints_hold_versions_and_nothing_else() -> None:

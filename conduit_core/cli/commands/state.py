@@ -8,7 +8,7 @@ import typer
 
 from conduit_core.cli import options
 from conduit_core.cli.screen import Answer, Screen
-from conduit_core.cli.session import Session
+from conduit_core.cli.session import Session, runner_text
 
 if TYPE_CHECKING:
     from conduit_core.engine.admin import StateView
@@ -79,7 +79,9 @@ def set_(
     from conduit_core.engine import admin
 
     pipeline = session.pipeline(file)
-    record = admin.state_set(pipeline, stream, cursor, replace_after=replace_after, skip=skip)
+    record = admin.state_set(
+        pipeline, stream, cursor, replace_after=replace_after, skip=skip, runner=runner_text()
+    )
     return _recorded(record)
 
 
@@ -94,7 +96,8 @@ def reset(
     from conduit_core.engine import admin
 
     pipeline = session.pipeline(file)
-    return _recorded(admin.state_reset(pipeline, stream, replace_after=replace_after))
+    record = admin.state_reset(pipeline, stream, replace_after=replace_after, runner=runner_text())
+    return _recorded(record)
 
 
 def adopt(
@@ -106,7 +109,8 @@ def adopt(
     """Take over a target whose ledger belongs to another stream or pipeline."""
     from conduit_core.engine import admin
 
-    return _recorded(admin.state_adopt(session.pipeline(file), stream))
+    pipeline = session.pipeline(file)
+    return _recorded(admin.state_adopt(pipeline, stream, runner=runner_text()))
 
 
 def _recorded(record: LedgerRecord) -> Answer:

@@ -387,9 +387,11 @@ def settling_of(
 def _doubled(action: CheckUnique, target: Table, found: list[Row]) -> QualityError:
     shown = "; ".join(", ".join(str(value) for value in row) for row in found)
     shown = "" if action.hides else f" ({shown}{' ...' if len(found) == SAMPLE else ''})"
+    text = f"{target} would have more than one row with the same {', '.join(action.columns)}{shown}"
+    report = {"rule": action.rule, "action": "fail", "result": "failed", "text": text}
     return QualityError(
-        f"rule {action.rule!r}: {target} would have more than one row with the same"
-        f" {', '.join(action.columns)}{shown}, so nothing was published",
+        f"rule {action.rule!r}: {text}, so nothing was published",
+        reports=({**report, "kind": "unique"},),
         command="conduit plan",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_type_hints
+from typing import Any
 
 import dagster as dg
 from dagster import (
@@ -16,12 +16,10 @@ from dagster import (
 )
 
 from dagster_conduit.after import HookSpecs, hook_specs, run_after
-from dagster_conduit.pipelines import Held, PipelineLike, held
+from dagster_conduit.fanout import RESOURCE, OpOptions, stream_graph
+from dagster_conduit.pipelines import Held, PipelineLike, chosen, held
 from dagster_conduit.specs import StreamSpecs, stream_specs
 from dagster_conduit.translator import DagsterConduitTranslator
-
-STREAM_TAG = "dagster_conduit/stream"
-"""The tag of an op that says which stream it loads."""
 
 
 def conduit_assets(
@@ -39,6 +37,7 @@ def conduit_assets(
     op_tags: Mapping[str, str] | None = None,
     pool: str | None = None,
     retry_policy: dg.RetryPolicy | None = None,
+    fan_out: str = "",
 ) -> Callable[[Callable[..., Any]], AssetsDefinition]:
     """Make the streams of a pipeline assets: one asset per stream, one check per rule.
 
@@ -67,32 +66,38 @@ def conduit_assets(
         pool: the pool of each step.
         retry_policy: how often, and when, a step is retried whose error says that it may help; by
             default twice.
+        fan_out: names of streams, or patterns, whose splits are staged by an op each, so that the
+            executor spreads them over its workers. The function isn't called for these.
 
     Raises:
         ConfigError: the file is missing or is no pipeline, a name fits no stream, two streams have
             one key, or there is no ``after:`` to be done.
     """
-    kept = held(pipeline)
-    found = stream_specs(kept, select, exclude, dagster_conduit_translator, partition_expr)
-    hooks = hook_specs(kept, found) if after else ()
+    given = held(pipeline)
+    found = stream_specs(given, select, exclude, dagster_conduit_translator, partition_expr)
+    hooks = hook_specs(given, found) if after else ()
+    spread = {s.name for s in chosen(given.outline, fan_out, "")} if fan_out else set()
 
     def decorate(fn: Callable[..., Any]) -> AssetsDefinition:
-        _resolve_annotations(fn)
-        ops = [_op(fn, specs, op_tags, pool, retry_policy) for specs in found]
+        nodes = [
+            _node(
+                fn, specs, OpOptions(specs.stream.name, op_tags or {}, pool, retry_policy), spread
+            )
+            for specs in found
+        ]
         assets = [_attributed(specs.asset, group_name, partitions_def) for specs in found]
         policy = backfill_policy
         if policy is None and any(spec.partitions_def is not None for spec in assets):
             policy = dg.BackfillPolicy.single_run()
-        inputs = {
-            f"{op.name}__{name_}": dep.asset_key
-            for op, spec in zip(ops, assets, strict=True)
-            for name_, dep in zip(op.input_dict, spec.deps, strict=True)
-        }
-        last = [_hook_op(kept, each, ops, op_tags, pool, retry_policy) for each in hooks]
-        loaded = [(op.name, _output(s)) for op, s in zip(ops, found, strict=True)]
+        last = [_hook_op(given, h, nodes, op_tags, pool, retry_policy) for h in hooks]
+        loaded = [(specs.op, _output(specs)) for specs in found]
         return AssetsDefinition(
-            node_def=_graph(name or fn.__name__, ops, last, loaded),
-            keys_by_input_name=inputs,
+            node_def=_graph(name or fn.__name__, nodes, last, loaded),
+            keys_by_input_name={
+                f"{node.name}__{input_}": dep.asset_key
+                for node, spec in zip(nodes, assets, strict=True)
+                for input_, dep in zip(node.input_dict, spec.deps, strict=True)
+            },
             keys_by_output_name={
                 **{_output(s): s.asset.key for s in found},
                 **{_output(h): h.asset.key for h in hooks},
@@ -110,88 +115,79 @@ def conduit_assets(
 
 def _graph(
     name: str,
-    streams: Sequence[dg.OpDefinition],
+    nodes: Sequence[dg.OpDefinition | GraphDefinition],
     hooks: Sequence[dg.OpDefinition],
     loaded: Sequence[tuple[str, str]],
 ) -> GraphDefinition:
-    """Return the graph of all ops: each hook waits for what the streams have ``loaded``."""
+    """Return the graph of all streams, and of the hooks: only these wait for others in it.
+
+    Args:
+        name: the graph's.
+        nodes: what loads the streams.
+        hooks: what follows; each waits for all that is ``loaded``.
+        loaded: each stream's node, and its output.
+    """
     return GraphDefinition(
         name=name,
-        node_defs=[*streams, *hooks],
+        node_defs=[*nodes, *hooks],
         dependencies={
-            op.name: {f"dep_{n}": DependencyDefinition(*of) for n, of in enumerate(loaded)}
-            for op in hooks
+            hook.name: {f"dep_{n}": DependencyDefinition(*of) for n, of in enumerate(loaded)}
+            for hook in hooks
         },
         input_mappings=[
             InputMapping(
-                graph_input_name=f"{op.name}__{name_}",
-                mapped_node_name=op.name,
-                mapped_node_input_name=name_,
+                graph_input_name=f"{node.name}__{each}",
+                mapped_node_name=node.name,
+                mapped_node_input_name=each,
             )
-            for op in streams
-            for name_ in op.input_dict
+            for node in nodes
+            for each in node.input_dict
         ],
         output_mappings=[
             OutputMapping(
-                graph_output_name=output,
-                mapped_node_name=op.name,
-                mapped_node_output_name=output,
+                graph_output_name=each,
+                mapped_node_name=node.name,
+                mapped_node_output_name=each,
             )
-            for op in (*streams, *hooks)
-            for output in op.output_dict
+            for node in (*nodes, *hooks)
+            for each in node.output_dict
         ],
     )
 
 
-def _resolve_annotations(fn: Callable[..., Any]) -> None:
-    """Let annotations be texts, as ``from __future__ import annotations`` makes them.
-
-    Dagster reads them as they are, and refuses a context's.
-    """
-    if not any(isinstance(each, str) for each in fn.__annotations__.values()):
-        return
-    try:
-        fn.__annotations__ = get_type_hints(fn)
-    except (NameError, TypeError):
-        return  # a name of a function's own: Dagster says what it thinks of the text
-
-
-def _op(
-    fn: Callable[..., Any],
-    specs: StreamSpecs,
-    tags: Mapping[str, str] | None,
-    pool: str | None,
-    retry_policy: dg.RetryPolicy | None,
-) -> dg.OpDefinition:
-    """Return a stream's op. Its outputs have the graph's own names: that is how results find it."""
+def _node(
+    fn: Callable[..., Any], specs: StreamSpecs, options: OpOptions, spread: set[str]
+) -> dg.OpDefinition | GraphDefinition:
+    """Return what loads a stream. Its outputs have the whole graph's names: results go by them."""
+    inputs = [f"dep_{n}" for n, _ in enumerate(specs.asset.deps)]
     outputs = [_output(specs), *(_check_output(specs, check) for check in specs.checks)]
-    made: dg.OpDefinition = dg.op(
-        name=specs.op,
+    if specs.stream.name in spread:
+        return stream_graph(specs.op, options, inputs, outputs)
+    return options.op(
+        specs.op,
+        fn,
         description=specs.asset.description,
-        ins={f"dep_{n}": dg.In(Nothing) for n in range(len(list(specs.asset.deps)))},
+        ins={each: dg.In(Nothing) for each in inputs},
         out={each: dg.Out(Nothing, is_required=False) for each in outputs},
-        tags={**(tags or {}), STREAM_TAG: specs.stream.name},
-        pool=pool,
-        retry_policy=retry_policy,
-    )(fn)
-    return made
+    )
 
 
 def _hook_op(
     pipeline: Held,
     specs: HookSpecs,
-    streams: Sequence[dg.OpDefinition],
+    streams: Sequence[dg.OpDefinition | GraphDefinition],
     tags: Mapping[str, str] | None,
     pool: str | None,
     retry_policy: dg.RetryPolicy | None,
 ) -> dg.OpDefinition:
     """Return a hook's op: it waits for all streams, and has the resources of their function."""
+    ops = [node for node in streams if isinstance(node, dg.OpDefinition)]
     made: dg.OpDefinition = dg.op(
         name=specs.op,
         description=specs.asset.description,
         ins={f"dep_{n}": dg.In(Nothing) for n in range(len(streams))},
         out={_output(specs): dg.Out(Nothing, is_required=False)},
-        required_resource_keys=set(streams[0].required_resource_keys),
+        required_resource_keys=set(ops[0].required_resource_keys) if ops else {RESOURCE},
         tags=dict(tags or {}),
         pool=pool,
         retry_policy=retry_policy,

@@ -45,15 +45,21 @@ def materialized(
     version = result.version
     if version is None and entry is not None:
         version = version_of(entry)
-    metadata = {**_of_load(result), **_of_rows(result), **_of_columns(pipeline, load, spec)}
-    if entry is not None:
-        metadata[KEY] = json.loads(entry)
+    metadata = {**facts_of(result, entry), **_of_columns(pipeline, load, spec)}
     return dg.MaterializeResult(
         asset_key=spec.key,
         metadata=metadata,
         data_version=dg.DataVersion(str(version or 0)),
         check_results=list(checks),
     )
+
+
+def facts_of(result: LoadResult, entry: str | None) -> dict[str, Any]:
+    """Return what became of a load as metadata, and the state's entry."""
+    told = {**_of_load(result), **_of_rows(result)}
+    if entry is not None:
+        told[KEY] = json.loads(entry)
+    return told
 
 
 def _of_load(result: LoadResult) -> dict[str, Any]:
@@ -126,12 +132,15 @@ def check_results(
         names: of each check that is asked for, the rule.
         key: the asset's.
     """
-    by_rule = {str(report["rule"]): report for report in reports}
+    found = list(reports)
     for check, rule in names.items():
-        report = by_rule.get(rule)
-        if report is None:
+        # A pandera model's own `unique` is a report beside the rule's: NAME.unique(COLUMNS).
+        of_rule = [r for r in found if r["rule"] == rule or str(r["rule"]).startswith(f"{rule}.")]
+        if not of_rule:
             continue
-        stops = report["action"] == "fail"
+        broken = [r for r in of_rule if r["result"] == "failed"]
+        report = (broken or of_rule)[0]
+        stops = any(r["action"] == "fail" for r in broken or of_rule)
         metadata: dict[str, Any] = {
             "conduit/action": report["action"],
             "conduit/result": report["result"],
@@ -143,9 +152,9 @@ def check_results(
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name=check,
-            passed=report["result"] != "failed",
+            passed=not broken,
             severity=dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN,
-            description=str(report["text"]) or None,
+            description="; ".join(str(r["text"]) for r in broken or of_rule if r["text"]) or None,
             metadata=metadata,
         )
 

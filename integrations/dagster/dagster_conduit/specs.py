@@ -93,6 +93,18 @@ def get_asset_key_for_stream(
     return found[0]
 
 
+def loads_of(
+    assets: Iterable[dg.AssetsDefinition],
+) -> dict[dg.AssetKey, tuple[dg.AssetSpec, StreamLoad]]:
+    """Return each asset that loads a stream, with what it loads."""
+    found: dict[dg.AssetKey, tuple[dg.AssetSpec, StreamLoad]] = {}
+    for spec in _all(assets):
+        load = spec.metadata.get(LOAD)
+        if isinstance(load, StreamLoad):
+            found[spec.key] = (spec, load)
+    return found
+
+
 def _all(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec]) -> Iterable[dg.AssetSpec]:
     for one in assets:
         if isinstance(one, dg.AssetSpec):

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 KEY = "conduit/state"
 """The key of the entry in an event's metadata."""
-FORGOTTEN = "forgotten"
-"""What stands there instead where all entries before it count no more."""
+FORGETS = "conduit/forgets"
+"""In the metadata beside an entry: those of events before it count no more."""
 _PAGE = 100
 _ENOUGH = 200
 
@@ -57,10 +57,11 @@ class DagsterStateStore:
 def current(instance: DagsterInstance, key: dg.AssetKey) -> str | None:
     """Return the entry that counts, as canonical JSON text; None where there is none."""
     best: tuple[int, float, str] | None = None
-    for at, entry in sorted(_entries(instance, key)):
-        if entry == FORGOTTEN:
+    for at, entry, forgets in sorted(_entries(instance, key)):
+        if forgets:
             best = None
-            continue
+            if entry == "{}":
+                continue
         version = version_of(entry)
         found = (-1 if version is None else version, at, entry)
         if best is None or found[:2] >= best[:2]:
@@ -76,7 +77,7 @@ def version_of(entry: str) -> int | None:
         return None
 
 
-def _entries(instance: DagsterInstance, key: dg.AssetKey) -> Iterator[tuple[float, str]]:
+def _entries(instance: DagsterInstance, key: dg.AssetKey) -> Iterator[tuple[float, str, bool]]:
     """Yield the newest entries with their times, as far back as loads side by side may reach."""
     for fetch in (instance.fetch_materializations, instance.fetch_observations):
         cursor, seen = None, 0
@@ -86,10 +87,15 @@ def _entries(instance: DagsterInstance, key: dg.AssetKey) -> Iterator[tuple[floa
                 text = _text(record)
                 if text is not None:
                     seen += 1
-                    yield record.timestamp, text
+                    yield record.timestamp, text, _forgets(record)
             if not page.has_more:
                 break
             cursor = page.cursor
+
+
+def _forgets(record: EventLogRecord) -> bool:
+    observation = record.asset_observation
+    return observation is not None and FORGETS in observation.metadata
 
 
 def _text(record: EventLogRecord) -> str | None:

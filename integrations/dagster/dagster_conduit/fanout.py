@@ -1,0 +1,168 @@
+"""A stream whose splits are staged by ops of their own, on as many workers as the executor has."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import dagster as dg
+from dagster import AssetExecutionContext, GraphDefinition, OpExecutionContext
+
+from conduit_core.errors import ConduitError
+from dagster_conduit.failures import failure
+from dagster_conduit.steps import STREAM_TAG, Asked, StreamStep
+
+if TYPE_CHECKING:
+    from conduit_core import LoadPlan
+    from dagster_conduit.resource import ConduitResource
+
+RESOURCE = "conduit"
+"""The name of the resource of what isn't the user's function."""
+
+
+@dataclass(frozen=True)
+class OpOptions:
+    """What every op of an asset has.
+
+    Args:
+        stream: the stream that it loads.
+        tags, pool, retry_policy: the decorator's.
+    """
+
+    stream: str
+    tags: Mapping[str, str]
+    pool: str | None
+    retry_policy: dg.RetryPolicy | None
+
+    def op(self, name: str, fn: Callable[..., Any], **more: Any) -> dg.OpDefinition:
+        """Return an op with these options."""
+        _resolve_annotations(fn)
+        made: dg.OpDefinition = dg.op(
+            name=name,
+            tags={**self.tags, STREAM_TAG: self.stream},
+            pool=self.pool,
+            retry_policy=self.retry_policy,
+            **more,
+        )(fn)
+        return made
+
+
+def _resolve_annotations(fn: Callable[..., Any]) -> None:
+    """Let annotations be texts, as ``from __future__ import annotations`` makes them.
+
+    Dagster reads them as they are, and refuses a context's.
+    """
+    if not any(isinstance(each, str) for each in fn.__annotations__.values()):
+        return
+    try:
+        fn.__annotations__ = get_type_hints(fn)
+    except (NameError, TypeError):
+        return  # a name of a function's own: Dagster says what it thinks of the text
+
+
+def stream_graph(
+    name: str, options: OpOptions, inputs: Sequence[str], outputs: Sequence[str]
+) -> GraphDefinition:
+    """Return a stream's graph: plan, one ``stage_split`` for each split, publish.
+
+    Args:
+        name: the graph's.
+        options: of each op.
+        inputs: the names of what has to be there before the plan.
+        outputs: the names of what publish tells.
+    """
+    needs = {"required_resource_keys": {RESOURCE}}
+    plan = options.op(
+        "plan",
+        _plan,
+        ins={each: dg.In(dg.Nothing) for each in inputs},
+        out={"plan": dg.Out(str), "splits": dg.DynamicOut(str)},
+        **needs,
+    )
+    stage = options.op(
+        "stage_split",
+        _stage,
+        ins={"plan": dg.In(str), "split": dg.In(str)},
+        out=dg.Out(str),
+        **needs,
+    )
+    publish = options.op(
+        "publish",
+        _publish,
+        ins={"plan": dg.In(str), "receipts": dg.In(list[str])},
+        out={each: dg.Out(dg.Nothing, is_required=False) for each in outputs},
+        **needs,
+    )
+
+    def compose(**given: Any) -> dict[str, Any]:
+        planned = plan(**given)
+        receipts = planned.splits.map(lambda split: stage(planned.plan, split))
+        told = publish(planned.plan, receipts.collect())
+        return dict(zip(outputs, told if len(outputs) > 1 else [told], strict=True))
+
+    # Dagster reads which inputs a graph has from its function's signature.
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    compose.__signature__ = inspect.Signature([inspect.Parameter(i, kind) for i in inputs])  # type: ignore[attr-defined]
+    made: GraphDefinition = dg.graph(
+        name=name,
+        ins={each: dg.GraphIn() for each in inputs},
+        out={each: dg.GraphOut() for each in outputs},
+    )(compose)
+    return made
+
+
+def _plan(context: OpExecutionContext) -> Iterator[object]:
+    with _step(context) as step:
+        if not step.is_load:  # a check alone: publish does it
+            yield dg.Output("", "plan")
+            return
+        plan = step.planned(Asked())
+    yield dg.Output(plan.model_dump_json(), "plan")
+    if plan.empty:
+        return
+    for number, split in enumerate(plan.splits.ids()):
+        yield dg.DynamicOutput(split, mapping_key=f"split_{number}", output_name="splits")
+
+
+def _stage(context: OpExecutionContext, plan: str, split: str) -> str:
+    with _step(context, replans=True) as step:
+        return step.staged(_read(plan), split)
+
+
+def _publish(context: OpExecutionContext, plan: str, receipts: list[str]) -> Iterator[object]:
+    with _step(context, replans=True) as step:
+        if not plan:
+            yield from step.checked()
+            return
+        try:
+            yield from step.published(_read(plan), receipts)
+        except ConduitError as error:
+            yield from step.found(error)
+            raise
+
+
+def _read(plan: str) -> LoadPlan:
+    from conduit_core import LoadPlan
+
+    return LoadPlan.model_validate_json(plan)
+
+
+@contextmanager
+def _step(context: OpExecutionContext, *, replans: bool = False) -> Iterator[StreamStep]:
+    """Make the step, and turn an error into what Dagster retries, or doesn't.
+
+    Args:
+        context: Dagster's.
+        replans: whether an error that a new plan mends is final here: the plan is an op before.
+    """
+    resource: ConduitResource = getattr(context.resources, RESOURCE)
+    try:
+        yield StreamStep(AssetExecutionContext(op_execution_context=context), resource.resolver())
+    except ConduitError as error:
+        if replans and error.retry == "plan":
+            error.retry = "never"
+            error.message += "; re-execute the run from the step `plan`: a new plan is needed"
+        raise failure(error, context) from None

@@ -1,0 +1,214 @@
+"""Jobs beside the loads: setting a watermark, and replaying dead letters, with forms to fill in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from conduit_core.errors import ConduitError, ConfigError
+from dagster_conduit.failures import failure
+from dagster_conduit.specs import StreamLoad, loads_of
+from dagster_conduit.state import FORGETS, KEY, DagsterStateStore
+
+if TYPE_CHECKING:
+    from dagster import OpExecutionContext
+
+    from conduit_core import LoadResult
+    from dagster_conduit.resource import ConduitResource
+
+_Loads = Mapping[str, tuple[dg.AssetKey, StreamLoad]]
+
+
+def build_conduit_jobs(
+    *, assets: dg.AssetsDefinition, name: str | None = None
+) -> Sequence[dg.JobDefinition]:
+    """Return the jobs ``NAME_rewind`` and ``NAME_replay`` for the streams of assets.
+
+    Their forms are in Dagster's launchpad. ``rewind`` sets a stream's watermark: a record without
+    rows in the ledger, which every runner sees, and what Dagster keeps follows it. ``replay`` holds
+    open dead letters to today's rules, and loads those that pass.
+
+    Args:
+        assets: what ``conduit_assets`` made.
+        name: what the jobs' names begin with; default the assets' name.
+
+    Raises:
+        ConfigError: the assets aren't made by ``conduit_assets``.
+    """
+    loads: _Loads = {load.stream.name: (key, load) for key, (_, load) in loads_of([assets]).items()}
+    if not loads:
+        raise ConfigError("build_conduit_jobs takes what conduit_assets made: assets=shop")
+    name = name or assets.node_def.name
+    return [_job(f"{name}_rewind", _rewind(loads)), _job(f"{name}_replay", _replay(loads))]
+
+
+def _job(name: str, op: dg.OpDefinition) -> dg.JobDefinition:
+    return dg.GraphDefinition(name=name, node_defs=[op], description=op.description).to_job()
+
+
+def _stream_field(loads: _Loads, *, is_required: bool) -> dg.Field:
+    streams = dg.Enum("Stream", [dg.EnumValue(stream) for stream in loads])
+    text = "The stream." if is_required else "Whose letters; left out: those of all streams."
+    return dg.Field(streams, is_required=is_required, description=text)
+
+
+# --- a watermark ----------------------------------------------------------------------------------
+
+
+def _rewind(loads: _Loads) -> dg.OpDefinition:
+    def rewind(context):  # type: ignore[no-untyped-def] # Dagster reads annotations as they are
+        _told(context, loads, _rewound)
+
+    made: dg.OpDefinition = dg.op(
+        name="rewind",
+        description="Set a stream's watermark, so that the next load reads from there.",
+        required_resource_keys={"conduit"},
+        out={},
+        config_schema={
+            "stream": _stream_field(loads, is_required=True),
+            "cursor": dg.Field(
+                str,
+                default_value="",
+                description="The watermark; of several columns the values, with commas between.",
+            ),
+            "from_start": dg.Field(
+                bool, default_value=False, description="Forget the watermark: load all again."
+            ),
+            "replace_after": dg.Field(
+                bool,
+                default_value=False,
+                description="Delete the target's rows behind the new watermark: append needs it.",
+            ),
+            "skip": dg.Field(
+                bool,
+                default_value=False,
+                description="Allow a move forward: the rows between are never loaded.",
+            ),
+            "follow_ledger": dg.Field(
+                bool,
+                default_value=False,
+                description="Change nothing in the destination: what Dagster keeps follows it, as"
+                " after a restore, or a move to another one.",
+            ),
+        },
+    )(rewind)
+    return made
+
+
+def _rewound(context: OpExecutionContext, loads: _Loads, resource: ConduitResource) -> None:
+    from conduit_core import state_entry, state_reset, state_set
+
+    asked = context.op_config
+    key, load = loads[asked["stream"]]
+    ways = [bool(asked["cursor"]), asked["from_start"], asked["follow_ledger"]]
+    if sum(ways) != 1:
+        raise ConfigError(
+            "say one of: cursor (a watermark), from_start, follow_ledger", stream=asked["stream"]
+        )
+    pipeline, runner = load.held.opened(resource.resolver()), _runner(context)
+    stream, behind = load.stream.name, asked["replace_after"]
+    if asked["cursor"]:
+        state_set(
+            pipeline,
+            stream,
+            asked["cursor"],
+            replace_after=behind,
+            skip=asked["skip"],
+            runner=runner,
+        )
+    elif asked["from_start"]:
+        state_reset(pipeline, stream, replace_after=behind, runner=runner)
+    entry = state_entry(pipeline, stream)
+    held = json.loads(entry) if entry is not None else {}
+    context.log_event(dg.AssetObservation(key, metadata={KEY: held, FORGETS: True}))
+    context.log.info("%s: the state is now %s", stream, held or "empty")
+
+
+# --- dead letters ---------------------------------------------------------------------------------
+
+
+def _replay(loads: _Loads) -> dg.OpDefinition:
+    def replay(context):  # type: ignore[no-untyped-def]
+        _told(context, loads, _replayed)
+
+    made: dg.OpDefinition = dg.op(
+        name="replay",
+        description="Hold open dead letters to today's rules, and load those that pass, once.",
+        required_resource_keys={"conduit"},
+        out={},
+        config_schema={
+            "stream": _stream_field(loads, is_required=False),
+            "load_id": dg.Field(
+                str, default_value="", description="Only letters that this load rejected last."
+            ),
+            "rule": dg.Field(
+                str, default_value="", description="Only letters that break this rule."
+            ),
+            "ids": dg.Field(
+                [str],
+                default_value=[],
+                description="Only these letters, by their ids or what those begin with.",
+            ),
+        },
+    )(replay)
+    return made
+
+
+def _replayed(context: OpExecutionContext, loads: _Loads, resource: ConduitResource) -> None:
+    from conduit_core import PlainLines, replay
+
+    asked = context.op_config
+    stream = asked.get("stream")
+    for key, load in (loads[stream],) if stream else loads.values():
+        pipeline = load.held.opened(resource.resolver())
+        store = DagsterStateStore(context.instance, key)
+        (result,) = replay(
+            pipeline,
+            (load.stream.name,),
+            load_id=asked["load_id"] or None,
+            rule=asked["rule"] or None,
+            ids=tuple(asked["ids"]),
+            store=store,
+            listeners=(PlainLines(context.log.info, clock=False),),
+            runner=_runner(context),
+        )
+        _tell(context, key, result, store)
+
+
+def _tell(
+    context: OpExecutionContext,
+    key: dg.AssetKey,
+    result: LoadResult,
+    store: DagsterStateStore,
+) -> None:
+    """Tell what became of a stream's letters; of its table, where that changed."""
+    counts = {kind: n for kind, n in result.counts.model_dump().items() if n}
+    context.log.info("%s: %s: %s", result.stream, result.outcome, counts or "nothing to replay")
+    if result.outcome != "published":
+        return
+    from dagster_conduit.results import facts_of
+
+    metadata = facts_of(result, store.told)
+    tags = {"dagster/data_version": str(result.version)}
+    context.log_event(dg.AssetMaterialization(key, metadata=metadata, tags=tags))
+
+
+# --- what both do ---------------------------------------------------------------------------------
+
+
+def _told(
+    context: OpExecutionContext,
+    loads: _Loads,
+    do: Callable[[OpExecutionContext, _Loads, ConduitResource], None],
+) -> None:
+    try:
+        do(context, loads, context.resources.conduit)
+    except ConduitError as error:
+        raise failure(error, context) from None
+
+
+def _runner(context: OpExecutionContext) -> str:
+    return json.dumps({"runner": "dagster", "job": context.job_name, "run_id": context.run_id})

@@ -1,0 +1,65 @@
+"""A stream whose splits are ops of their own."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from tests.dagster.shop import ORDERS, Shop
+
+
+@pytest.fixture
+def split(shop: Shop) -> Shop:
+    shop.streams = (
+        {**ORDERS, "splits": 4, "quality": [{"rule": "range", "column": "amount", "max": 5000}]},
+    )
+    shop.more = {
+        "destination": {
+            "type": "duckdb",
+            "path": str(shop.folder / "wh.duckdb"),
+            "schema": "raw",
+            "staging": str(shop.folder / "staging"),
+        }
+    }
+    shop.fill(5, 100)
+    return shop
+
+
+def test_each_split_is_an_op(split: Shop) -> None:
+    told = split.materialize(split.assets(fan_out="orders"))
+    assert told.success
+    steps = [e.step_key for e in told.result.get_step_success_events()]
+    assert sum(str(key).startswith("shop.orders.stage_split[") for key in steps) == 4
+    assert told.metadata()["conduit/rows_read"] == 100
+    assert told.checks() == {"raw/orders:range_amount": True}
+    assert told.data_version() == "1"
+    assert split.count() == 100
+    assert split.entry() is not None
+
+
+def test_nothing_new_stages_nothing(split: Shop) -> None:
+    assets = split.assets(fan_out="*")
+    split.materialize(assets)
+    told = split.materialize(assets)
+    assert told.success
+    assert told.metadata()["conduit/outcome"] == "empty"
+    assert told.data_version() == "1"
+
+
+def test_a_rule_that_stops_the_load_is_told(split: Shop) -> None:
+    split.sql("INSERT INTO orders VALUES (1000, 9999, 'eu', '2027-01-01')")
+    told = split.materialize(split.assets(fan_out="orders"))
+    assert not told.success
+    assert told.checks() == {"raw/orders:range_amount": False}
+    assert told.materialized() == []
+    assert "1 of 101 rows break it" in told.failure("shop.orders.publish")
+
+
+def test_a_check_alone_stages_nothing(split: Shop) -> None:
+    assets = split.assets(fan_out="orders")
+    split.materialize(assets)
+    key = dg.AssetCheckKey(dg.AssetKey(["raw", "orders"]), "range_amount")
+    told = split.materialize(assets, selection=dg.AssetSelection.checks(key))
+    assert told.success
+    assert told.checks() == {"raw/orders:range_amount": True}
+    assert told.materialized() == []

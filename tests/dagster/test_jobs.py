@@ -1,0 +1,98 @@
+"""Rewinds and replays by jobs, as the launchpad starts them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import dagster as dg
+
+from conduit_core.state.store import StateEntry
+from dagster_conduit import ConduitResource, build_conduit_jobs
+from tests.dagster.shop import ORDERS, Shop, Told
+
+
+def job(shop: Shop, which: str, **config: Any) -> Told:
+    jobs = {j.name: j for j in build_conduit_jobs(assets=shop.assets())}
+    result = jobs[f"shop_{which}"].execute_in_process(
+        run_config={"ops": {which: {"config": config}}},
+        instance=shop.instance,
+        resources={"conduit": ConduitResource()},
+        raise_on_error=False,
+    )
+    return Told(result)
+
+
+def test_a_rewind_is_a_record_and_an_entry(shop: Shop) -> None:
+    shop.materialize()
+    shop.sql("UPDATE orders SET amount = 999 WHERE id = 3")
+    assert job(shop, "rewind", stream="orders", cursor="2026-01-03,2").success
+    assert shop.chain()[-1].mode == "state_set"
+    assert json.loads(shop.chain()[-1].runner)["job"] == "shop_rewind"
+    entry = shop.entry()
+    assert entry is not None
+    assert entry["version"] == "2"
+    assert shop.materialize().metadata()["conduit/rows_read"] == 2
+    assert shop.rows("SELECT amount FROM raw.orders WHERE id = 3") == [(999,)]
+
+
+def test_from_the_start(shop: Shop) -> None:
+    shop.materialize()
+    assert job(shop, "rewind", stream="orders", from_start=True).success
+    assert shop.materialize().metadata()["conduit/rows_read"] == 5
+    assert shop.count() == 5
+
+
+def test_append_needs_replace_after(shop: Shop) -> None:
+    shop.streams = ({**ORDERS, "mode": "append", "unique_key": None},)
+    shop.materialize()
+    told = job(shop, "rewind", stream="orders", from_start=True)
+    assert "--replace-after" in told.failure("rewind")
+    assert job(shop, "rewind", stream="orders", from_start=True, replace_after=True).success
+    assert shop.count() == 0
+    shop.materialize()
+    assert shop.count() == 5
+
+
+def test_two_ways_at_once_are_refused(shop: Shop) -> None:
+    told = job(shop, "rewind", stream="orders", cursor="2026-01-03", from_start=True)
+    assert "say one of" in told.failure("rewind")
+
+
+def test_a_restored_destination_is_followed(shop: Shop) -> None:
+    shop.materialize()
+    found = shop.entry()
+    assert found is not None
+    lost = StateEntry(**found).model_copy(update={"version": "7"}).sealed()
+    shop.report(lost.model_dump())
+    assert not shop.materialize().success
+    assert job(shop, "rewind", stream="orders", follow_ledger=True).success
+    assert shop.entry() == found
+    assert shop.materialize().metadata()["conduit/outcome"] == "empty"
+
+
+def test_letters_are_replayed(shop: Shop) -> None:
+    rule = {"rule": "range", "column": "amount", "max": 20, "action": "dlq"}
+    shop.streams = ({**ORDERS, "quality": [rule]},)
+    shop.materialize()
+    assert shop.count() == 3
+    shop.streams = ({**ORDERS, "quality": [{**rule, "max": 30}]},)
+    told = job(shop, "replay", stream="orders")
+    assert told.success
+    assert shop.count() == 4
+    latest = shop.instance.get_latest_materialization_event(dg.AssetKey(["raw", "orders"]))
+    assert latest is not None
+    assert latest.asset_materialization is not None
+    tags = latest.asset_materialization.tags or {}
+    assert tags["dagster/data_version"] == "2"
+    entry = shop.entry()
+    assert entry is not None
+    assert entry["version"] == "2"
+    again = job(shop, "replay")
+    assert again.success
+    assert shop.count() == 4
+
+
+def test_an_unknown_rule_is_named(shop: Shop) -> None:
+    shop.materialize()
+    assert "no rule is called 'nope'" in job(shop, "replay", rule="nope").failure("replay")
