@@ -63,3 +63,15 @@ def test_a_check_alone_stages_nothing(split: Shop) -> None:
     assert told.success
     assert told.checks() == {"raw/orders:range_amount": True}
     assert told.materialized() == []
+
+
+def test_streams_of_one_name_are_ops_of_one_code_location(split: Shop) -> None:
+    """Of two functions, one of which has a stream's name; two whose splits are ops."""
+    twice = {"name": "twice", "into": "twice", **ORDERS}
+    split.streams = (*split.streams, {**twice, "splits": 2})
+    spread = split.assets(fan_out="*", name="orders")
+    split.more = {**split.more, "name": "others"}
+    split.streams = ({**ORDERS, "into": "other"},)
+    told = split.materialize(spread, split.assets(name="others"))
+    assert told.success
+    assert told.materialized() == ["raw/orders", "raw/other", "raw/twice"]

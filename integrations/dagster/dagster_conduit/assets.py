@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -11,6 +11,7 @@ from dagster import (
     DependencyDefinition,
     GraphDefinition,
     InputMapping,
+    NodeInvocation,
     Nothing,
     OutputMapping,
 )
@@ -79,23 +80,32 @@ def conduit_assets(
     spread = {s.name for s in chosen(given.outline, fan_out, "")} if fan_out else set()
 
     def decorate(fn: Callable[..., Any]) -> AssetsDefinition:
-        nodes = [
-            _node(
-                fn, specs, OpOptions(specs.stream.name, op_tags or {}, pool, retry_policy), spread
+        graph_name = name or fn.__name__
+        nodes = {
+            specs.op: _node(
+                f"{graph_name}__{specs.op}",
+                fn,
+                specs,
+                OpOptions(specs.stream.name, op_tags or {}, pool, retry_policy),
+                spread,
             )
             for specs in found
-        ]
+        }
         assets = [_attributed(specs.asset, group_name, partitions_def) for specs in found]
         policy = backfill_policy
         if policy is None and any(spec.partitions_def is not None for spec in assets):
             policy = dg.BackfillPolicy.single_run()
-        last = [_hook_op(given, h, nodes, op_tags, pool, retry_policy) for h in hooks]
-        loaded = [(specs.op, _output(specs)) for specs in found]
+        last = {
+            hook.op: _hook_op(
+                f"{graph_name}__{hook.op}", given, hook, nodes, op_tags, pool, retry_policy
+            )
+            for hook in hooks
+        }
         return AssetsDefinition(
-            node_def=_graph(name or fn.__name__, nodes, last, loaded),
+            node_def=_graph(graph_name, nodes, last),
             keys_by_input_name={
-                f"{node.name}__{input_}": dep.asset_key
-                for node, spec in zip(nodes, assets, strict=True)
+                f"{step}__{input_}": dep.asset_key
+                for (step, node), spec in zip(nodes.items(), assets, strict=True)
                 for input_, dep in zip(node.input_dict, spec.deps, strict=True)
             },
             keys_by_output_name={
@@ -115,56 +125,53 @@ def conduit_assets(
 
 def _graph(
     name: str,
-    nodes: Sequence[dg.OpDefinition | GraphDefinition],
-    hooks: Sequence[dg.OpDefinition],
-    loaded: Sequence[tuple[str, str]],
+    streams: Mapping[str, dg.OpDefinition | GraphDefinition],
+    hooks: Mapping[str, dg.OpDefinition],
 ) -> GraphDefinition:
-    """Return the graph of all streams, and of the hooks: only these wait for others in it.
-
-    Args:
-        name: the graph's.
-        nodes: what loads the streams.
-        hooks: what follows; each waits for all that is ``loaded``.
-        loaded: each stream's node, and its output.
-    """
+    """Return the graph of all steps: each hook waits for all streams, and nothing else waits."""
+    loaded = {
+        f"dep_{n}": DependencyDefinition(step, f"asset_{step}") for n, step in enumerate(streams)
+    }
+    nodes = {**streams, **hooks}
     return GraphDefinition(
         name=name,
-        node_defs=[*nodes, *hooks],
+        node_defs=list(nodes.values()),
         dependencies={
-            hook.name: {f"dep_{n}": DependencyDefinition(*of) for n, of in enumerate(loaded)}
-            for hook in hooks
+            NodeInvocation(node.name, alias=step): loaded if step in hooks else {}
+            for step, node in nodes.items()
         },
         input_mappings=[
             InputMapping(
-                graph_input_name=f"{node.name}__{each}",
-                mapped_node_name=node.name,
+                graph_input_name=f"{step}__{each}",
+                mapped_node_name=step,
                 mapped_node_input_name=each,
             )
-            for node in nodes
+            for step, node in streams.items()
             for each in node.input_dict
         ],
         output_mappings=[
             OutputMapping(
-                graph_output_name=each,
-                mapped_node_name=node.name,
-                mapped_node_output_name=each,
+                graph_output_name=each, mapped_node_name=step, mapped_node_output_name=each
             )
-            for node in (*nodes, *hooks)
+            for step, node in nodes.items()
             for each in node.output_dict
         ],
     )
 
 
 def _node(
-    fn: Callable[..., Any], specs: StreamSpecs, options: OpOptions, spread: set[str]
+    name: str, fn: Callable[..., Any], specs: StreamSpecs, options: OpOptions, spread: set[str]
 ) -> dg.OpDefinition | GraphDefinition:
-    """Return what loads a stream. Its outputs have the whole graph's names: results go by them."""
+    """Return what loads a stream. Its outputs have the whole graph's names: results go by them.
+
+    Its own name is no other's, since a code location knows one op of a name.
+    """
     inputs = [f"dep_{n}" for n, _ in enumerate(specs.asset.deps)]
     outputs = [_output(specs), *(_check_output(specs, check) for check in specs.checks)]
     if specs.stream.name in spread:
-        return stream_graph(specs.op, options, inputs, outputs)
+        return stream_graph(name, options, inputs, outputs)
     return options.op(
-        specs.op,
+        name,
         fn,
         description=specs.asset.description,
         ins={each: dg.In(Nothing) for each in inputs},
@@ -173,17 +180,18 @@ def _node(
 
 
 def _hook_op(
+    name: str,
     pipeline: Held,
     specs: HookSpecs,
-    streams: Sequence[dg.OpDefinition | GraphDefinition],
+    streams: Mapping[str, dg.OpDefinition | GraphDefinition],
     tags: Mapping[str, str] | None,
     pool: str | None,
     retry_policy: dg.RetryPolicy | None,
 ) -> dg.OpDefinition:
     """Return a hook's op: it waits for all streams, and has the resources of their function."""
-    ops = [node for node in streams if isinstance(node, dg.OpDefinition)]
+    ops = [node for node in streams.values() if isinstance(node, dg.OpDefinition)]
     made: dg.OpDefinition = dg.op(
-        name=specs.op,
+        name=name,
         description=specs.asset.description,
         ins={f"dep_{n}": dg.In(Nothing) for n in range(len(streams))},
         out={_output(specs): dg.Out(Nothing, is_required=False)},

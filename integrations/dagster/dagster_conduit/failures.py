@@ -19,8 +19,8 @@ WAIT_SECONDS = 5.0
 def failure(error: ConduitError, context: OpExecutionContext) -> Exception:
     """Return what a step raises for an error: its text is the error's four lines.
 
-    Where a retry may help, a retry policy of the step decides when, and how often; without one it
-    is retried twice.
+    Where a retry may help, a retry policy of the step or of the job decides when, and how often;
+    without one it is retried twice.
     """
     lines = error.lines()
     kept = dg.Failure(
@@ -33,9 +33,10 @@ def failure(error: ConduitError, context: OpExecutionContext) -> Exception:
         },
         allow_retries=error.retry != "never",
     )
-    if error.retry == "never" or context.op_def.retry_policy is not None:
+    policy = context.get_step_execution_context().op_retry_policy
+    if error.retry == "never" or policy is not None or context.retry_number >= RETRIES:
         return kept
-    if context.retry_number >= RETRIES:
-        return kept
-    context.log.warning("\n".join(lines))
-    return dg.RetryRequested(RETRIES, WAIT_SECONDS * 2**context.retry_number)
+    context.log.warning(kept.description)
+    again = dg.RetryRequested(RETRIES, WAIT_SECONDS * 2**context.retry_number)
+    again.__cause__ = kept  # what Dagster shows of it, and all it has where retries are off
+    return again

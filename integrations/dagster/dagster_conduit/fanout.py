@@ -76,21 +76,21 @@ def stream_graph(
     """
     needs = {"required_resource_keys": {RESOURCE}}
     plan = options.op(
-        "plan",
+        f"{name}__plan",
         _plan,
         ins={each: dg.In(dg.Nothing) for each in inputs},
         out={"plan": dg.Out(str), "splits": dg.DynamicOut(str)},
         **needs,
     )
     stage = options.op(
-        "stage_split",
+        f"{name}__stage_split",
         _stage,
         ins={"plan": dg.In(str), "split": dg.In(str)},
         out=dg.Out(str),
         **needs,
     )
     publish = options.op(
-        "publish",
+        f"{name}__publish",
         _publish,
         ins={"plan": dg.In(str), "receipts": dg.In(list[str])},
         out={each: dg.Out(dg.Nothing, is_required=False) for each in outputs},
@@ -98,9 +98,10 @@ def stream_graph(
     )
 
     def compose(**given: Any) -> dict[str, Any]:
-        planned = plan(**given)
-        receipts = planned.splits.map(lambda split: stage(planned.plan, split))
-        told = publish(planned.plan, receipts.collect())
+        planned = plan.alias("plan")(**given)
+        staged = stage.alias("stage_split")
+        receipts = planned.splits.map(lambda split: staged(planned.plan, split))
+        told = publish.alias("publish")(planned.plan, receipts.collect())
         return dict(zip(outputs, told if len(outputs) > 1 else [told], strict=True))
 
     # Dagster reads which inputs a graph has from its function's signature.
@@ -165,4 +166,5 @@ def _step(context: OpExecutionContext, *, replans: bool = False) -> Iterator[Str
         if replans and error.retry == "plan":
             error.retry = "never"
             error.message += "; re-execute the run from the step `plan`: a new plan is needed"
-        raise failure(error, context) from None
+        failed = failure(error, context)
+        raise failed from failed.__cause__

@@ -84,7 +84,8 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         except ConduitError as error:
             if step is not None:
                 yield from step.found(error)
-            raise failure(error, context.op_execution_context) from None
+            failed = failure(error, context.op_execution_context)
+            raise failed from failed.__cause__
 
 
 def _as_text(value: object) -> object:
