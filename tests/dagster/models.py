@@ -17,14 +17,14 @@ from tests.dagster.shop import Told
 from tests.dbt.lab import DbtLab, stream
 
 PROFILE = "shop: {{target: dev, outputs: {{dev: {{type: duckdb, path: '{}', schema: raw}}}}}}\n"
-RULED = [{"rule": "not_null", "column": "id"}]
+RULED = [{"rule": "not_null", "column": "amount"}]
 STREAMS = [stream("orders", quality=RULED), stream("items", quality=RULED)]
 TESTS = """
 sources:
   - name: raw
     tables:
-      - {name: orders, columns: [{name: id, data_tests: [not_null]}]}
-      - {name: items, columns: [{name: id, data_tests: [not_null]}]}
+      - {name: orders, columns: [{name: amount, data_tests: [not_null]}]}
+      - {name: items, columns: [{name: amount, data_tests: [not_null]}]}
       - {name: elsewhere, columns: [{name: id, data_tests: [not_null]}]}
 """
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.job_base import RepoBackedJob
+from dagster._core.execution.execute_in_process import core_execute_in_process
 from pydantic import BaseModel, ConfigDict
 
 from conduit_core.engine import hooks
@@ -228,18 +230,25 @@ def test_without_dbt_in_the_file_nothing_is_told(shop: Shop) -> None:
     assert warnings(shop, shop.materialize()) == []
 
 
-def test_the_whole_code_location_is_looked_at(shop: Shop) -> None:
+@pytest.mark.parametrize("models", [True, False])
+def test_the_whole_code_location_is_looked_at(shop: Shop, models: bool) -> None:
     """Models that are no part of the run are there all the same."""
     shop.more = DBT
-    models = dg.AssetSpec("stg", deps=[["raw", "orders"]], metadata={"dagster_dbt/manifest": "m"})
+    dbt = dg.AssetSpec("stg", deps=[["raw", "orders"]], metadata={"dagster_dbt/manifest": "m"})
     defs = dg.Definitions(
-        assets=[shop.assets(), models],
+        assets=[shop.assets(), *([dbt] if models else [])],
+        executor=dg.in_process_executor,
         jobs=[dg.define_asset_job("loads", [dg.AssetKey(["raw", "orders"])])],
         resources={"conduit": ConduitResource()},
     )
-    job = defs.get_repository_def().get_job("loads")
-    told = Told(job.execute_in_process(instance=shop.instance))
+    job = RepoBackedJob("loads", defs.get_repository_def())
+    told = Told(
+        core_execute_in_process(
+            {}, job, shop.instance, output_capturing_enabled=False, raise_on_error=True
+        )
+    )
     assert told.materialized() == ["raw/orders"]
+    assert len(warnings(shop, told)) == (0 if models else 1)
 
 
 def test_doubts() -> None:
