@@ -369,6 +369,16 @@ def test_components_may_share_connections(project: DefsFolderSandbox) -> None:
         assert materialize(defs).success
 
 
+def test_components_with_other_connections_are_refused(project: DefsFolderSandbox) -> None:
+    again = {
+        "pipeline": "pipeline.yml",
+        "connections": {"a": "sqlite:///a.db"},
+        "op": {"name": "x"},
+    }
+    component(project, {"type": TYPE, "attributes": {**again, "translation": {"key": "other"}}})
+    assert "different resources with same key 'conduit'" in told(project)
+
+
 # --- bad input ------------------------------------------------------------------------------------
 
 

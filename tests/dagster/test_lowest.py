@@ -47,8 +47,8 @@ SCENE = """
             [defs_], instance=instance, resources=here, raise_on_error=False, **more)
         made = {e.asset_key.to_user_string(): e.materialization.metadata["conduit/rows_read"].value
                 for e in done.get_asset_materialization_events()}
-        checks = {e.asset_key.to_user_string(): e.passed for e in done.get_asset_check_evaluations()}
-        return [made, checks]
+        found = done.get_asset_check_evaluations()
+        return [made, {e.asset_key.to_user_string(): e.passed for e in found}]
 
     told = {"version": dg.__version__}
     Path("orders.csv").write_text("id,amount\\n1,5\\n2,6\\n")
