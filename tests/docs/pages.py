@@ -10,6 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 AIRFLOW = sorted([ROOT / "docs" / "airflow.md", *(ROOT / "docs" / "airflow").glob("*.md")])
 """Pages whose blocks run in Airflow: tests/airflow/test_docs.py."""
+DAGSTER = sorted((ROOT / "docs" / "dagster").glob("*.md"))
+"""Pages whose blocks run in Dagster: tests/dagster/test_docs.py."""
 PAGES = sorted(
     [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
 )
