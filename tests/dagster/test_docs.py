@@ -1,9 +1,11 @@
-"""The pages on Dagster: every block is a file, every file of Python loads, and its assets are made."""
+"""The pages on Dagster: every block is a file, and what the files of Python define is made."""
 
 from __future__ import annotations
 
+import os
 import runpy
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -27,8 +29,13 @@ LOADED_ONLY = {"with_models.py"}
 
 @pytest.mark.parametrize("page", DAGSTER, ids=name)
 def test_blocks_run_as_they_stand(
-    page: Path, tmp_path: Path, instance: dg.DagsterInstance, quick_dbt: None
+    page: Path,
+    tmp_path: Path,
+    instance: dg.DagsterInstance,
+    quick_dbt: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
         connection.executescript(SHOP)
     first = [block for block in blocks(FIRST) if block.language != "python"]

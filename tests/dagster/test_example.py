@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +28,8 @@ MODELS = {"stg_orders", "revenue"}
 
 
 @pytest.fixture
-def folder(tmp_path: Path, quick_dbt: None) -> Path:
+def folder(tmp_path: Path, quick_dbt: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     made = tmp_path / "dagster"
     leave = shutil.ignore_patterns("*.duckdb*", "*.sqlite", "target", "logs", "__pycache__")
     shutil.copytree(EXAMPLES / "dagster", made, ignore=leave)
