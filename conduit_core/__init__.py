@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         LoadResult,
         RunRequest,
         RunResult,
+        SliceBy,
     )
     from conduit_core.engine.pipeline import Pipeline
     from conduit_core.engine.read import files, read
@@ -104,6 +105,7 @@ _HOMES = {
     "RunInterrupted": "conduit_core.engine.run",
     "RunRequest": "conduit_core.engine.model",
     "RunResult": "conduit_core.engine.model",
+    "SliceBy": "conduit_core.engine.model",
     "SourceFacts": "conduit_core.engine.lineage",
     "StageReceipt": "conduit_core.connectors.staging",
     "StateStore": "conduit_core.state.store",
@@ -173,6 +175,7 @@ __all__ = [
     "RunInterrupted",
     "RunRequest",
     "RunResult",
+    "SliceBy",
     "SourceFacts",
     "StageReceipt",
     "StateStore",

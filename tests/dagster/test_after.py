@@ -75,7 +75,7 @@ def test_a_hook_is_one_step_behind_all_streams_and_says_what_it_did(shop: Shop, 
     assets = shop.assets(body, after=True)
     told = shop.materialize(assets)
     assert told.materialized() == ALL
-    assert sorted(called) == ["items", "orders"]
+    assert sorted(called) == ["shop__items", "shop__orders"]
     assert note.calls == [["raw.orders", "raw.items"]]
     facts = told.metadata(KEY)
     assert (facts["conduit/outcome"], facts["conduit/text"]) == ("succeeded", "noted")

@@ -23,7 +23,7 @@ from dagster_conduit.specs import StreamSpecs
 from dagster_conduit.translator import plain_name
 
 if TYPE_CHECKING:
-    from conduit_core import ConnectionResolver, HookResult, Pipeline
+    from conduit_core import HookResult, Pipeline
     from dagster_conduit.pipelines import Held
 
 HOOK = "conduit/hook"
@@ -86,7 +86,7 @@ def run_after(
     from conduit_core.events import Emitter
 
     try:
-        pipeline: Pipeline = held.opened(_connections(context))
+        pipeline: Pipeline = held.opened(context.resources.conduit.resolver())
         bound = bound_hook(pipeline, specs.hook)
         with _ended_as_by_ctrl_c():
             result = run_hook(pipeline, bound, (), Emitter(log_listeners(context)))
@@ -95,23 +95,13 @@ def run_after(
         keeps = bound.memory is not None
         version = _version(finished_versions(pipeline, bound)) if keeps else context.run.run_id
     except ConduitError as error:
-        raise failure(error, context) from None
+        failed = failure(error, context)
+        raise failed from failed.__cause__
     yield dg.MaterializeResult(
         asset_key=specs.asset.key,
         metadata=_facts(result),
         data_version=dg.DataVersion(version),
     )
-
-
-def _connections(context: OpExecutionContext) -> ConnectionResolver | None:
-    """Return the connections of the resource that the user's function asks for, if it does."""
-    from dagster_conduit.resource import ConduitResource
-
-    for name in sorted(context.op_def.required_resource_keys):
-        resource = getattr(context.resources, name)
-        if isinstance(resource, ConduitResource):
-            return resource.resolver()
-    return None
 
 
 @contextmanager

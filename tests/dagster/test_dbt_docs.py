@@ -1,4 +1,4 @@
-"""The pages on Dagster: every block is a file, and what the files of Python define is made."""
+"""The pages on dbt and automation: every block is a file, and what the files of Python define is made."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from conduit_dbt.in_process import InProcess
 from conduit_dbt.invoke import Invocation
 from tests.dbt.lab import quick_dbt
 from tests.docs.conftest import SHOP
-from tests.docs.pages import DAGSTER, ROOT, blocks, name
+from tests.docs.pages import ROOT, blocks, name
 
 __all__ = ["quick_dbt"]
 pytestmark = pytest.mark.xdist_group("dagster-dbt")
 
 FIRST = ROOT / "docs" / "dagster" / "dbt.md"
-"""It has the pipeline that all pages load."""
+"""It has the pipeline that the pages load."""
+PAGES = [FIRST, FIRST.with_name("automation.md")]
 LOADED_ONLY = {"with_models.py"}
 """Its assets are made, with dagster-dbt's own process, in test_example.py."""
 
 
-@pytest.mark.parametrize("page", DAGSTER, ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_blocks_run_as_they_stand(
     page: Path,
     tmp_path: Path,
