@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dagster_conduit.assets import conduit_assets
+from dagster_conduit.component import ConduitComponent
 from dagster_conduit.jobs import build_conduit_jobs
 from dagster_conduit.resource import ConduitResource
 from dagster_conduit.sensor import build_conduit_sensor
@@ -11,6 +12,7 @@ from dagster_conduit.translator import CheckData, DagsterConduitTranslator, Stre
 
 __all__ = [
     "CheckData",
+    "ConduitComponent",
     "ConduitResource",
     "DagsterConduitTranslator",
     "StreamData",

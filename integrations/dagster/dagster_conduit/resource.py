@@ -9,7 +9,6 @@ import dagster as dg
 from dagster import AssetExecutionContext
 from pydantic import Field
 
-from conduit_core import GivenConnections
 from conduit_core.errors import ConduitError
 from dagster_conduit.failures import failure
 from dagster_conduit.steps import Asked, StreamStep, Told
@@ -45,6 +44,8 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Return what finds connections by name; None for those of the file in the home folder."""
         if not self.connections:
             return None
+        from conduit_core import GivenConnections
+
         named = {name: _as_text(value) for name, value in self.connections.items()}
         return GivenConnections(named, f"resource {_KEY!r}")
 
