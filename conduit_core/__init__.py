@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         HookContext,
         HookReport,
         bound_hook,
+        finished_versions,
         run_hook,
     )
     from conduit_core.engine.lineage import (
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
         LoadResult,
         RunRequest,
         RunResult,
+        SliceBy,
     )
     from conduit_core.engine.pipeline import Pipeline
     from conduit_core.engine.read import files, read
@@ -103,6 +105,7 @@ _HOMES = {
     "RunInterrupted": "conduit_core.engine.run",
     "RunRequest": "conduit_core.engine.model",
     "RunResult": "conduit_core.engine.model",
+    "SliceBy": "conduit_core.engine.model",
     "SourceFacts": "conduit_core.engine.lineage",
     "StageReceipt": "conduit_core.connectors.staging",
     "StateStore": "conduit_core.state.store",
@@ -121,6 +124,7 @@ _HOMES = {
     "datasets": "conduit_core.engine.lineage",
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
+    "finished_versions": "conduit_core.engine.hooks",
     "listeners_from_environment": "conduit_core.engine.listening",
     "outline": "conduit_core.spec.outline",
     "plan": "conduit_core.engine.run",
@@ -171,6 +175,7 @@ __all__ = [
     "RunInterrupted",
     "RunRequest",
     "RunResult",
+    "SliceBy",
     "SourceFacts",
     "StageReceipt",
     "StateStore",
@@ -189,6 +194,7 @@ __all__ = [
     "datasets",
     "destination_facts",
     "files",
+    "finished_versions",
     "listeners_from_environment",
     "outline",
     "plan",

@@ -31,6 +31,14 @@ To = Annotated[
     str | None,
     typer.Option("--to", help="The window's end (exclusive); without --from a cap (inclusive)."),
 ]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="COLUMN=VALUE",
+        help="Load the rows whose column has this value; may be repeated for more of its values.",
+    ),
+]
 FullRefresh = Annotated[
     bool,
     typer.Option("--full-refresh", help="Read everything and replace the target's content."),

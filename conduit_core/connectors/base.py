@@ -207,6 +207,8 @@ class SourceCapabilities:
     """Whether a read may be asked for the column ``UNREADABLE``, and is to be."""
     splits: frozenset[str] = frozenset()
     """Which kinds of splits (``range``, ``hash``, ``values``, ``file``) a read may be cut into."""
+    slices: bool = False
+    """Whether a read keeps to a window by value (``Window.only``), of any type with equality."""
     looks_by_taking: bool = False
     """Whether to describe a stream may take all its rows: not done for a load that is replayed."""
 
@@ -545,6 +547,15 @@ class Destination(ABC):
     def holders(self, target: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
         """Return what keeps the types of a target's columns as they are (views ...). Read-only."""
         return ()
+
+    def slices_by(self, field: pa.Field[pa.DataType], ddl: str) -> bool:
+        """Say whether ``DeleteWindow`` keeps to values (``Window.only``) of a column, exactly.
+
+        Args:
+            field: the column as it is staged.
+            ddl: as it is in the target: a type that changes texts (blank-padded ones) won't do.
+        """
+        return False
 
     def staging(self) -> Staging | None:
         """Return the destination's own place for staged rows; None: it has none."""

@@ -15,6 +15,7 @@ from conduit_core.errors import ConfigError, SchemaError, SourceDataError
 from conduit_core.spec.model import StreamSpec
 from conduit_core.spec.splits import SplitsSpec
 from conduit_core.state.cursor import parse_point, to_text
+from conduit_core.state.only import Only
 from conduit_core.state.window import Window
 from conduit_core.types.schema import logical_type
 
@@ -157,6 +158,32 @@ def _by_values(stream: StreamSpec, asked: SplitsSpec, field: Field) -> SplitBy:
         text = f"splits: `values` names the same value of column {field.name!r} twice"
         raise ConfigError(text, command=_COMMAND)
     return SplitBy(kind="values", column=field.name, type=str(kind), cuts=tuple(cuts))
+
+
+class SliceCheck:
+    """Watches that a read gives no row outside its slice by value: it would be there twice.
+
+    Args:
+        only: the slice.
+    """
+
+    def __init__(self, only: Only) -> None:
+        self._only = only
+
+    def check(self, batch: pa.RecordBatch) -> None:
+        """Look at one batch, as the source gave it.
+
+        Raises:
+            SourceDataError: a row is outside the slice.
+        """
+        inside = self._only.holds(batch.column(self._only.column))
+        if inside.true_count < batch.num_rows:
+            raise SourceDataError(
+                f"the source returned {batch.num_rows - inside.true_count} rows outside the slice"
+                f" {self._only.display()}",
+                retry="never",
+                command=_COMMAND,
+            )
 
 
 class BoundsCheck:

@@ -448,6 +448,23 @@ def changed_tables(
         return tuple(found)
 
 
+def finished_versions(pipeline: Pipeline, bound: BoundHook) -> dict[str, int]:
+    """Return up to which version of each table a hook has finished; read-only.
+
+    Nothing for a hook that keeps nothing in mind.
+
+    Raises:
+        ConfigError: the destination keeps no hooks.
+        ConduitError: it can't be asked.
+    """
+    if bound.memory is None:
+        return {}
+    with pipeline.open() as ends:
+        memory = _memory(ends.destination, bound.hook.name)
+        marks = memory.hook_marks(pipeline.name, bound.memory)
+    return {str(table): version for table, version in marks.items()}
+
+
 def _keep(pipeline: Pipeline, bound: BoundHook, changed: Sequence[ChangedTable]) -> None:
     if bound.memory is None:
         return

@@ -39,11 +39,15 @@ def target_fingerprint(destination_identity: str, target: Table) -> str:
 
 def request_text(request: RunRequest) -> str:
     """Return the request as canonical JSON: watermark (with cap), window or full refresh."""
-    item: dict[str, str]
+    item: dict[str, object]
     if request.full_refresh:
         item = {"kind": "full_refresh"}
-    elif request.window_from is not None:
-        item = {"kind": "given", "from": request.window_from}
+    elif request.window_from is not None or request.only is not None:
+        item = {"kind": "given"}
+        if request.window_from is not None:
+            item["from"] = request.window_from
+        if request.only is not None:
+            item["only"] = request.only.model_dump(mode="json")
         if request.window_to is not None:
             item["to"] = request.window_to
     else:
@@ -59,6 +63,10 @@ def asked_for(request: RunRequest) -> str:
     for option, value in (("--from", request.window_from), ("--to", request.window_to)):
         if value is not None:
             parts += [option, shlex.quote(value)]
+    if request.only is not None:
+        only = request.only
+        pairs = (f"{only.column}={value}" for value in only.values)
+        parts += [text for pair in pairs for text in ("--only", shlex.quote(pair))]
     return "".join(f" {part}" for part in parts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from conduit_core import errors
 from conduit_core.connectors.publish import Column, Publish
@@ -22,12 +22,33 @@ class _Data(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class SliceBy(_Data):
+    """The rows whose column has one of some values, written as in the pipeline file.
+
+    Args:
+        column: a column that the stream loads.
+        values: 1 to 1,000; their order doesn't matter, nor one that comes twice.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    column: str = Field(min_length=1)
+    values: tuple[str, ...] = Field(min_length=1, max_length=1000)
+
+    @field_validator("values")
+    @classmethod
+    def _each_once(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(values)))
+
+
 class RunRequest(_Data):
     """What the runner asks for; the rest is in the pipeline file. Unknown fields are refused.
 
     Args:
         window_from, window_to: a given window ``[from, to)``; ``window_to`` alone caps the
             watermark window (inclusive).
+        only: a given window by value: the rows that have the values; with ``window_from``, those
+            that lie in the window, too.
         full_refresh: read everything and replace the target's content.
         reload: load again what a request key has loaded already.
         request_key: the runner's identity of this request, unique per target.
@@ -41,6 +62,7 @@ class RunRequest(_Data):
 
     window_from: str | None = None
     window_to: str | None = None
+    only: SliceBy | None = None
     full_refresh: bool = False
     reload: bool = False
     request_key: str | None = None

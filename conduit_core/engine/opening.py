@@ -103,7 +103,7 @@ def _refusal(
         return "the columns changed since"
     if _kinds(plan) != _kinds(fresh) or plan.staged_columns != fresh.staged_columns:
         return "it would be published another way now"
-    if Window.from_json(plan.window).kind == "full" and not fixed_splits:
+    if Window.from_json(plan.window).is_unbounded and not fixed_splits:
         return "the source may have moved rows between its splits, which are not cut by the key"
     columns = None
     if existing is not None:

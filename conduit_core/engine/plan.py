@@ -38,6 +38,7 @@ from conduit_core.engine.shaping import (
     schema_text,
     shape_rows,
 )
+from conduit_core.engine.slices import refuse_inexact
 from conduit_core.engine.windows import Choice, choose_window, first_cursor
 from conduit_core.engine.wire import choose_wire
 from conduit_core.errors import ConduitError, ConfigError, number
@@ -142,6 +143,8 @@ def _plan(
         fit_into = None if rebuilt else seen.existing
         shaped = shape_rows(stream, shape, ends, seen, fit_into)
         staged, source, destination = shaped.staged, ends.source, ends.destination
+        if replayed is None:
+            refuse_inexact(choice.window.only, staged, destination)
         marks = plan_marks(stream, source, shape.schema, destination, staged, fit_into, seen.target)
         table = marks.new_table
         if fit_into is not None:
@@ -314,7 +317,7 @@ def _with_staging(fresh: LoadPlan, draft: _Draft) -> LoadPlan:
     splits = choose_splits(stream, ends.source, ref, draft.shape, window)
     refuse_cut_keys(stream, splits)
     notes = fresh.notes
-    if window.kind == "full" and not by_unique_key(stream, draft.shape, splits):
+    if window.is_unbounded and not by_unique_key(stream, draft.shape, splits):
         notes = (*notes, "not split by the key: after a failure the whole extract starts again")
     fresh = fresh.model_copy(update={"splits": splits, "notes": notes})
     return fresh.model_copy(update={"plan_id": plan_digest(fresh)})

@@ -94,12 +94,7 @@ def _flow(
     part: Part,
 ) -> Flow:
     """Return the rows of a request, as the plan stages them."""
-    source, split = ends.source, request.split
-    check: Callable[[pa.RecordBatch], None] | None = None
-    if split is not None:
-        from conduit_core.engine.cutting import BoundsCheck
-
-        check = BoundsCheck(split).check
+    source = ends.source
     return new_flow(
         lambda: source.read(request),
         schema_from_json(plan.staged_schema),
@@ -109,11 +104,28 @@ def _flow(
         runtime.emit,
         remember_files=plan.remember_files,
         read_raw=partial(source.read_raw, request) if isinstance(source, ReadsRaw) else None,
-        check=check,
+        check=_check(request),
         is_whole_load=part == "load",
         transform=transform_rows(plan, stream),
         screen=screen_rows(plan, stream, ends, runtime, part),
     )
+
+
+def _check(request: ReadRequest) -> Callable[[pa.RecordBatch], None] | None:
+    """Return what holds the rows to what was asked for; None where that is all of a window."""
+    split, only = request.split, request.window.only
+    if split is None and only is None:
+        return None
+    from conduit_core.engine.cutting import BoundsCheck, SliceCheck
+
+    checks = [BoundsCheck(split).check] if split is not None else []
+    checks += [SliceCheck(only).check] if only is not None else []
+
+    def check(batch: pa.RecordBatch) -> None:
+        for one in checks:
+            one(batch)
+
+    return check
 
 
 def transform_rows(plan: LoadPlan, stream: StreamSpec) -> Transformed | None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
-import pyarrow as pa
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from conduit_core.connectors.base import Shape, Source, StreamRef
 from conduit_core.engine.margins import look_back, settled_bounds, unfinished
 from conduit_core.engine.model import RunRequest
+from conduit_core.engine.slices import cursor_at, given_window, refuse_overlap, refuse_slices
 from conduit_core.errors import ConfigError, SchemaError, SourceDataError, StateError, number
 from conduit_core.spec import StreamSpec
-from conduit_core.spec.model import MERGING_MODES
-from conduit_core.state.cursor import Cursor, compares, parse_point
-from conduit_core.state.ledger import LedgerRecord, since_emptied, watermark_record
+from conduit_core.state.cursor import Cursor, compares
+from conduit_core.state.ledger import LedgerRecord, watermark_record
 from conduit_core.state.window import Window
 from conduit_core.sync.strategies import Effective
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +68,15 @@ def choose_window(
         SchemaError: the cursor's type isn't the watermark's any more.
         SourceDataError: rows have a NULL in the cursor and ``null_cursor`` is ``fail``.
     """
-    if request.window_from is not None:
-        given = _given(stream, request, shape, watermark)
-        high, kind = given.window.high, shape.cursor_types[0]
-        return replace(given, notes=unfinished(stream, source, ref, kind, high))
+    if request.window_from is not None or request.only is not None:
+        return _given(stream, request, shape, source, ref, watermark)
     if not stream.cursor:
-        if request.window_to is not None:
-            raise ConfigError("--to needs a stream with a cursor", command="conduit plan")
-        effective: Effective = "replace" if request.full_refresh else stream.mode
-        return Choice(Window("full"), effective, None, shape.rows_estimate, 0, empty=False)
+        return _everything(stream, request, shape, chain)
     kinds = shape.cursor_types
-    cap = _cursor(stream, request.window_to, kinds) if request.window_to is not None else None
+    cap = cursor_at(stream, request.window_to, kinds) if request.window_to is not None else None
     whole = request.full_refresh or stream.mode == "replace"
     if not request.full_refresh:
-        _refuse_slices(stream, chain)
+        refuse_slices(stream, chain)
     mark = None if request.full_refresh else watermark
     _refuse_other_types(mark, kinds)
     low = mark if whole or mark is None else look_back(stream, mark)
@@ -108,8 +105,36 @@ def choose_window(
     window = _watermark_window(stream, kinds, mark, low, high, include=include)
     empty = (stands and not again) or nothing or _below_initial(window)
     if not empty and stream.mode == "append":
-        _refuse_overlap(stream, chain, window)
+        refuse_overlap(stream, chain, window)
     return Choice(window, stream.mode, high, bounds.rows_estimate, bounds.null_rows, empty, notes)
+
+
+def _given(
+    stream: StreamSpec,
+    request: RunRequest,
+    shape: Shape,
+    source: Source,
+    ref: StreamRef,
+    watermark: Cursor | None,
+) -> Choice:
+    window, effective = given_window(stream, request, shape, source)
+    notes: tuple[str, ...] = ()
+    if window.low is not None:
+        notes = unfinished(stream, source, ref, shape.cursor_types[0], window.high)
+    return Choice(window, effective, watermark, None, 0, empty=False, notes=notes)
+
+
+def _everything(
+    stream: StreamSpec, request: RunRequest, shape: Shape, chain: list[LedgerRecord]
+) -> Choice:
+    """Return what a stream without a cursor reads where no window is given."""
+    if request.window_to is not None:
+        raise ConfigError("--to needs a stream with a cursor", command="conduit plan")
+    window = Window("full")
+    if stream.mode == "append" and not request.full_refresh:
+        refuse_overlap(stream, chain, window)
+    effective: Effective = "replace" if request.full_refresh else stream.mode
+    return Choice(window, effective, None, shape.rows_estimate, 0, empty=False)
 
 
 def _refuse_other_types(mark: Cursor | None, kinds: tuple[pa.DataType, ...]) -> None:
@@ -194,7 +219,7 @@ def _watermark_window(
 
 def first_cursor(stream: StreamSpec, kinds: tuple[pa.DataType, ...]) -> Cursor | None:
     """Return ``initial`` as a cursor; None where the stream has none."""
-    return _cursor(stream, stream.initial, kinds) if stream.initial is not None else None
+    return cursor_at(stream, stream.initial, kinds) if stream.initial is not None else None
 
 
 def _below_initial(window: Window) -> bool:
@@ -202,113 +227,3 @@ def _below_initial(window: Window) -> bool:
         return False
     first = Cursor(window.high.columns[:1], window.high.values[:1])
     return first.compare(window.low) < 0
-
-
-def _cursor(stream: StreamSpec, text: str, kinds: tuple[pa.DataType, ...]) -> Cursor:
-    value = parse_point(text, kinds[0], stream.cursor_timezone)
-    return Cursor(stream.cursor[:1], (value,))
-
-
-def _given(
-    stream: StreamSpec, request: RunRequest, shape: Shape, watermark: Cursor | None
-) -> Choice:
-    if request.full_refresh:
-        raise ConfigError(
-            "--full-refresh and --from don't go together", command="conduit run --help"
-        )
-    if not stream.cursor:
-        raise ConfigError("a window (--from) needs a stream with a cursor", command="conduit plan")
-    if stream.mode == "replace":
-        raise ConfigError(
-            "a window (--from) can't be loaded with `mode: replace`, which swaps the whole content:"
-            " use `mode: replace_window`, or append (a window then replaces its slice)",
-            command="conduit plan",
-        )
-    if stream.is_by_file:
-        raise ConfigError(
-            "a window (--from) needs a cursor that is a column of the rows, not of the files",
-            command="conduit plan",
-        )
-    kind = shape.cursor_types[0]
-    naive = pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.tz is None)
-    if naive and stream.cursor_timezone is None:
-        raise ConfigError(
-            f"a window over {stream.cursor[0]!r} ({kind}) needs `cursor_timezone`: the column has"
-            " no time zone of its own",
-            command="conduit plan",
-        )
-    if stream.deletes is not None and stream.deletes.detect == "snapshot":
-        raise ConfigError(
-            "a window (--from) can't be loaded with `deletes: snapshot`: the source's keys say"
-            " nothing about one slice. Load without a window, or with another `detect`",
-            command="conduit run",
-        )
-    low = _cursor(stream, request.window_from or "", shape.cursor_types)
-    high = (
-        _cursor(stream, request.window_to, shape.cursor_types)
-        if request.window_to is not None
-        else None
-    )
-    if high is not None and high.compare(low) <= 0:
-        raise ConfigError(
-            f"the window [{low.display()}, {high.display()}) is empty: --to must be after --from",
-            command="conduit run --help",
-        )
-    effective: Effective = stream.mode if stream.mode in MERGING_MODES else "replace_window"
-    return Choice(Window("given", low, high), effective, watermark, None, 0, empty=False)
-
-
-def _refuse_slices(stream: StreamSpec, chain: list[LedgerRecord]) -> None:
-    if chain and watermark_record(chain) is None:
-        raise StateError(
-            "the target has only records of given windows, so it has no watermark: say where to go"
-            " on from, or load everything again",
-            command="conduit state set --cursor VALUE",
-        )
-
-
-def _refuse_overlap(stream: StreamSpec, chain: list[LedgerRecord], window: Window) -> None:
-    """Refuse an append over published slices: their rows would be there twice."""
-    slices = [Window.from_json(r.load_window) for r in since_emptied(chain) if r.is_given]
-    hit = [w for w in slices if _shares_rows(window, w)]
-    if not hit:
-        return
-    listed = ", ".join(w.display() for w in hit[:10])
-    raise StateError(
-        f"the window {window.display()} overlaps slices that were published on their own"
-        f" ({listed}): appending would double their rows. Load what lies before the first slice"
-        " with --to, then set the watermark to the last value in it, and so on",
-        command=_way_round(stream, window, hit),
-    )
-
-
-def _shares_rows(window: Window, part: Window) -> bool:
-    """Say whether a row may lie both in ``(low, high]`` and in a slice ``[start, end)``."""
-    low, high = _first_column(window.low), _first_column(window.high)
-    if part.low is not None and high is not None and part.low.compare(high) > 0:
-        return False
-    if part.high is None or low is None or window.low is None:
-        return True
-    last = part.high.before()
-    if last is None or window.closed_low or len(window.low.columns) > 1:
-        return low.compare(part.high) < 0
-    return low.compare(last) < 0
-
-
-def _way_round(stream: StreamSpec, window: Window, slices: list[Window]) -> str:
-    """Return the step past the first slice: load what lies before it, set the watermark over it."""
-    first = slices[0]
-    for other in slices[1:]:
-        if other.low is None or (first.low is not None and other.low.compare(first.low) < 0):
-            first = other
-    last = first.high.before() if first.high and len(stream.cursor) == 1 else None
-    value = last.display() if last else "VALUE"
-    step = f"conduit state set --cursor '{value}' --skip"
-    before, low = first.low.before() if first.low else None, _first_column(window.low)
-    if before is not None and (low is None or before.compare(low) >= (not window.closed_low)):
-        return f"conduit run --to '{before.display()}' && {step}"
-    return step
-
-
-def _first_column(bound: Cursor | None) -> Cursor | None:
-    return Cursor(bound.columns[:1], bound.values[:1]) if bound is not None else None

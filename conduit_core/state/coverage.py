@@ -45,12 +45,14 @@ def coverage(chain: list[LedgerRecord]) -> Coverage:
 
     Loads before the newest that emptied the target don't count. What lies before the first stretch
     and behind the last is no gap: it may not have been asked for yet. Windows over another column,
-    or of another type, than the newest record's don't count either.
+    or of another type, than the newest record's don't count either; nor do slices by value, which
+    cover no stretch whole.
     """
     live = [r for r in since_emptied(chain) if not r.is_aside]
-    if not any(r.is_given for r in live):
+    found = [Window.from_json(r.load_window) for r in live]
+    windows = [window for window in found if window.only is None]
+    if not any(window.kind == "given" for window in windows):
         return Coverage()
-    windows = [Window.from_json(r.load_window) for r in live]
     stretches = _alike([_stretch(w) for w in windows])
     stretches.sort(key=cmp_to_key(_by_start))
     covered: list[Stretch] = []

@@ -211,7 +211,8 @@ def _slice(facts: LoadFacts) -> tuple[DeleteWindow | DeleteMatching, ...]:
 
 
 def _slice_guard(facts: LoadFacts) -> tuple[Guard, ...]:
-    return _unless(facts, "read > 0 or removed == 0", "the source has no rows in the window")
+    what = "window" if facts.window.only is None else "slice"
+    return _unless(facts, "read > 0 or removed == 0", f"the source has no rows in the {what}")
 
 
 def _delete_guards(facts: LoadFacts) -> tuple[Guard, ...]:

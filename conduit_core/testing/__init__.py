@@ -33,6 +33,7 @@ if "pytest" in sys.modules:
         "conduit_core.testing.merging",
         "conduit_core.testing.publishing",
         "conduit_core.testing.ruled",
+        "conduit_core.testing.slicing",
         "conduit_core.testing.source",
         "conduit_core.testing.staging",
         "conduit_core.testing.splitting",

@@ -8,6 +8,7 @@ from conduit_core.testing.hooking import HookContract
 from conduit_core.testing.letters import LetterContract
 from conduit_core.testing.merging import MergeContract
 from conduit_core.testing.publishing import PublishContract
+from conduit_core.testing.slicing import SliceContract
 from conduit_core.testing.values import ValueContract
 from conduit_core.testing.versions import VersionsContract
 
@@ -21,6 +22,7 @@ class DestinationSuite(
     VersionsContract,
     LetterContract,
     HookContract,
+    SliceContract,
 ):
     """What every destination must do. Subclass it and supply fixtures.
 

@@ -16,6 +16,7 @@ from conduit_core.errors import ConduitError, SchemaError
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 from conduit_core.testing.doubles import whole
+from conduit_core.testing.slicing import SourceSlices
 from conduit_core.testing.splitting import SplitSuite
 from conduit_core.testing.torture import NAMES, plain, tables
 from conduit_core.types.casts import cast_column
@@ -40,7 +41,7 @@ def at(*values: int | str, columns: tuple[str, ...] = ("id",)) -> Cursor:
     return Cursor(columns, scalars)
 
 
-class SourceSuite(SplitSuite):
+class SourceSuite(SplitSuite, SourceSlices):
     """What every source must do. Subclass it and supply fixtures.
 
     Fixtures:

@@ -47,11 +47,11 @@ def test_help_lists_every_command(here: Any) -> None:
         (
             "run",
             (
-                "--stream --from --to --full-refresh --reload --dry-run --jobs "
+                "--stream --from --to --only --full-refresh --reload --dry-run --jobs "
                 "--request-key --allow-empty --allow-deletes"
             ),
         ),
-        ("plan", "--stream --from --to --full-refresh --sql"),
+        ("plan", "--stream --from --to --only --full-refresh --sql"),
         ("state set", "--stream --cursor --replace-after --skip"),
         ("state reset", "--stream --replace-after"),
         ("state adopt", "--stream"),

@@ -6,6 +6,7 @@ Beside the target that is killed, the same stream is loaded into a twin that not
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,30 @@ def test_p01_p02_killed_and_run_again_is_as_never_killed(
         assert content(system, "items", case) == content(system, "twin", case)
         assert chain(system, "items") == chain(system, "twin")
     assert len(chain(system, "items")) == len(HISTORY)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("fault", ["before_commit:1", "after_commit:1"])
+def test_p01_p02_a_slice_by_value_killed_and_run_again_is_there_once(
+    tmp_path: Path, request: pytest.FixtureRequest, fault: str
+) -> None:
+    case = {"table": "items", "mode": "append"}
+    system = make_system("postgres", tmp_path, lambda: request.getfixturevalue("postgres_database"))
+    lab, worker = Lab(tmp_path), Worker(tmp_path / "disk")
+    file, asked = pipeline(lab, system, case, "items"), ("--only", "v=even", "--only", "v=odd")
+    lab.sql(*HISTORY[0], "UPDATE items SET v = CASE id % 2 WHEN 0 THEN 'even' ELSE 'odd' END")
+    worker.run(file, *asked).fine()
+    lab.sql(*HISTORY[1], "UPDATE items SET gone = TRUE WHERE v = 'odd'")
+    before = content(system, "items", case)
+    worker.run(file, "--only", "v=odd", fault=f"{fault}:items").killed()
+    if fault.startswith("before"):
+        assert content(system, "items", case) == before
+    worker.fresh().run(file, "--only", "v=odd").fine()
+    rows = content(system, "items", case)
+    assert [r for r in rows if r[2] == "even"] == [r for r in before if r[2] == "even"]
+    import sqlite3
+
+    with closing(sqlite3.connect(lab.source)) as con:
+        there = con.execute("SELECT id FROM items WHERE v = 'odd' ORDER BY id").fetchall()
+    assert sorted(r[0] for r in rows if r[2] == "odd") == [n for (n,) in there]
+    assert len({r[0] for r in rows}) == len(rows)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from conduit_core.cli.planning import Planned
-    from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest, RunResult
+    from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest, RunResult, SliceBy
     from conduit_core.engine.pipeline import Pipeline
     from conduit_core.events import Event
 
@@ -29,6 +29,7 @@ def plan(
     stream: options.Streams = None,
     from_: options.From = None,
     to: options.To = None,
+    only: options.Only = None,
     full_refresh: options.FullRefresh = False,
     sql: Annotated[
         bool, typer.Option("--sql", help="Print the statements that publish will carry out.")
@@ -38,7 +39,9 @@ def plan(
     from conduit_core.engine.model import RunRequest
 
     pipeline = session.pipeline(file)
-    request = RunRequest(window_from=from_, window_to=to, full_refresh=full_refresh)
+    request = RunRequest(
+        window_from=from_, window_to=to, only=_slice(only), full_refresh=full_refresh
+    )
     return _planned(pipeline, stream, request, sql=sql)
 
 
@@ -49,6 +52,7 @@ def run(
     stream: options.Streams = None,
     from_: options.From = None,
     to: options.To = None,
+    only: options.Only = None,
     full_refresh: options.FullRefresh = False,
     reload: options.Reload = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan only; change nothing.")] = False,
@@ -79,6 +83,7 @@ def run(
     request = RunRequest(
         window_from=from_,
         window_to=to,
+        only=_slice(only),
         full_refresh=full_refresh,
         reload=reload,
         request_key=request_key,
@@ -103,6 +108,28 @@ def run(
         except RunInterrupted as interrupted:
             result = interrupted.result
     return _ran(pipeline, result)
+
+
+def _slice(only: list[str] | None) -> SliceBy | None:
+    """Return the slice that --only asks for.
+
+    Raises:
+        ConfigError: it isn't ``COLUMN=VALUE``, or names two columns.
+    """
+    from conduit_core.engine.model import SliceBy
+    from conduit_core.errors import ConfigError
+
+    if not only:
+        return None
+    pairs = [text.partition("=") for text in only]
+    columns = {column for column, _, _ in pairs}
+    if "" in columns or any(not sign for _, sign, _ in pairs):
+        text = f"--only takes COLUMN=VALUE, as in --only region=eu, not {' '.join(only)}"
+        raise ConfigError(text, command="conduit run --help")
+    if len(columns) > 1:
+        text = f"--only names more than one column: {', '.join(sorted(columns))}"
+        raise ConfigError(text, command="conduit run --help")
+    return SliceBy(column=columns.pop(), values=tuple(value for _, _, value in pairs))
 
 
 @contextmanager

@@ -343,6 +343,15 @@ class DuckDBDestination(SqlDestination):
         """Return the placeholder of a cursor's value, cast to its own type."""
         return bound_as(self.dialect, value)
 
+    def slices_by(self, field: pa.Field[pa.DataType], ddl: str) -> bool:
+        """Say whether the type keeps each text as it is."""
+        return _is_text(ddl) or str(field.type) not in ("string", "large_string")
+
+    def exact(self, column: Column) -> tuple[str, ...]:
+        """Return how a column is written to compare it exactly: texts byte by byte."""
+        quoted = self.dialect.quote(column.name)
+        return (f"CAST({quoted} AS VARCHAR) COLLATE C" if _is_text(column.ddl) else quoted,)
+
     def keep_schema(self, session: SqlSession, values: tuple[Value, ...]) -> None:
         """Write a schema's text in a transaction of its own.
 
@@ -426,3 +435,7 @@ def _mentioned(expression: str, columns: Sequence[str]) -> list[str]:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _is_text(ddl: str) -> bool:
+    return ddl.upper().startswith(("VARCHAR", "ENUM"))

@@ -58,7 +58,9 @@ class DuckDBSource(Source):
     system = SYSTEM
     default_schema = "main"
     capabilities = SourceCapabilities(
-        kinds=frozenset({"table", "query"}), splits=frozenset({"range", "hash", "values"})
+        kinds=frozenset({"table", "query"}),
+        splits=frozenset({"range", "hash", "values"}),
+        slices=True,
     )
 
     def __init__(self, path: Path, budget: int, lock_wait: float) -> None:
@@ -273,16 +275,19 @@ class DuckDBSource(Source):
     def _count(
         self, session: DuckDBSession, ref: StreamRef, cursor: tuple[Read, ...], window: Window
     ) -> int:
-        where = self._where(cursor, window)
+        where = self._where(cursor, window, cursor)
         sql = f"SELECT count(*) FROM {self._relation_sql(ref)} WHERE {where.sql}"
         return int(str(session.rows(sql, where.values)[0][0]))
 
     def _bind(self, position: int, value: pa.Scalar[pa.DataType]) -> str:
         return bound_as(self._dialect, value)
 
-    def _where(self, cursor: tuple[Read, ...], window: Window) -> Predicate:
-        by_name = {read.field.name: compared(read) for read in cursor}
-        return window_predicate(window, tuple(by_name), by_name.__getitem__, self._bind)
+    def _where(
+        self, cursor: tuple[Read, ...], window: Window, every: tuple[Read, ...]
+    ) -> Predicate:
+        names = tuple(read.field.name for read in cursor)
+        quote = {read.field.name: compared(read) for read in every}.__getitem__
+        return window_predicate(window, names, quote, self._bind, lambda name: (quote(name),))
 
     def cut(
         self,
@@ -298,7 +303,7 @@ class DuckDBSource(Source):
         with self._looking(ref) as session:
             every = self._reads(session, ref)
             (read,) = self._cursor_reads(session, every, by, "split by ranges")
-            where = self._where(self._chosen(every, ref.cursor, ref), window)
+            where = self._where(self._chosen(every, ref.cursor, ref), window, every)
             return cut(session, self._relation_sql(ref), read, where, count)
 
     def read(self, request: ReadRequest) -> Reading:
@@ -317,7 +322,7 @@ class DuckDBSource(Source):
                 )  # fmt: skip
             reads.append(read)
         every = tuple(by_name.values())
-        where = self._where(self._chosen(every, ref.cursor, ref), request.window)
+        where = self._where(self._chosen(every, ref.cursor, ref), request.window, every)
         if request.split is not None and request.split.kind != "whole":
             refuse_kind(request.split.kind, self.capabilities.splits, SYSTEM)
             (read,) = self._chosen(every, (request.split.column or "",), ref)

@@ -80,6 +80,7 @@ class FileSource(Source):
             infers_types=system != "parquet",
             gives_unreadable=contradictions == "dlq",
             splits=frozenset({"file"}),
+            slices=True,
         )
         self._root = root
         self._format = file_format
@@ -223,11 +224,11 @@ class FileSource(Source):
         for name in needed(window, ref.cursor):
             if name not in wanted.names:
                 sample = self._sample(ref, self._select(ref))
-                wanted = wanted.append(_field(sample.schema, name, "cursor column"))
+                wanted = wanted.append(_field(sample.schema, name, "column"))
         lenient: frozenset[str] = frozenset()
         whole = wanted
         if UNREADABLE in schema.names:
-            lenient = frozenset(wanted.names).difference(ref.cursor)
+            lenient = frozenset(wanted.names).difference(ref.cursor, window.columns)
             whole = wanted.append(schema.field(UNREADABLE))
         for file in self._files(files):
             with reading(file):

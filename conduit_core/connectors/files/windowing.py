@@ -72,7 +72,13 @@ def _compare(how: _Compare, column: Column, value: Value) -> pa.BooleanArray:
 
 
 def needed(window: Window, cursor: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the cursor columns that selecting the window's rows needs; none: every row is in."""
+    """Return the columns that selecting the window's rows needs; none: every row is in."""
+    by_value = (window.only.column,) if window.only is not None else ()
+    return tuple(dict.fromkeys((*_bounded(window, cursor), *by_value)))
+
+
+def _bounded(window: Window, cursor: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the cursor columns that the window's bounds need."""
     if window.low is None and window.high is None:
         return ()
     return cursor[:1] if window.kind == "given" and not window.null_cursor else cursor
@@ -80,7 +86,10 @@ def needed(window: Window, cursor: tuple[str, ...]) -> tuple[str, ...]:
 
 def inside(batch: pa.RecordBatch, window: Window, cursor: tuple[str, ...]) -> pa.RecordBatch:
     """Return the batch's rows that are in the window."""
-    names = needed(window, cursor)
+    if window.only is not None:
+        chosen = window.only.holds(batch.column(window.only.column))
+        batch = batch if chosen.true_count == len(chosen) else batch.filter(chosen)
+    names = _bounded(window, cursor)
     if not names:
         return batch
     columns = [batch.column(name) for name in names]

@@ -36,7 +36,7 @@ class FrameSource(Source):
     """
 
     system = "frames"
-    capabilities = SourceCapabilities(kinds=frozenset({"table"}), looks_by_taking=True)
+    capabilities = SourceCapabilities(kinds=frozenset({"table"}), slices=True, looks_by_taking=True)
 
     def __init__(self, identity: str, data: Mapping[str, Data]) -> None:
         self._identity = identity

@@ -18,6 +18,7 @@ from conduit_core.state.window import Window
 from conduit_core.types.schema import parse_type
 
 Verdict = Literal["none", "all", "some"]
+_STRICTEST: tuple[Verdict, ...] = ("none", "some", "all")
 Column: TypeAlias = "pa.Array[Any]"
 Mask: TypeAlias = "pa.BooleanArray"
 
@@ -43,15 +44,32 @@ class WindowDelete(Delete):
     def __init__(self, window: Window) -> None:
         self._window = window
         bound = window.low or window.high
-        self.columns = bound.columns if bound is not None else ()
+        self._bounded = bound.columns if bound is not None else ()
+        self.columns = window.columns
 
     def verdict(self, file: DataFile) -> Verdict:
-        """Compare the window's bounds with the file's least and greatest value."""
-        window = self._window
-        if not self.columns:
+        """Compare the window's bounds and values with the file's least and greatest value."""
+        both = {self._by_bounds(file), self._by_value(file)}
+        return next(verdict for verdict in _STRICTEST if verdict in both)
+
+    def _by_value(self, file: DataFile) -> Verdict:
+        only = self._window.only
+        if only is None:
             return "all"
-        found = next((r for r in file.ranges if r.column == self.columns[0]), None)
-        known = None if found is None or found.others else _ends(found)
+        known = _known(file, only.column)
+        if known is None:
+            return "some"
+        low, high = known
+        if all(_says(pc.less, high, v) or _says(pc.greater, low, v) for v in only.values):
+            return "none"
+        one = _says(pc.equal, low, high) and any(_says(pc.equal, low, v) for v in only.values)
+        return "all" if one else "some"
+
+    def _by_bounds(self, file: DataFile) -> Verdict:
+        window = self._window
+        if not self._bounded:
+            return "all"
+        known = _known(file, self._bounded[0])
         if known is None or window.kind != "given":
             return "some"
         (low, high), starts, ends = known, window.low, window.high
@@ -66,8 +84,14 @@ class WindowDelete(Delete):
 
     def mask(self, batch: pa.RecordBatch) -> Mask:
         """Return the rows inside."""
+        mask = self._within(batch)
+        only = self._window.only
+        return mask if only is None else pc.and_(mask, only.holds(batch.column(only.column)))
+
+    def _within(self, batch: pa.RecordBatch) -> Mask:
+        """Return the rows inside its bounds."""
         window = self._window
-        columns = [batch.column(name) for name in self.columns]
+        columns = [batch.column(name) for name in self._bounded]
         if not columns:
             return pc.is_null(pa.nulls(batch.num_rows))
         mask = pc.is_valid(columns[0])
@@ -148,6 +172,12 @@ class Keys:
         return MatchingDelete(self.column, cast("Column", found))
 
 
+def _known(file: DataFile, column: str) -> tuple[pa.Scalar[Any], pa.Scalar[Any]] | None:
+    """Return a column's least and greatest value in a file, where every row lies between them."""
+    found = next((r for r in file.ranges if r.column == column), None)
+    return None if found is None or found.others else _ends(found)
+
+
 def _ends(found: Range) -> tuple[pa.Scalar[Any], pa.Scalar[Any]] | None:
     """Return a range's values; None where they can't be read, so that the file must be."""
     if found.low is None or found.high is None:
@@ -174,7 +204,7 @@ def _compared(how: Callable[..., Any], left: Any, right: pa.Scalar[Any]) -> Any:
 
 
 def range_columns(*texts: str | None) -> tuple[str, ...]:
-    """Return the first column of each cursor or window (as JSON), and the file's column."""
+    """Return the first column of each cursor or window (as JSON), a slice's, and the file's."""
     import json
 
     names: list[str] = []
@@ -183,5 +213,6 @@ def range_columns(*texts: str | None) -> tuple[str, ...]:
         bounds = [found] if isinstance(found, list) else []
         if isinstance(found, dict):
             bounds = [found[side] for side in ("low", "high") if side in found]
+            names += [str(found["only"]["column"])] if "only" in found else []
         names += [str(bound[0]["column"]) for bound in bounds if bound]
     return tuple(dict.fromkeys([*names, FILE]))

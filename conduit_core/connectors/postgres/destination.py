@@ -32,11 +32,13 @@ from conduit_core.connectors.postgres.session import (
     ServerSession,
     arrow_statements,
 )
+from conduit_core.connectors.postgres.splitting import PLAIN_TEXTS, Key
 from conduit_core.connectors.postgres.swap import DEPENDANTS, swap_statements
 from conduit_core.connectors.postgres.types import (
     MAX_COLUMNS,
     MAX_IDENTIFIER_BYTES,
     SYSTEM,
+    PgType,
     PostgresDialect,
     hand_over_type,
     has_own_bytes,
@@ -215,6 +217,16 @@ class PostgresDestination(SqlDestination):
         """Return the DDL that makes the schema, if it isn't there."""
         found = session.rows("SELECT 1 FROM pg_namespace WHERE nspname = $1", (schema,))
         return [] if found else [f"CREATE SCHEMA {self.dialect.quote(schema)}"]
+
+    def slices_by(self, field: pa.Field[pa.DataType], ddl: str) -> bool:
+        """Say whether the type keeps each text as it is, or is the source's own."""
+        if not pa.types.is_string(field.type) and not pa.types.is_large_string(field.type):
+            return True
+        return PgType.parse(ddl).base in PLAIN_TEXTS or ddl == native_type(field, SYSTEM)
+
+    def exact(self, column: Column) -> tuple[str, ...]:
+        """Return how a column is written to compare it exactly: texts byte by byte."""
+        return Key(column.name, self.dialect.quote(column.name), column.ddl).exact
 
     def create_temp(self, table: Table, columns: tuple[Column, ...]) -> str:
         """Return the DDL of a temporary table that ends with its transaction."""

@@ -105,7 +105,9 @@ class PostgresSource(Source):
     system = SYSTEM
     default_schema = "public"
     capabilities = SourceCapabilities(
-        kinds=frozenset({"table", "query"}), splits=frozenset({"range", "hash", "values"})
+        kinds=frozenset({"table", "query"}),
+        splits=frozenset({"range", "hash", "values"}),
+        slices=True,
     )
 
     def __init__(self, options: PostgresOptions, context: Context) -> None:
@@ -282,11 +284,15 @@ class PostgresSource(Source):
         texts: dict[str, str] = {}
 
         def param(position: int, value: pa.Scalar[pa.DataType]) -> str:
-            column = owner[id(value)]
+            column = owner.get(id(value))
             texts[f"conduit.v{position}"] = as_text(value)
-            return f"current_setting('conduit.v{position}')::{stream.bare_type(column)}"
+            kind = stream.bare_type(column) if column is not None else against
+            return f"current_setting('conduit.v{position}')::{kind}"
 
-        predicate = window_predicate(window, cursor, stream.order, param)
+        against = stream.key(window.only.column).compared[1] if window.only else ""
+        predicate = window_predicate(
+            window, cursor, stream.order, param, lambda name: stream.key(name).exact
+        )
         if texts:
             connection.set_local(texts)
         return predicate.sql

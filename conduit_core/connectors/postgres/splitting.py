@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _BY_CODE_POINT = frozenset({"UTF8", "SQL_ASCII", "LATIN1"})
 _ENOUGH_OF_EACH = 10
+PLAIN_TEXTS = frozenset({"text", "character varying"})
+"""Types that keep each text as it is."""
 _FEW_PAGES = 65_536
 _BY_PAGE_OF_EACH = 400
 
@@ -62,6 +64,13 @@ class Key:
         if not is_ordered(self.ddl) and read_type(kind) == pa.string():
             return f'({self.quoted})::text COLLATE "C"', "text"
         return self.quoted, kind.base
+
+    @property
+    def exact(self) -> tuple[str, ...]:
+        """How it is written to be equal byte by byte; a text also as it is, for an index."""
+        compared = self.compared[0]
+        is_plain = PgType.parse(self.ddl).base in PLAIN_TEXTS
+        return (self.quoted, compared) if is_plain else (compared,)
 
 
 def condition(connection: ServerConnection, split: Split, key: Key) -> str:

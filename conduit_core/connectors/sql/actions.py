@@ -30,7 +30,7 @@ from conduit_core.connectors.sql.ledger import LedgerSql
 from conduit_core.connectors.sql.letters import LETTERS, LettersSql
 from conduit_core.connectors.sql.merge import Merge
 from conduit_core.connectors.sql.merging import POSITION, Merging
-from conduit_core.connectors.sql.predicate import longest_bound, window_predicate
+from conduit_core.connectors.sql.predicate import window_predicate
 from conduit_core.connectors.sql.session import SqlSession
 from conduit_core.connectors.sql.settling import Settling, settling_of
 from conduit_core.connectors.sql.steps import (
@@ -142,8 +142,8 @@ class SqlActions(Altering):
                     yield from _after_rows(by_key, waiting, last)
                 case DeleteWindow(window=text):
                     window = Window.from_json(text)
-                    where = self.window_where(window)
-                    named = tuple(c for c in known if c.name in _columns_of(window))
+                    where = self.window_where(window, known)
+                    named = tuple(c for c in known if c.name in window.columns)
                     yield from self._sample(publish, action, named, existing, where)
                     condition = f" WHERE {where.sql}" if where.sql else ""
                     delete = f"DELETE FROM {self.dialect.table(target)}{condition}"
@@ -377,7 +377,7 @@ class SqlActions(Altering):
         if keys.deletes.window is None:
             return Where()
         window = Window.from_json(keys.deletes.window)
-        where = self.window_where(window)
+        where = self.window_where(window, ())
         parts = [f"({where.sql})"] if where.sql else []
         if not window.null_cursor:
             parts += [f"{self.dialect.quote(name)} IS NOT NULL" for name in keys.order]
@@ -488,10 +488,26 @@ class SqlActions(Altering):
         table = self.dialect.table(target)
         return f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1) AS t"
 
-    def window_where(self, window: Window) -> Where:
-        """Return which rows of a table lie in a window."""
-        where = window_predicate(window, _columns_of(window), self.dialect.quote, self.bind)
+    def window_where(self, window: Window, columns: tuple[Column, ...]) -> Where:
+        """Return which rows of a table with these columns lie in a window.
+
+        The columns are needed where it is one by value.
+        """
+        kinds = {c.name: c.ddl for c in columns}
+
+        def exact(name: str) -> tuple[str, ...]:
+            return self.exact(Column(name=name, ddl=kinds[name]))
+
+        quote, bind = self.dialect.quote, self.bind
+        where = window_predicate(window, window.columns, quote, bind, exact)
         return Where(where.sql, where.values)
+
+    def exact(self, column: Column) -> tuple[str, ...]:
+        """Return how a column is written where equal means the same value, byte by byte.
+
+        Before that, as it is, where an index has it so: all must be equal.
+        """
+        return (self.dialect.quote(column.name),)
 
     def bind(self, position: int, value: pa.Scalar[pa.DataType]) -> str:
         """Return the placeholder of a typed value; a system may add a cast."""
@@ -508,11 +524,6 @@ class SqlActions(Altering):
 def _waiting(publish: Publish) -> Table:
     """Return the temporary relation in which the staged rows wait."""
     return Table("", temp_name("stage", publish.record.load_id))
-
-
-def _columns_of(window: Window) -> tuple[str, ...]:
-    bound = longest_bound(window)
-    return bound.columns if bound else ()
 
 
 def _after_rows(

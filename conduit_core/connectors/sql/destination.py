@@ -91,6 +91,13 @@ class SqlDestination(KeptHooks, SqlActions, Destination):
 
     # --- what a system gives ---------------------------------------------------------------------
 
+    def slices_by(self, field: pa.Field[pa.DataType], ddl: str) -> bool:
+        """Say whether rows can be deleted by a column's values, exactly.
+
+        Texts only where a system says how (see ``exact``): by default its collation decides.
+        """
+        return str(field.type) not in ("string", "large_string")
+
     @abstractmethod
     def session(self) -> SqlSession:
         """Open a session (writes allowed).

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conduit_core.connectors.splits import Split
 from conduit_core.errors import ConfigError
 from conduit_core.state.cursor import Cursor
+from conduit_core.state.only import Only
 from conduit_core.state.window import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Quote = Callable[[str], str]
+Exact = Callable[[str], tuple[str, ...]]
 Param = Callable[[int, "pa.Scalar[pa.DataType]"], str]
 Bucket = Callable[[str, int], str]
 
@@ -28,7 +30,11 @@ class Predicate:
 
 
 def window_predicate(
-    window: Window, columns: tuple[str, ...], quote: Quote, param: Param
+    window: Window,
+    columns: tuple[str, ...],
+    quote: Quote,
+    param: Param,
+    exact: Exact | None = None,
 ) -> Predicate:
     """Return the rows of a window.
 
@@ -37,6 +43,8 @@ def window_predicate(
         columns: the stream's cursor columns.
         quote: quotes an identifier.
         param: the placeholder of the n-th value (from 1), which may cast it to the column's type.
+        exact: how a column is written where equal means the same bytes, and before that, for an
+            index, as it is; windows by value need it.
     """
     parts: list[str] = []
     values: list[pa.Scalar[pa.DataType]] = []
@@ -46,11 +54,12 @@ def window_predicate(
         return param(len(values), value)
 
     if window.kind == "given":
-        first = quote(columns[0])
         if window.low is not None:
-            parts.append(f"{first} >= {bind(window.low.values[0])}")
+            parts.append(f"{quote(columns[0])} >= {bind(window.low.values[0])}")
         if window.high is not None:
-            parts.append(f"{first} < {bind(window.high.values[0])}")
+            parts.append(f"{quote(columns[0])} < {bind(window.high.values[0])}")
+        if window.only is not None:
+            parts += _among(window.only, exact, bind)
     else:
         if window.low is not None:
             last = ">=" if window.closed_low else ">"
@@ -64,10 +73,14 @@ def window_predicate(
     return Predicate(sql, tuple(values))
 
 
-def longest_bound(window: Window) -> Cursor | None:
-    """Return the bound that names all columns of the cursor; ``lookback`` has the first alone."""
-    bounds = [bound for bound in (window.low, window.high) if bound is not None]
-    return max(bounds, key=lambda bound: len(bound.columns), default=None)
+def _among(
+    only: Only, exact: Exact | None, bind: Callable[[pa.Scalar[pa.DataType]], str]
+) -> Iterator[str]:
+    """Yield what holds of the rows that have one of the values."""
+    if exact is None:
+        raise TypeError("a window by value needs a way to compare exactly")
+    for column in exact(only.column):
+        yield f"{column} IN ({', '.join(bind(value) for value in only.values)})"
 
 
 def _lexicographic(

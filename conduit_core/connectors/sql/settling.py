@@ -229,10 +229,9 @@ class Settling:
         where = Where()
         if resolve.covers == "window" and resolve.window is not None:
             window = Window.from_json(resolve.window)
-            where = self.sql.window_where(window)
-            bound = window.low or window.high
-            if bound is not None and not all(self._has(name) for name in bound.columns):
+            if not all(self._has(name) for name in window.columns):
                 return
+            where = self.sql.window_where(window, self._columns)
         elif resolve.covers != "target":
             return
         condition = f" AND ({where.sql})" if where.sql else ""
@@ -314,6 +313,8 @@ class Settling:
         names = [*self.resolve.key, *self.resolve.order]
         if self.resolve.covers == "files":
             names.append(FILE)
+        if self.resolve.window is not None:
+            names += Window.from_json(self.resolve.window).columns
         return tuple(schema.field(n) for n in dict.fromkeys(names) if n in schema.names)
 
     @property

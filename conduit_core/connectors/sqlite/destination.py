@@ -21,13 +21,12 @@ from conduit_core.connectors.sql.altering import Change, after, rebuild_table, t
 from conduit_core.connectors.sql.deletes import Where
 from conduit_core.connectors.sql.destination import SQL_ACTIONS, SqlDestination
 from conduit_core.connectors.sql.ledger import LedgerSql, LedgerTypes
-from conduit_core.connectors.sql.predicate import longest_bound
 from conduit_core.connectors.sql.session import SqlSession
 from conduit_core.connectors.sql.steps import Alter, Step
 from conduit_core.connectors.sqlite import catalogue
 from conduit_core.connectors.sqlite.file import Connection, as_int, explain, open_for_reading
 from conduit_core.connectors.sqlite.merging import SqliteMerging
-from conduit_core.connectors.sqlite.order import predicate
+from conduit_core.connectors.sqlite.order import can_order, predicate
 from conduit_core.connectors.sqlite.reading import Selection, selected, stream_rows
 from conduit_core.connectors.sqlite.redeclare import redeclared
 from conduit_core.connectors.sqlite.session import SqliteSession
@@ -201,14 +200,16 @@ class SqliteDestination(SqlDestination):
                 yield Alter(text, what=what)
         yield from self.altered(target, tuple(c for c in changes if c not in widened))
 
-    def window_where(self, window: Window) -> Where:
+    def window_where(self, window: Window, columns: tuple[Column, ...]) -> Where:
         """Return which rows lie in a window, as time orders them."""
-        bound = longest_bound(window)
-        if bound is None:
-            return super().window_where(window)
-        kinds = dict(zip(bound.columns, (v.type for v in bound.values), strict=True))
+        bounds = [b for b in (window.low, window.high) if b is not None]
+        kinds = {c: v.type for b in bounds for c, v in zip(b.columns, b.values, strict=True)}
         where = predicate(window, kinds)
         return Where(where.sql, where.values)
+
+    def slices_by(self, field: pa.Field[pa.DataType], ddl: str) -> bool:
+        """Say whether equal is exact: decimals of over 15 digits are compared as floats."""
+        return can_order(field)
 
     def scan(self, target: Table, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
         """Read a table of the file, by its declared types."""

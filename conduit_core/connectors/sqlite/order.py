@@ -62,7 +62,10 @@ def can_order(field: pa.Field[pa.DataType]) -> bool:
 
 
 def predicate(window: Window, kinds: Mapping[str, pa.DataType]) -> Predicate:
-    """Return the rows of a window over cursor columns of these types, in the cursor's order."""
+    """Return the rows of a window over cursor columns of these types, in the cursor's order.
+
+    Of one by value, too, whose column has the values' type.
+    """
     columns = tuple(kinds)
     parts: list[str] = []
     values: list[pa.Scalar[pa.DataType]] = []
@@ -70,10 +73,15 @@ def predicate(window: Window, kinds: Mapping[str, pa.DataType]) -> Predicate:
         if bound is None:
             continue
         low, high = (bound, None) if is_low else (None, bound)
-        half = replace(window, low=low, high=high, null_cursor=False)
+        half = replace(window, low=low, high=high, null_cursor=False, only=None)
         exact = window_predicate(half, columns, _expr(kinds), lambda _n, _value: "?")
         parts.append(_by_date(bound, kinds, exact.sql, is_low=is_low))
         values.extend(exact.values)
+    if window.only is not None:
+        listed = Split("", "among", window.only.column, others=window.only.values)
+        among = part(listed, window.only.type)
+        parts.append(among.sql)
+        values.extend(among.values)
     sql = " AND ".join(f"({p})" for p in parts)
     if window.null_cursor and sql:
         nulls = " OR ".join(f"{_quote(c)} IS NULL" for c in columns)

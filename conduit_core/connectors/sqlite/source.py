@@ -56,7 +56,7 @@ class SqliteSource(Source):
     system = SYSTEM
     default_schema = "main"
     capabilities = SourceCapabilities(
-        kinds=frozenset({"table", "query"}), splits=frozenset({"range", "values"})
+        kinds=frozenset({"table", "query"}), splits=frozenset({"range", "values"}), slices=True
     )
 
     def __init__(self, path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 from dagster import (
     AssetsDefinition,
+    DependencyDefinition,
     GraphDefinition,
     InputMapping,
     NodeInvocation,
@@ -15,10 +16,13 @@ from dagster import (
     OutputMapping,
 )
 
-from dagster_conduit.fanout import OpOptions, stream_graph
-from dagster_conduit.pipelines import PipelineLike, chosen, held
+from dagster_conduit.after import HookSpecs, hook_specs, run_after
+from dagster_conduit.fanout import RESOURCE, OpOptions, stream_graph
+from dagster_conduit.pipelines import Held, PipelineLike, chosen, held
 from dagster_conduit.specs import StreamSpecs, stream_specs
 from dagster_conduit.translator import DagsterConduitTranslator
+
+_Nodes = Mapping[str, dg.OpDefinition | GraphDefinition]
 
 
 def conduit_assets(
@@ -26,6 +30,7 @@ def conduit_assets(
     pipeline: PipelineLike,
     select: str = "*",
     exclude: str = "",
+    after: bool = False,
     name: str | None = None,
     group_name: str | None = None,
     partitions_def: dg.PartitionsDefinition[str] | None = None,
@@ -39,8 +44,8 @@ def conduit_assets(
 ) -> Callable[[Callable[..., Any]], AssetsDefinition]:
     """Make the streams of a pipeline assets: one asset per stream, one check per rule.
 
-    Each stream is a step of its own: it fails, is retried and is run alone. The function is called
-    once for each, and has to hand on what the resource yields::
+    Each stream is a step of its own: it fails, is retried and is run alone. The function is each
+    step's, and has to hand on what the resource yields::
 
         @conduit_assets(pipeline="shop.yml")
         def shop(context: AssetExecutionContext, conduit: ConduitResource):
@@ -50,77 +55,79 @@ def conduit_assets(
         pipeline: its file, relative to the file that calls; or a mapping, or a Pipeline.
         select: names of streams, or patterns such as ``fact_*``, with spaces between.
         exclude: the same, to be left out.
-        name: the name of the assets' graph; default the function's.
+        after: whether each hook of the file's ``after:`` is an asset, behind all streams; not
+            where dagster-dbt has the models.
+        name: the assets' name, their graph's; default the function's.
         group_name: the group of all assets; default the translator's.
-        partitions_def: a time partition is the window that is loaded, ``[start, end)``; of other
-            partitions the keys are values of ``partition_expr``.
-        partition_expr: the stream's column that a partition's key is a value of; by dimension,
-            where there are several.
+        partitions_def: a time partition is the window that is loaded, ``[start, end)``.
+        partition_expr: the column that other partitions' keys are values of; by dimension, where
+            there are several.
         backfill_policy: default: a backfill is one run, over the whole range.
         dagster_conduit_translator: makes the assets' and checks' specs.
-        op_tags: tags of each step.
-        pool: the pool of each step.
-        retry_policy: how often, and when, a step is retried whose error says that it may help; by
-            default twice.
-        fan_out: names of streams, or patterns, whose splits are staged by an op each, so that the
-            executor spreads them over its workers. The function isn't called for these.
+        op_tags: each step's.
+        pool: each step's.
+        retry_policy: how a step is retried where that may help; by default twice.
+        fan_out: streams, or patterns, whose splits are staged by an op each, on the executor's
+            workers. The function isn't called for these.
 
     Raises:
-        ConfigError: the file is missing or is no pipeline, a name fits no stream, or two streams
-            have one key.
+        ConfigError: the file is no pipeline, a name fits no stream, two streams have one key, or
+            there is no ``after:`` to be done.
     """
     given = held(pipeline)
     found = stream_specs(given, select, exclude, dagster_conduit_translator, partition_expr)
     spread = {s.name for s in chosen(given.outline, fan_out, "")} if fan_out else set()
+    hooks = hook_specs(given, found) if after else ()
 
     def decorate(fn: Callable[..., Any]) -> AssetsDefinition:
-        graph_name = name or fn.__name__
-        nodes = {
-            specs.op: _node(
-                f"{graph_name}__{specs.op}",
-                fn,
-                specs,
-                OpOptions(specs.stream.name, op_tags or {}, pool, retry_policy),
-                spread,
-            )
-            for specs in found
-        }
-        assets = [_attributed(specs.asset, group_name, partitions_def) for specs in found]
-        policy = backfill_policy
-        if policy is None and any(spec.partitions_def is not None for spec in assets):
-            policy = dg.BackfillPolicy.single_run()
+        graph = name or fn.__name__
+        options = OpOptions(graph, op_tags or {}, pool, retry_policy)
+        nodes = {each.op: _node(fn, each, options, spread) for each in found}
+        last = {each.op: _hook_op(given, each, options, len(found)) for each in hooks}
+        assets = [_attributed(each.asset, group_name, partitions_def) for each in found]
+        cut = any(spec.partitions_def is not None for spec in assets)
         return AssetsDefinition(
-            node_def=_graph(graph_name, nodes),
+            node_def=_graph(graph, nodes, last, [(each.op, _output(each)) for each in found]),
             keys_by_input_name={
                 f"{step}__{input_}": dep.asset_key
                 for (step, node), spec in zip(nodes.items(), assets, strict=True)
                 for input_, dep in zip(node.input_dict, spec.deps, strict=True)
             },
-            keys_by_output_name={_output(s): s.asset.key for s in found},
+            keys_by_output_name={
+                **{_output(each): each.asset.key for each in found},
+                **{_output(each): each.asset.key for each in hooks},
+            },
             check_specs_by_output_name={
                 _check_output(s, check): check for s in found for check in s.checks
             },
-            specs=assets,
+            specs=[*assets, *(_attributed(each.asset, group_name, None) for each in hooks)],
             can_subset=True,
-            backfill_policy=policy,
+            backfill_policy=backfill_policy or (dg.BackfillPolicy.single_run() if cut else None),
         )
 
     return decorate
 
 
-def _graph(name: str, nodes: Mapping[str, dg.OpDefinition | GraphDefinition]) -> GraphDefinition:
-    """Return the graph of all steps: nothing in it waits for anything else in it."""
+def _graph(
+    name: str, streams: _Nodes, hooks: _Nodes, loaded: Sequence[tuple[str, str]]
+) -> GraphDefinition:
+    """Return the graph of all steps: each hook waits for what the streams have ``loaded``."""
+    behind = {f"dep_{n}": DependencyDefinition(*of) for n, of in enumerate(loaded)}
+    nodes = {**streams, **hooks}
     return GraphDefinition(
         name=name,
         node_defs=list(nodes.values()),
-        dependencies={NodeInvocation(node.name, alias=step): {} for step, node in nodes.items()},
+        dependencies={
+            NodeInvocation(node.name, alias=step): behind if step in hooks else {}
+            for step, node in nodes.items()
+        },
         input_mappings=[
             InputMapping(
                 graph_input_name=f"{step}__{each}",
                 mapped_node_name=step,
                 mapped_node_input_name=each,
             )
-            for step, node in nodes.items()
+            for step, node in streams.items()
             for each in node.input_dict
         ],
         output_mappings=[
@@ -134,26 +141,36 @@ def _graph(name: str, nodes: Mapping[str, dg.OpDefinition | GraphDefinition]) ->
 
 
 def _node(
-    name: str, fn: Callable[..., Any], specs: StreamSpecs, options: OpOptions, spread: set[str]
+    fn: Callable[..., Any], specs: StreamSpecs, options: OpOptions, spread: set[str]
 ) -> dg.OpDefinition | GraphDefinition:
-    """Return what loads a stream. Its outputs have the whole graph's names: results go by them.
-
-    Its own name is no other's, since a code location knows one op of a name.
-    """
+    """Return what loads a stream. Its outputs have the whole graph's names: results go by them."""
     inputs = [f"dep_{n}" for n, _ in enumerate(specs.asset.deps)]
     outputs = [_output(specs), *(_check_output(specs, check) for check in specs.checks)]
     if specs.stream.name in spread:
-        return stream_graph(name, options, inputs, outputs)
+        return stream_graph(specs.op, specs.stream.name, options, inputs, outputs)
     return options.op(
-        name,
+        specs.op,
         fn,
+        stream=specs.stream.name,
         description=specs.asset.description,
         ins={each: dg.In(Nothing) for each in inputs},
         out={each: dg.Out(Nothing, is_required=False) for each in outputs},
     )
 
 
-def _output(specs: StreamSpecs) -> str:
+def _hook_op(pipeline: Held, specs: HookSpecs, options: OpOptions, streams: int) -> dg.OpDefinition:
+    """Return a hook's op: it waits for all streams."""
+    return options.op(
+        specs.op,
+        lambda context: run_after(pipeline, specs, context),
+        description=specs.asset.description,
+        ins={f"dep_{n}": dg.In(Nothing) for n in range(streams)},
+        out={_output(specs): dg.Out(Nothing, is_required=False)},
+        required_resource_keys={RESOURCE},
+    )
+
+
+def _output(specs: StreamSpecs | HookSpecs) -> str:
     return f"asset_{specs.op}"
 
 

@@ -19,29 +19,34 @@ if TYPE_CHECKING:
     from conduit_core import LoadPlan
     from dagster_conduit.resource import ConduitResource
 
-_RESOURCE = "conduit"
+RESOURCE = "conduit"
 
 
 @dataclass(frozen=True)
 class OpOptions:
-    """What every op of an asset has.
+    """What every op of a ``conduit_assets`` has.
 
     Args:
-        stream: the stream that it loads.
-        tags, pool, retry_policy: the decorator's.
+        graph: the graph's name. An op's own begins with it: a code location has one op of a name.
+        tags: each op's.
+        pool: each op's.
+        retry_policy: each op's.
     """
 
-    stream: str
+    graph: str
     tags: Mapping[str, str]
     pool: str | None
     retry_policy: dg.RetryPolicy | None
 
-    def op(self, name: str, fn: Callable[..., Any], **more: Any) -> dg.OpDefinition:
-        """Return an op with these options."""
+    def op(
+        self, name: str, fn: Callable[..., Any], *, stream: str | None = None, **more: Any
+    ) -> dg.OpDefinition:
+        """Return an op with these options, which loads a stream where one is given."""
         _resolve_annotations(fn)
+        of_stream = {} if stream is None else {STREAM_TAG: stream}
         made: dg.OpDefinition = dg.op(
-            name=name,
-            tags={**self.tags, STREAM_TAG: self.stream},
+            name=f"{self.graph}__{name}",
+            tags={**self.tags, **of_stream},
             pool=self.pool,
             retry_policy=self.retry_policy,
             **more,
@@ -63,17 +68,18 @@ def _resolve_annotations(fn: Callable[..., Any]) -> None:
 
 
 def stream_graph(
-    name: str, options: OpOptions, inputs: Sequence[str], outputs: Sequence[str]
+    name: str, stream: str, options: OpOptions, inputs: Sequence[str], outputs: Sequence[str]
 ) -> GraphDefinition:
     """Return a stream's graph: plan, one ``stage_split`` for each split, publish.
 
     Args:
-        name: the graph's.
+        name: what its ops' names begin with.
+        stream: the stream that it loads.
         options: of each op.
         inputs: the names of what has to be there before the plan.
         outputs: the names of what publish tells.
     """
-    needs = {"required_resource_keys": {_RESOURCE}}
+    needs: dict[str, Any] = {"required_resource_keys": {RESOURCE}, "stream": stream}
     plan = options.op(
         f"{name}__plan",
         _plan,
@@ -107,7 +113,7 @@ def stream_graph(
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     compose.__signature__ = inspect.Signature([inspect.Parameter(i, kind) for i in inputs])  # type: ignore[attr-defined]
     made: GraphDefinition = dg.graph(
-        name=name,
+        name=f"{options.graph}__{name}",
         ins={each: dg.GraphIn() for each in inputs},
         out={each: dg.GraphOut() for each in outputs},
     )(compose)
@@ -158,7 +164,7 @@ def _step(context: OpExecutionContext, *, replans: bool = False) -> Iterator[Str
         context: Dagster's.
         replans: whether an error that a new plan mends is final here: the plan is an op before.
     """
-    resource: ConduitResource = getattr(context.resources, _RESOURCE)
+    resource: ConduitResource = getattr(context.resources, RESOURCE)
     try:
         yield StreamStep(AssetExecutionContext(op_execution_context=context), resource.resolver())
     except ConduitError as error:

@@ -10,6 +10,7 @@ import dagster as dg
 
 from conduit_core.errors import ConduitError, ConfigError
 from dagster_conduit.failures import failure
+from dagster_conduit.results import facts_of, log_listeners
 from dagster_conduit.specs import StreamLoad, loads_of
 from dagster_conduit.state import FORGETS, KEY, DagsterStateStore
 
@@ -158,7 +159,7 @@ def _replay(loads: _Loads) -> dg.OpDefinition:
 
 
 def _replayed(context: OpExecutionContext, loads: _Loads, resource: ConduitResource) -> None:
-    from conduit_core import PlainLines, replay
+    from conduit_core import replay
 
     asked = context.op_config
     stream = asked.get("stream")
@@ -172,7 +173,7 @@ def _replayed(context: OpExecutionContext, loads: _Loads, resource: ConduitResou
             rule=asked["rule"] or None,
             ids=tuple(asked["ids"]),
             store=store,
-            listeners=(PlainLines(context.log.info, clock=False),),
+            listeners=log_listeners(context),
             runner=_runner(context),
         )
         _tell(context, key, result, store)
@@ -189,8 +190,6 @@ def _tell(
     context.log.info("%s: %s: %s", result.stream, result.outcome, counts or "nothing to replay")
     if result.outcome != "published":
         return
-    from dagster_conduit.results import facts_of
-
     metadata = facts_of(result, store.told)
     tags = {"dagster/data_version": str(result.version)}
     context.log_event(dg.AssetMaterialization(key, metadata=metadata, tags=tags))
@@ -207,7 +206,8 @@ def _told(
     try:
         do(context, loads, context.resources.conduit)
     except ConduitError as error:
-        raise failure(error, context) from None
+        failed = failure(error, context)
+        raise failed from failed.__cause__
 
 
 def _runner(context: OpExecutionContext) -> str:

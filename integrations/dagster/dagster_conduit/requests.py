@@ -42,7 +42,7 @@ def request_of(
     parts = ["dagster", run.root_run_id or run.run_id, key.to_user_string()]
     partitioned = is_partitioned(context, key)
     if partitioned:
-        span = context.asset_partition_key_range_for_output(output_of(context, key))
+        span = context.partition_key_range
         parts.append(span.start if span.start == span.end else f"{span.start}...{span.end}")
     if reload:
         parts += ["reload", run.run_id]
@@ -74,11 +74,6 @@ def runner_text(context: AssetExecutionContext) -> str:
     return json.dumps(facts)
 
 
-def output_of(context: AssetExecutionContext, key: dg.AssetKey) -> str:
-    """Return the name of an asset's output."""
-    return str(context.assets_def.get_output_name_for_asset_key(key))
-
-
 def is_partitioned(context: AssetExecutionContext, key: dg.AssetKey) -> bool:
     """Say whether the run is of partitions, and the asset has any."""
     has = context.has_partition_key or context.has_partition_key_range
@@ -94,9 +89,9 @@ def slice_of(
         ConfigError: it isn't known which column the keys are values of.
     """
     definition = context.assets_def.specs_by_key[key].partitions_def
-    keys = context.asset_partition_keys_for_output(output_of(context, key))
+    keys = context.partition_keys
     if isinstance(definition, dg.TimeWindowPartitionsDefinition):
-        span = context.asset_partitions_time_window_for_output(output_of(context, key))
+        span = context.partition_time_window
         return {"window_from": span.start.isoformat(), "window_to": span.end.isoformat()}
     if isinstance(definition, dg.MultiPartitionsDefinition):
         return _of_dimensions(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 
 from conduit_core.errors import ConfigError
+from dagster_conduit.after import warn_of_models
 from dagster_conduit.requests import request_of
-from dagster_conduit.results import check_results, materialized
+from dagster_conduit.results import check_results, log_listeners, materialized
 from dagster_conduit.specs import LOAD, StreamLoad
 from dagster_conduit.state import DagsterStateStore
 
@@ -79,6 +80,7 @@ class StreamStep:
             return
         from conduit_core import run
 
+        warn_of_models(self._context, self.load.held, self.spec)
         pipeline = self._opened()
         done = run(
             pipeline,
@@ -99,6 +101,7 @@ class StreamStep:
         """
         from conduit_core import plan
 
+        warn_of_models(self._context, self.load.held, self.spec)
         pipeline = self._opened()
         (made,) = plan(
             pipeline,
@@ -174,10 +177,7 @@ class StreamStep:
         )
 
     def _listeners(self) -> tuple[Listener, ...]:
-        from conduit_core import PlainLines, listeners_from_environment
-
-        log: Callable[[str], None] = self._context.log.info
-        return (PlainLines(log, clock=False), *listeners_from_environment(), *self._own)
+        return (*log_listeners(self._context.op_execution_context), *self._own)
 
 
 def _of_stream(

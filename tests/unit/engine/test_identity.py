@@ -7,8 +7,14 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conduit_core.engine.identity import digest, load_id, request_text, target_fingerprint
-from conduit_core.engine.model import RunRequest
+from conduit_core.engine.identity import (
+    asked_for,
+    digest,
+    load_id,
+    request_text,
+    target_fingerprint,
+)
+from conduit_core.engine.model import RunRequest, SliceBy
 from conduit_core.types.dialect import Table
 
 PARTS = st.lists(st.text(st.characters(blacklist_categories=["Cs"])), min_size=1, max_size=4)
@@ -57,3 +63,19 @@ def test_requests_are_told_apart_by_what_they_read_and_nothing_else() -> None:
     ]  # fmt: skip
     quiet = RunRequest(request_key="k", reload=True, allow_empty=True, runner='{"a":1}')
     assert request_text(quiet) == request_text(RunRequest())
+
+
+def test_a_slice_is_the_same_request_whatever_the_order_of_its_values() -> None:
+    def text(*values: str, **request: str) -> str:
+        return request_text(RunRequest(only=SliceBy(column="r", values=values), **request))
+
+    assert text("us", "eu", "us") == text("eu", "us")
+    assert len({text("eu"), text("us"), text("eu", "us"), text("eu", window_from="1")}) == 4
+    assert json.loads(text("eu", window_from="1", window_to="2")) == {
+        "kind": "given", "from": "1", "to": "2", "only": {"column": "r", "values": ["eu"]},
+    }  # fmt: skip
+
+
+def test_a_slice_is_asked_for_again_by_its_options() -> None:
+    request = RunRequest(only=SliceBy(column="r", values=("u s", "eu")))
+    assert asked_for(request) == " --only r=eu --only 'r=u s'"

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from conduit_core.connectors.base import StreamRef
-from conduit_core.engine.model import RunRequest
+from conduit_core.engine.model import RunRequest, SliceBy
 from conduit_core.engine.windows import Choice, choose_window
 from conduit_core.errors import ConfigError, SchemaError, SourceDataError, StateError
 from conduit_core.spec import StreamSpec
@@ -458,3 +458,9 @@ def test_a_cursor_whose_type_has_changed_is_named() -> None:
     table = pa.table({"id": pa.array([dt.date(2024, 1, 1)])})
     with pytest.raises(SchemaError, match="'id': the source has date32"):
         choose(table, at(5))
+
+
+def test_a_source_that_does_not_know_slices_by_value_is_refused_by_name() -> None:
+    """It would give all rows."""
+    with pytest.raises(ConfigError, match="faulty source can't be read by value"):
+        choose([1, 2], only=SliceBy(column="id", values=("1",)))
