@@ -65,7 +65,6 @@ class FileConnections:
         spec = _built(place, name, document.data[name], self._env)
         return spec.model_copy(update={"options": self._absolute(spec.options)})
 
-
     def _absolute(self, options: dict[str, object]) -> dict[str, object]:
         path = reveal(options.get("path"))
         if not isinstance(path, str) or "://" in path or path.startswith(":"):

@@ -9,6 +9,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.job_base import RepoBackedJob
+from dagster._core.execution.execute_in_process import core_execute_in_process
 from pydantic import BaseModel, ConfigDict
 
 from conduit_core.engine import hooks
@@ -161,14 +163,14 @@ def test_the_end_of_a_run_ends_its_hook_as_ctrl_c_does(
             raise
         return HookReport("never")
 
-    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    before = signal.getsignal(signal.SIGINT)
     with hooks.added(Hook("wait", Options, wait)):
         shop.more = {"after": {"wait": {}}}
         told = run(shop)
     assert told.materialized() == ["raw/items", "raw/orders"]
     assert "interrupted" in str(told.result.all_events[-1].message)
     assert seen == [KeyboardInterrupt]
-    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_a_hook_has_the_connections_of_the_functions_resource(shop: Shop, note: Note) -> None:
@@ -182,6 +184,7 @@ def test_a_hook_has_the_connections_of_the_functions_resource(shop: Shop, note: 
     assert note.calls == [["raw.orders"]]
 
 
+@pytest.mark.filterwarnings("ignore:.*asset_partition:DeprecationWarning")
 def test_a_hook_has_no_partitions(shop: Shop, note: Note) -> None:
     shop.streams = ({**ORDERS, "cursor": "updated_at", "cursor_timezone": "UTC"},)
     days = dg.DailyPartitionsDefinition("2026-01-01")
@@ -227,18 +230,25 @@ def test_without_dbt_in_the_file_nothing_is_told(shop: Shop) -> None:
     assert warnings(shop, shop.materialize()) == []
 
 
-def test_the_whole_code_location_is_looked_at(shop: Shop) -> None:
+@pytest.mark.parametrize("models", [True, False])
+def test_the_whole_code_location_is_looked_at(shop: Shop, models: bool) -> None:
     """Models that are no part of the run are there all the same."""
     shop.more = DBT
-    models = dg.AssetSpec("stg", deps=[["raw", "orders"]], metadata={"dagster_dbt/manifest": "m"})
+    dbt = dg.AssetSpec("stg", deps=[["raw", "orders"]], metadata={"dagster_dbt/manifest": "m"})
     defs = dg.Definitions(
-        assets=[shop.assets(), models],
+        assets=[shop.assets(), *([dbt] if models else [])],
+        executor=dg.in_process_executor,
         jobs=[dg.define_asset_job("loads", [dg.AssetKey(["raw", "orders"])])],
         resources={"conduit": ConduitResource()},
     )
-    job = defs.get_repository_def().get_job("loads")
-    told = Told(job.execute_in_process(instance=shop.instance))
+    job = RepoBackedJob("loads", defs.get_repository_def())
+    told = Told(
+        core_execute_in_process(
+            {}, job, shop.instance, output_capturing_enabled=False, raise_on_error=True
+        )
+    )
     assert told.materialized() == ["raw/orders"]
+    assert len(warnings(shop, told)) == (0 if models else 1)
 
 
 def test_doubts() -> None:
