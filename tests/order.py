@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from xdist.scheduler import LoadFileScheduling
 
@@ -50,6 +52,21 @@ def sort(items: list[pytest.Item]) -> None:
         return together.get(where, len(together)), where not in slow, counts[where] < _MANY
 
     items.sort(key=rank)
+
+
+def mark_deep(items: list[pytest.Item]) -> None:
+    """Where a test is for each destination: try SQLite and one of the other two, by turns.
+
+    A test that keeps a promise tries all, and so does one that has more than destinations to try.
+    What a destination does with each statement is for the contract suites to say.
+    """
+    heavy = ("duckdb", "postgres")
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        if params.keys() == {"each_lab"} and not re.search(r"test_p\d\d", item.nodeid):
+            test = item.nodeid.partition("[")[0]
+            if params["each_lab"] == heavy[crc32(test.encode()) % 2]:
+                item.add_marker("deep")
 
 
 def leave_out_deep(config: pytest.Config, items: list[pytest.Item]) -> None:
