@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -16,5 +17,7 @@ def scheduled(
 
     Idle it would take a fifth of a core.
     """
+    if "PYTEST_XDIST_WORKER" in os.environ:  # another worker must not have one
+        (tmp_path_factory.getbasetemp().parent / "scheduled").mkdir()
     with scene(tmp_path_factory.mktemp("scheduled"), postgres_server) as made:
         yield made
