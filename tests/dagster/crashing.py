@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import dagster as dg
 import psutil
@@ -220,9 +221,10 @@ class Launched:
     ) -> None:
         forks = multiprocessing.get_context("forkserver")
         forks.set_forkserver_preload(PRELOADED)
-        self.process = forks.Process(target=_run, args=(name, folder, database, dict(tags)))
         self._instance = instance
-        self._before = {run.run_id for run in instance.get_runs()}
+        self._tags = {**tags, "launched": uuid4().hex}
+        args = (name, folder, database, self._tags)
+        self.process = forks.Process(target=_run, args=args)
         self.process.start()
 
     def end(self) -> int | None:
@@ -233,16 +235,22 @@ class Launched:
     @property
     def run(self) -> dg.DagsterRun:
         """The run, as Dagster knows it."""
-        (made,) = [r for r in self._instance.get_runs() if r.run_id not in self._before]
+        (made,) = self._runs()
         return made
+
+    def _runs(self) -> Sequence[dg.DagsterRun]:
+        return [
+            r
+            for r in self._instance.get_runs(dg.RunsFilter(tags=self._tags))
+            if r.parent_run_id is None
+        ]
 
     def frozen_step(self) -> psutil.Process:
         """Wait until its step's process has frozen itself."""
 
         def found() -> psutil.Process | None:
             of = dg.DagsterEventType.STEP_WORKER_STARTED
-            runs = [r for r in self._instance.get_runs() if r.run_id not in self._before]
-            for each in runs:
+            for each in self._runs():
                 for event in self._instance.all_logs(each.run_id, of_type=of):
                     told = event.get_dagster_event().event_specific_data.metadata["pid"]
                     step = psutil.Process(int(told.value))

@@ -1,4 +1,4 @@
-"""The pages on dbt and automation: every block is a file, and what the files of Python define is made."""
+"""The pages on dbt and automation: blocks are files, and their assets are made."""
 
 from __future__ import annotations
 
