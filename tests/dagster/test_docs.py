@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -65,7 +64,11 @@ class Folder:
         """Run what ``dg launch`` would, and see it end well."""
         self.launched.add(file)
         defs = self.definitions(file)
-        config = yaml.safe_load((self.path / options["config"]).read_text()) if "config" in options else {}
+        config = (
+            yaml.safe_load((self.path / options["config"]).read_text())
+            if "config" in options
+            else {}
+        )
         if "job" in options:
             job = defs.resolve_job_def(options["job"])
             done = job.execute_in_process(run_config=config, instance=self.instance)
@@ -87,10 +90,10 @@ class Folder:
 @pytest.fixture
 def folder(
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Folder]:
+) -> Folder:
     with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
         connection.executescript(SHOP)
-    yield Folder(tmp_path, instance, monkeypatch.setenv)
+    return Folder(tmp_path, instance, monkeypatch.setenv)
 
 
 @pytest.mark.parametrize("page", OWN, ids=name)
@@ -120,6 +123,9 @@ def _do(page: Path, block: Block, folder: Folder) -> None:
         _is_the_entry(block, folder)
     elif block.language == "python":
         folder.definitions(str(block.file))
+    elif block.file is None:  # of dagster.yaml
+        with dg.instance_for_test(overrides=yaml.safe_load(block.text)):
+            pass
     elif "ops" not in yaml.safe_load(block.text):  # a run's config is read by the run
         CHECKS[block.language](page, block, folder.path)
 
@@ -137,10 +143,10 @@ def _is_the_entry(block: Block, folder: Folder) -> None:
 def test_the_front_pages_example_runs(page: Path, folder: Folder) -> None:
     (example,) = (b for b in blocks(page) if b.language == "python" and "dagster" in b.text)
     (folder.path / "definitions.py").write_text(example.text)
-    for block in blocks(FIRST):
-        if block.file == "shop.yml":
-            for file in ("shop.yml", "pipeline.yml"):
-                (folder.path / file).write_text(block.text.replace("shop_src", "shop_pg"))
+    (shop,) = (b.text for b in blocks(FIRST) if b.file == "shop.yml")
+    (folder.path / "shop.yml").write_text(shop.replace("shop_src", "shop_pg"))
+    its_own = shop.replace("{connection: shop_src}", "sqlite:///shop.db")
+    (folder.path / "pipeline.yml").write_text(its_own)
     folder.command(SHOP_URL)
     folder.launch("definitions.py", assets="*")
 
