@@ -1,4 +1,4 @@
-"""A shop in Dagster, loads alone: assets with owners, an hourly job, a nightly audit of all rules."""
+"""A shop in Dagster: assets with owners, an hourly job, a nightly audit of all rules."""
 
 import dagster as dg
 

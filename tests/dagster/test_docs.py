@@ -88,9 +88,7 @@ class Folder:
 
 
 @pytest.fixture
-def folder(
-    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> Folder:
+def folder(tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Folder:
     with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
         connection.executescript(SHOP)
     return Folder(tmp_path, instance, monkeypatch.setenv)
