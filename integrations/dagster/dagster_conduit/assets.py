@@ -55,7 +55,7 @@ def conduit_assets(
         pipeline: its file, relative to the file that calls; or a mapping, or a Pipeline.
         select: names of streams, or patterns such as ``fact_*``, with spaces between.
         exclude: the same, to be left out.
-        after: whether the hooks of ``after:`` are assets, too; not where dagster-dbt has the models.
+        after: whether the hooks of ``after:`` are assets too; not where dagster-dbt has the models.
         name: the assets' name, their graph's; default the function's.
         group_name: the group of all assets; default the translator's.
         partitions_def: a time partition is the window that is loaded, ``[start, end)``.
