@@ -54,6 +54,10 @@ $(STAMP): $(PROJECTS) constraints.txt | $(BIN)/uv
 test: setup ## Run the whole suite, with a real PostgreSQL from a wheel
 	@$(BIN)/python -m pytest $(or $(ARGS),--numprocesses auto)
 
+.PHONY: test-deep
+test-deep: setup ## Run the suite with all of each matrix (CONDUIT_DEEP=1), which takes longer
+	@CONDUIT_DEEP=1 $(BIN)/python -m pytest $(or $(ARGS),--numprocesses auto)
+
 .PHONY: soak
 soak: setup ## Play 1,000 seeded schedules of changes, kills and re-runs (CONDUIT_SOAK_SEEDS)
 	@$(BIN)/python -m tests.soak $(ARGS)

@@ -2,7 +2,8 @@
 
 Each is a process of its own all the same, with its own folder, environment, outputs and signals,
 and can be killed and frozen. What an interpreter does at its start (``PYTHON...`` in the
-environment, what is imported when) is no part of it: tests of that start an interpreter.
+environment, what is imported when) is no part of it, nor how it frees its memory at its end: tests
+of that start an interpreter.
 
 The warm process opens nothing and starts no thread, so that a fork of it is whole. It is started
 with the first command, and ends with the process that started it. A command's parent is a keeper,
@@ -24,6 +25,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -33,9 +35,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-# Not DuckDB, whose module complains at the end of a process that had it before `gc.freeze`.
 DRIVERS = (
-    "adbc_driver_postgresql.dbapi", "adbc_driver_sqlite.dbapi", "psycopg2", "sqlite3",
+    "adbc_driver_postgresql.dbapi", "adbc_driver_sqlite.dbapi", "duckdb", "psycopg2", "sqlite3",
     "pyarrow.compute", "pyarrow.csv", "pyarrow.dataset", "pyarrow.parquet",
 )  # fmt: skip
 
@@ -250,7 +251,18 @@ def _main() -> None:
     arguments = _serve(socket.socket(fileno=int(sys.argv[1])))
     if arguments is None:
         return
-    kind, *rest = arguments
+    try:
+        _run(*arguments)
+        code: object = 0
+    except SystemExit as ended:
+        code = ended.code or 0
+    except Exception:  # noqa: BLE001 - Python's own end of it
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        code = 1
+    _end(code)
+
+
+def _run(kind: str, *rest: str) -> None:
     sys.path[0] = "" if kind in {"-m", "-c"} else str(Path(kind).parent)
     sys.argv = [kind, *rest[kind in {"-m", "-c"} :]]
     if kind == "-m":
@@ -259,6 +271,22 @@ def _main() -> None:
         exec(rest[0], {"__name__": "__main__"})  # noqa: S102 - what a test gives
     else:
         runpy.run_path(kind, run_name="__main__")
+
+
+def _end(code: object) -> None:
+    """End as Python would, but let the kernel take the memory.
+
+    To free each object copies nearly all of it, since it is shared with the warm process: that
+    takes longer than most commands.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    if not isinstance(code, int):
+        print(code, file=sys.stderr)  # noqa: T201 - as Python does
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF)
 
 
 if __name__ == "__main__":

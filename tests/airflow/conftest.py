@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import services
 from tests.airflow.lab import Airflow, Lab
-from tests.airflow.scene import Scene, scene
 from tests.airflow.shop import open_shop
 
 
@@ -26,12 +24,3 @@ def lab(tmp_path: Path, airflow: Airflow) -> Lab:
 @pytest.fixture
 def shop(lab: Lab) -> Lab:
     return open_shop(lab)
-
-
-@pytest.fixture(scope="session")
-def scheduled(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: services.PostgresServer
-) -> Iterator[Scene]:
-    """A real Airflow with its scheduler, and what its DAGs load; one for the session."""
-    with scene(tmp_path_factory.mktemp("scheduled"), postgres_server) as made:
-        yield made

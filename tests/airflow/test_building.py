@@ -8,8 +8,6 @@ import pytest
 
 from tests.airflow.lab import Lab
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 PIPELINE = {
     "name": "shop",
     "source": "sqlite:///nowhere.db",

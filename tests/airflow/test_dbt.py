@@ -9,12 +9,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from tests.airflow.lab import ROOT, Lab
 from tests.airflow.two_streams import change, open_shop, rows
-
-pytestmark = pytest.mark.xdist_group("airflow")
 
 AFTER = """
     after:

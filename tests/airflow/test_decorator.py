@@ -5,8 +5,6 @@ import pytest
 from tests.airflow.lab import Lab
 from tests.airflow.shop import rows
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 DAG = """
     import pathlib
     from airflow.sdk import DAG, task

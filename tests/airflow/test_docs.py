@@ -18,8 +18,6 @@ from tests.airflow.two_streams import order
 from tests.docs.pages import AIRFLOW, ROOT, Block, blocks, code, name, tables
 from tests.docs.test_blocks import CHECKS
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 FIRST = ROOT / "docs" / "airflow.md"
 FRONT = (ROOT / "README.md", ROOT / "providers" / "airflow" / "README.md")
 RUN_AT = "2026-01-02T00:00:00+00:00"

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.airflow.lab import Lab
 from tests.airflow.two_streams import STREAMS, open_shop, order, rows
-
-pytestmark = pytest.mark.xdist_group("airflow")
 
 GROUP = """
     from airflow.sdk import DAG

@@ -2,12 +2,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from tests.airflow.lab import Lab
 from tests.airflow.shop import dag
-
-pytestmark = pytest.mark.xdist_group("airflow")
 
 LISTEN = """
     from airflow.providers.openlineage import conf

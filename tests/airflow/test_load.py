@@ -5,7 +5,6 @@ import pytest
 from tests.airflow.lab import Lab
 from tests.airflow.shop import ENTRY, FORGET, dag, fill, rows
 
-pytestmark = pytest.mark.xdist_group("airflow")
 CANARY = "hunter2-canary"
 
 

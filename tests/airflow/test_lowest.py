@@ -15,7 +15,7 @@ import pytest
 from tests.airflow import shop as shops
 from tests.airflow.lab import ROOT, Airflow, Lab
 
-pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 DAG = """
     from airflow.sdk import DAG, task

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.airflow.lab import Lab
 from tests.airflow.shop import PIPELINE, fill
 
-pytestmark = pytest.mark.xdist_group("airflow")
 CANARY = "hunter2-canary"
 TWO = PIPELINE + "      - {table: customers, cursor: id, mode: append}\n"
 

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import pytest
-
 from tests.airflow.lab import Airflow, Lab
-
-pytestmark = pytest.mark.xdist_group("airflow")
 
 
 def test_airflow_knows_the_provider(airflow: Airflow, lab: Lab) -> None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.airflow.lab import Lab
 from tests.airflow.two_streams import change, open_shop, rows
-
-pytestmark = pytest.mark.xdist_group("airflow")
 
 STREAMS = """
       - table: customers

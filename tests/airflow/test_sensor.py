@@ -5,8 +5,6 @@ import pytest
 from tests.airflow.lab import Lab
 from tests.airflow.shop import dag, fill
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 DAG = """
     from airflow.sdk import DAG
     from airflow_provider_conduit import ConduitCursorSensor

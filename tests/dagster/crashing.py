@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import dagster as dg
 import psutil
@@ -157,6 +158,14 @@ def held_in_process(folder: str, database: str) -> dg.JobDefinition:
     return _job([_held(database, "whole")], dg.in_process_executor)
 
 
+def fanned(_: str, database: str) -> dg.JobDefinition:
+    """Return a job whose splits are steps in processes of their own."""
+    place: dict[str, object] = {"type": "postgres", "url": database}
+    of_split = {"split": ""}
+    one = assets("fanned", of_split, place, {**place, "schema": "raw"}, fan_out="*")
+    return _job([one], dg.multiprocess_executor.configured(FORKS))
+
+
 def _held(database: str, table: str, **more: object) -> dg.AssetsDefinition:
     place = {"type": "postgres", "url": database}
     stream = {"table": "src.held", "name": table, "into": table, "mode": "append", "cursor": "id"}
@@ -220,9 +229,10 @@ class Launched:
     ) -> None:
         forks = multiprocessing.get_context("forkserver")
         forks.set_forkserver_preload(PRELOADED)
-        self.process = forks.Process(target=_run, args=(name, folder, database, dict(tags)))
         self._instance = instance
-        self._before = {run.run_id for run in instance.get_runs()}
+        self._tags = {**tags, "launched": uuid4().hex}
+        args = (name, folder, database, self._tags)
+        self.process = forks.Process(target=_run, args=args)
         self.process.start()
 
     def end(self) -> int | None:
@@ -233,16 +243,22 @@ class Launched:
     @property
     def run(self) -> dg.DagsterRun:
         """The run, as Dagster knows it."""
-        (made,) = [r for r in self._instance.get_runs() if r.run_id not in self._before]
+        (made,) = self._runs()
         return made
+
+    def _runs(self) -> Sequence[dg.DagsterRun]:
+        return [
+            r
+            for r in self._instance.get_runs(dg.RunsFilter(tags=self._tags))
+            if r.parent_run_id is None
+        ]
 
     def frozen_step(self) -> psutil.Process:
         """Wait until its step's process has frozen itself."""
 
         def found() -> psutil.Process | None:
             of = dg.DagsterEventType.STEP_WORKER_STARTED
-            runs = [r for r in self._instance.get_runs() if r.run_id not in self._before]
-            for each in runs:
+            for each in self._runs():
                 for event in self._instance.all_logs(each.run_id, of_type=of):
                     told = event.get_dagster_event().event_specific_data.metadata["pid"]
                     step = psutil.Process(int(told.value))

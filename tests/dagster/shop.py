@@ -163,6 +163,11 @@ class Told:
         ]
         return {name: value.value for name, value in found.materialization.metadata.items()}
 
+    def metadata_of_all(self) -> list[dict[str, Any]]:
+        """Return the metadata of every materialisation."""
+        events = self.result.get_asset_materialization_events()
+        return [{k: v.value for k, v in e.materialization.metadata.items()} for e in events]
+
     def materialized(self) -> list[str]:
         """Return what was materialised, in alphabetical order."""
         events = self.result.get_asset_materialization_events()

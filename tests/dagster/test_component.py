@@ -286,7 +286,14 @@ def test_some_streams_with_what_their_steps_are_to_have(project: DefsFolderSandb
         assert made.partitions_def == dg.StaticPartitionsDefinition(["Ada", "Grace"])
 
 
-@pytest.mark.filterwarnings("ignore:.*asset_partition")
+def test_what_follows_the_loads(project: DefsFolderSandbox) -> None:
+    folder = component(project, after=True)
+    assert "the file has no `after:`" in told(project)
+    plain_file(folder, after={"dbt": {}})
+    with loaded(project) as defs:
+        assert dg.AssetKey(["shop", "after", "dbt"]) in defs.resolve_assets_def(ORDERS).keys
+
+
 def test_time_partitions_are_windows(project: DefsFolderSandbox) -> None:
     daily = {"type": "daily", "start_date": "2026-01-05"}
     folder = component(project, partitions_def=daily)

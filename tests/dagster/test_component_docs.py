@@ -111,7 +111,8 @@ def test_attributes_are_those_of_the_class() -> None:
         elif field.default in {None, ""}:
             assert not listed[name][1]
         else:
-            assert code(listed[name][1]) == [field.default]
+            default = field.default if isinstance(field.default, str) else json.dumps(field.default)
+            assert code(listed[name][1]) == [default]
 
 
 def test_the_names_that_templates_know_are_there() -> None:

@@ -38,12 +38,18 @@ MODELS = {
 
 @pytest.fixture(scope="session")
 def quick_dbt() -> Iterator[None]:
-    """Spare dbt half a second per start: it searches all modules for who defines each flag."""
+    """Spare dbt half a second per start: it searches all modules for who defines each flag.
+
+    And three per project: what Jinja made of a macro is kept, as dbt's own tests do.
+    """
+    from dbt_common import tests
     from dbt_common.behavior_flags import BehaviorFlagRendered
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BehaviorFlagRendered, "_default_source", lambda _: "dbt")
+        tests.enable_test_caching()
         yield
+        tests.disable_test_caching()
 
 
 class DbtLab:

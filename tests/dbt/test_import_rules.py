@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -20,6 +17,8 @@ from hypothesis import strategies as st
 from conduit_core import Pipeline, raise_for_failures, run
 from conduit_core.errors import ConfigError
 from conduit_dbt.importing import add_rules, rules_from_manifest
+from conduit_dbt.in_process import InProcess
+from conduit_dbt.invoke import Invocation
 from conduit_dbt.rules import checks
 from conduit_dbt.sourcefiles import write_sources
 from conduit_dbt.tables import Rule, SourceColumn, SourceTable
@@ -355,30 +354,20 @@ def project(folder: Path) -> Path:
     return root
 
 
-RUN_ALL = """
-import json, sys
-from dbt.cli.main import dbtRunner
-for arguments in json.loads(sys.argv[1]):
-    ended = dbtRunner().invoke(arguments)
-    if not ended.success:
-        sys.exit(f"{arguments}: {ended.exception}")
-"""
-
-
-def dbt(root: Path, *commands: list[str]) -> str:
+def dbt(root: Path, *commands: str) -> None:
     """Run the real dbt, to which each warning, a deprecation among them, is an error."""
-    folders = ["--project-dir", str(root), "--profiles-dir", str(root)]
-    each = [["--warn-error", "--no-use-colors", *command, *folders] for command in commands]
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_ALL, json.dumps(each)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=root,
-        env={**os.environ, "DO_NOT_TRACK": "1"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    runner = InProcess()
+    for command in commands:
+        ended = runner.invoke(
+            Invocation(
+                command=tuple(command.split()),
+                arguments=("--warn-error", "--target-path", str(root / "target")),
+                common=("--project-dir", str(root), "--profiles-dir", str(root)),
+                cwd=root,
+                environment={"DO_NOT_TRACK": "1"},
+            )
+        )
+        assert ended.code == 0, ended.error
 
 
 @pytest.mark.slow
@@ -399,9 +388,9 @@ def test_rules_reach_a_real_dbt_and_come_back(tmp_path: Path) -> None:
     assert "rule row_count has no dbt test" in note
     (root / "models" / "sources.yml").write_text(written.text)
 
-    told = dbt(root, ["test"], ["source", "freshness"])
-    assert "ERROR=0" in told
-    assert "PASS=13" in told
+    dbt(root, "test", "source freshness")
+    ran = json.loads((root / "target" / "run_results.json").read_text())["results"]
+    assert [result["status"] for result in ran] == ["pass"] * 13
     fresh = json.loads((root / "target" / "sources.json").read_text())
     assert [result["status"] for result in fresh["results"]] == ["pass", "pass"]
 

@@ -120,7 +120,9 @@ def test_sixteen_daily_slices_in_processes_end_the_same(
 ) -> None:
     lab = Lab(tmp_path, postgres_database)
     fill_days(lab)
-    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+    processes = get_context("forkserver")
+    processes.set_forkserver_preload([__name__])  # once for all four
+    with ProcessPoolExecutor(4, mp_context=processes) as pool:
         outcomes = list(pool.map(_load_day, [lab] * 16, range(1, 17)))
     assert outcomes == [("published", 24)] * 16
     _sixteen(lab)

@@ -61,6 +61,7 @@ class TestCsv(LakeSuite):
     refused = frozenset({"interval"})
 
 
+@pytest.mark.deep  # test_pipelines loads such files, and all else is the same
 class TestCsvZstd(LakeSuite):
     system = "csv"
     options: ClassVar[dict[str, object]] = {"compression": "zstd", "delimiter": ";"}
@@ -72,6 +73,7 @@ class TestJsonl(LakeSuite):
     refused = frozenset({"interval"})
 
 
+@pytest.mark.deep
 class TestJsonlGzip(LakeSuite):
     system = "jsonl"
     options: ClassVar[dict[str, object]] = {"compression": "gzip"}

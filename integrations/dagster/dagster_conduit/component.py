@@ -87,6 +87,12 @@ class ConduitComponent(dg.Component, dg.Model, dg.Resolvable):
     exclude: Annotated[
         str, dg.Resolver.default(description="The same, to be left out.", examples=["tmp_*"])
     ] = ""
+    after: Annotated[
+        bool,
+        dg.Resolver.default(
+            description="Whether each hook of the file's `after:` is an asset behind the streams."
+        ),
+    ] = False
     connections: Annotated[
         dict[str, Any] | None,
         dg.Resolver(
@@ -144,6 +150,7 @@ class ConduitComponent(dg.Component, dg.Model, dg.Resolvable):
             pipeline=_folder(context) / self.pipeline,
             select=self.select,
             exclude=self.exclude,
+            after=self.after,
             name=op.name or _name(context),
             partitions_def=self.partitions_def,
             partition_expr=self.partition_expr,

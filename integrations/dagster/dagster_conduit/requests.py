@@ -89,10 +89,12 @@ def slice_of(
         ConfigError: it isn't known which column the keys are values of.
     """
     definition = context.assets_def.specs_by_key[key].partitions_def
-    keys = context.partition_keys
     if isinstance(definition, dg.TimeWindowPartitionsDefinition):
-        span = context.partition_time_window
-        return {"window_from": span.start.isoformat(), "window_to": span.end.isoformat()}
+        span = context.partition_key_range
+        first = definition.time_window_for_partition_key(span.start)
+        last = definition.time_window_for_partition_key(span.end)
+        return {"window_from": first.start.isoformat(), "window_to": last.end.isoformat()}
+    keys = context.partition_keys
     if isinstance(definition, dg.MultiPartitionsDefinition):
         return _of_dimensions(
             definition, [definition.get_partition_key_from_str(k) for k in keys], load

@@ -8,7 +8,7 @@ import pytest
 
 from tests.airflow.scene import Scene
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow-server")]
+pytestmark = pytest.mark.slow
 
 
 def test_p22_an_asset_starts_its_dag_once_after_each_change_and_never_else(

@@ -6,7 +6,7 @@ import pytest
 
 from tests.airflow.scene import Scene
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow-server")]
+pytestmark = pytest.mark.slow
 
 TASKS = {
     "by_file": "success",

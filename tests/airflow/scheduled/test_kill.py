@@ -9,7 +9,7 @@ import pytest
 
 from tests.airflow.scene import GATE, Scene
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow-server")]
+pytestmark = pytest.mark.slow
 
 WAITING = """
 SELECT pid FROM pg_stat_activity

@@ -12,7 +12,7 @@ from tests.crash.harness import Loaded, loaded
 from tests.crash.source import ROWS
 from tests.crash.systems import INTERNAL_TABLES, DuckDB, Postgres
 
-pytestmark = [pytest.mark.slow, pytest.mark.crash, pytest.mark.xdist_group("airflow-server")]
+pytestmark = [pytest.mark.slow, pytest.mark.crash]
 
 
 def comparable(found: Loaded, task: str) -> Loaded:

@@ -15,7 +15,7 @@ from conduit_core.state.store import StateEntry
 from tests.airflow.given import EDITS
 from tests.airflow.scene import Scene
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow-server")]
+pytestmark = pytest.mark.slow
 
 ROWS = 100
 Entry = dict[str, str]

@@ -10,7 +10,7 @@ import pytest
 from tests.airflow.scene import DAYS, SLICES, Scene
 from tests.airflow.server import DONE
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow-server")]
+pytestmark = pytest.mark.slow
 
 
 def refused(scheduled: Scene, dag: str, run_id: str) -> str:
