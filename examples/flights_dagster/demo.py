@@ -51,6 +51,7 @@ def dagster(at: int, home: Path) -> AbstractContextManager[subprocess.Popen[byte
     env = {
         **os.environ,
         "DAGSTER_HOME": str(home),
+        "TMPDIR": str(home),  # Dagster leaves an empty folder
         "FLIGHTS_DATA": str(data_folder()),
         "WAREHOUSE": str(HERE / "warehouse.duckdb"),
         "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}",
