@@ -96,3 +96,20 @@ def test_letters_are_replayed(shop: Shop) -> None:
 def test_an_unknown_rule_is_named(shop: Shop) -> None:
     shop.materialize()
     assert "no rule is called 'nope'" in job(shop, "replay", rule="nope").failure("replay")
+
+
+def test_two_assets_of_one_code_location_have_jobs(shop: Shop) -> None:
+    shop.materialize()
+    first = shop.assets()
+    shop.more = {"name": "others"}
+    shop.streams = ({**ORDERS, "into": "other"},)
+    second = shop.assets(name="others")
+    defs = dg.Definitions(
+        assets=[first, second],
+        jobs=[*build_conduit_jobs(assets=first), *build_conduit_jobs(assets=second)],
+        resources={"conduit": ConduitResource()},
+    )
+    dg.Definitions.validate_loadable(defs)
+    config = {"ops": {"rewind": {"config": {"stream": "orders", "from_start": True}}}}
+    job_ = defs.get_job_def("shop_rewind")
+    assert job_.execute_in_process(run_config=config, instance=shop.instance).success

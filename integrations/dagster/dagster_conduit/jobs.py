@@ -43,11 +43,23 @@ def build_conduit_jobs(
     if not loads:
         raise ConfigError("build_conduit_jobs takes what conduit_assets made: assets=shop")
     name = name or assets.node_def.name
-    return [_job(f"{name}_rewind", _rewind(loads)), _job(f"{name}_replay", _replay(loads))]
+    return [
+        _job(f"{name}_rewind", "rewind", _rewind(name, loads)),
+        _job(f"{name}_replay", "replay", _replay(name, loads)),
+    ]
 
 
-def _job(name: str, op: dg.OpDefinition) -> dg.JobDefinition:
-    return dg.GraphDefinition(name=name, node_defs=[op], description=op.description).to_job()
+def _job(name: str, step: str, op: dg.OpDefinition) -> dg.JobDefinition:
+    """Return the job of one op, which its form calls ``step``.
+
+    The op's own name has the assets' in it: a code location has one op of a name.
+    """
+    return dg.GraphDefinition(
+        name=name,
+        node_defs=[op],
+        dependencies={dg.NodeInvocation(op.name, alias=step): {}},
+        description=op.description,
+    ).to_job()
 
 
 def _stream_field(loads: _Loads, *, is_required: bool) -> dg.Field:
@@ -59,12 +71,12 @@ def _stream_field(loads: _Loads, *, is_required: bool) -> dg.Field:
 # --- a watermark ----------------------------------------------------------------------------------
 
 
-def _rewind(loads: _Loads) -> dg.OpDefinition:
+def _rewind(of: str, loads: _Loads) -> dg.OpDefinition:
     def rewind(context):  # type: ignore[no-untyped-def] # Dagster reads annotations as they are
         _told(context, loads, _rewound)
 
     made: dg.OpDefinition = dg.op(
-        name="rewind",
+        name=f"{of}__rewind",
         description="Set a stream's watermark, so that the next load reads from there.",
         required_resource_keys={"conduit"},
         out={},
@@ -131,12 +143,12 @@ def _rewound(context: OpExecutionContext, loads: _Loads, resource: ConduitResour
 # --- dead letters ---------------------------------------------------------------------------------
 
 
-def _replay(loads: _Loads) -> dg.OpDefinition:
+def _replay(of: str, loads: _Loads) -> dg.OpDefinition:
     def replay(context):  # type: ignore[no-untyped-def]
         _told(context, loads, _replayed)
 
     made: dg.OpDefinition = dg.op(
-        name="replay",
+        name=f"{of}__replay",
         description="Hold open dead letters to today's rules, and load those that pass, once.",
         required_resource_keys={"conduit"},
         out={},
