@@ -19,7 +19,7 @@ from dagster import (
 )
 
 from dagster_conduit.after import HookSpecs, hook_specs, run_after
-from dagster_conduit.fanout import RESOURCE, OpOptions, stream_graph
+from dagster_conduit.fanout import RESOURCE, OpOptions, resolve_annotations, stream_graph
 from dagster_conduit.pipelines import Held, PipelineLike, chosen, held
 from dagster_conduit.specs import StreamSpecs, stream_specs
 from dagster_conduit.translator import DagsterConduitTranslator
@@ -169,6 +169,7 @@ def _handing_on(fn: Callable[..., Any]) -> Callable[..., Any]:
     """
     if inspect.isgeneratorfunction(fn):
         return fn
+    resolve_annotations(fn)  # Dagster reads the function's, not its wrapper's
 
     @functools.wraps(fn)
     def body(*args: Any, **kwargs: Any) -> Iterator[object]:
