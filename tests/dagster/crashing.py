@@ -158,6 +158,14 @@ def held_in_process(folder: str, database: str) -> dg.JobDefinition:
     return _job([_held(database, "whole")], dg.in_process_executor)
 
 
+def fanned(_: str, database: str) -> dg.JobDefinition:
+    """Return a job whose splits are steps in processes of their own."""
+    place: dict[str, object] = {"type": "postgres", "url": database}
+    of_split = {"split": ""}
+    one = assets("fanned", of_split, place, {**place, "schema": "raw"}, fan_out="*")
+    return _job([one], dg.multiprocess_executor.configured(FORKS))
+
+
 def _held(database: str, table: str, **more: object) -> dg.AssetsDefinition:
     place = {"type": "postgres", "url": database}
     stream = {"table": "src.held", "name": table, "into": table, "mode": "append", "cursor": "id"}

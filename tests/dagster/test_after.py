@@ -184,7 +184,6 @@ def test_a_hook_has_the_connections_of_the_functions_resource(shop: Shop, note: 
     assert note.calls == [["raw.orders"]]
 
 
-@pytest.mark.filterwarnings("ignore:.*asset_partition:DeprecationWarning")
 def test_a_hook_has_no_partitions(shop: Shop, note: Note) -> None:
     shop.streams = ({**ORDERS, "cursor": "updated_at", "cursor_timezone": "UTC"},)
     days = dg.DailyPartitionsDefinition("2026-01-01")

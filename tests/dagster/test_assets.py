@@ -30,7 +30,7 @@ def downstream(name: str) -> dg.AssetsDefinition:
     return made
 
 
-def test_a_load_is_a_materialisation_with_its_facts(shop: Shop) -> None:
+def test_p19_a_load_is_a_materialisation_with_its_facts(shop: Shop) -> None:
     told = shop.materialize()
     assert told.success
     facts = told.metadata()
@@ -71,7 +71,7 @@ def test_a_replaced_table_tells_its_row_count(shop: Shop) -> None:
 
 
 def test_one_stream_that_fails_leaves_its_siblings_and_what_follows_them_alone(shop: Shop) -> None:
-    """Three streams, of which one breaks a rule: p12's failure beside p19's isolation."""
+    """Three streams, of which one breaks a rule."""
     shop.sql("CREATE TABLE a (x INTEGER); INSERT INTO a VALUES (1); CREATE TABLE b (x INTEGER);")
     shop.sql("INSERT INTO b VALUES (NULL)")
     rules = [{"rule": "not_null", "column": "x"}]

@@ -204,6 +204,31 @@ def test_where_retries_are_off_the_failure_has_its_four_lines(tmp_path: Path) ->
     assert said(told)["conduit/error"] == "ConnectionFailedError"
 
 
+def test_p12_a_run_that_is_re_executed_loads_nothing_more(tmp_path: Path) -> None:
+    """It is the same request; a new run is another one."""
+    job = dg.build_reconstructable_job(__name__, "retries_off", (str(tmp_path),))
+    home = tmp_path / "home"
+    home.mkdir()
+    told: list[tuple[object, str | None]] = []
+    with (
+        registry.added(faulty_connector({"orders": ORDERS}, Faults())),
+        dg.DagsterInstance.local_temp(str(home)) as instance,
+    ):
+        parent = None
+        for _ in range(3):
+            of = None if parent is None else dg.ReexecutionOptions(parent_run_id=parent)
+            with dg.execute_job(job, instance, reexecution_options=of) as result:
+                (event,) = result.get_asset_materialization_events()
+            made = event.materialization
+            told.append((made.metadata["conduit/outcome"].value, data_version(made)))
+            parent = result.run_id if len(told) == 1 else None
+    assert told == [("published", "1"), ("replayed", "1"), ("empty", "1")]
+
+
+def data_version(made: dg.AssetMaterialization) -> str | None:
+    return (made.tags or {}).get("dagster/data_version")
+
+
 @pytest.mark.parametrize("policy", [None, dg.RetryPolicy(max_retries=2)])
 def test_p12_a_step_that_is_retried_publishes_once(
     shop: Failing, policy: dg.RetryPolicy | None

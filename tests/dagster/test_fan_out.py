@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dagster as dg
 import pytest
 
+from tests import services
+from tests.dagster.crashing import POSTGRES_SOURCE, at_home, job
 from tests.dagster.shop import ORDERS, Shop
 
 
@@ -75,3 +79,21 @@ def test_streams_of_one_name_are_ops_of_one_code_location(split: Shop) -> None:
     told = split.materialize(spread, split.assets(name="others"))
     assert told.success
     assert told.materialized() == ["raw/orders", "raw/other", "raw/twice"]
+
+
+@pytest.mark.slow
+def test_splits_are_staged_by_processes(tmp_path: Path, postgres_database: str) -> None:
+    """The multiprocess executor: plans, receipts and staged rows pass between processes."""
+    services.sql(postgres_database, POSTGRES_SOURCE)
+    with at_home(str(tmp_path)) as instance:
+        with dg.execute_job(job("fanned", str(tmp_path), postgres_database), instance) as result:
+            assert result.success
+            run = result.run_id
+        starts = instance.all_logs(run, of_type=dg.DagsterEventType.STEP_START)
+        pids = {str(log.step_key): log.get_dagster_event().pid for log in starts}
+    staged = [pid for step, pid in pids.items() if ".stage_split[" in step]
+    assert len(staged) == 4
+    assert len(set(pids.values())) == 6
+    counted = services.sql(postgres_database, "SELECT count(*), sum(id)::int FROM raw.split")
+    assert counted == [(2000, 1999000)]
+    assert services.sql(postgres_database, "SELECT count(*) FROM raw._conduit_ledger") == [(1,)]

@@ -27,7 +27,7 @@ from tests.dagster.crashing import (
     job,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.crash]
+pytestmark = [pytest.mark.slow, pytest.mark.crash, pytest.mark.xdist_group("dagster-forks")]
 
 STAGING = {"_conduit_open_loads", "_conduit_receipts"}
 COMMITTED = {"after_commit", "after_mirror", "after_all", "pg_after_commit"}

@@ -41,7 +41,7 @@ HEAVY = {
 }
 
 
-def test_importing_opens_nothing_and_imports_no_driver(tmp_path: Path) -> None:
+def test_p21_loading_definitions_opens_nothing_and_imports_no_driver(tmp_path: Path) -> None:
     """While definitions are loaded, the pipeline's file is read, and nothing else."""
     (tmp_path / "load.py").write_text(textwrap.dedent(LOAD))
     rules = [{"rule": "not_null", "column": "id"}]

@@ -36,6 +36,7 @@ def content(database: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("dagster-forks")
 def test_p12_p22_sixteen_partitions_at_once_and_a_backfill_of_them_twice(
     tmp_path: Path, postgres_database: str
 ) -> None:
@@ -66,6 +67,7 @@ def test_p12_p22_sixteen_partitions_at_once_and_a_backfill_of_them_twice(
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("dagster-forks")
 @pytest.mark.crash
 def test_p12_two_runs_of_one_asset_at_once_load_each_row_once(tmp_path: Path) -> None:
     """One is frozen between its plan and its commit; the other one loads all meanwhile."""

@@ -32,7 +32,6 @@ def cursor(day: int, key: int) -> str:
 
 
 def test_a_load_leaves_a_sealed_entry(shop: Shop) -> None:
-    """p19: the state is the runner's own, and the ledger's."""
     shop.materialize()
     entry = entry_of(shop)
     (record,) = shop.chain()
@@ -49,7 +48,7 @@ def test_equal_goes_on(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("how", ["never loaded here", "wiped"])
-def test_empty_is_rolled_forward(shop: Shop, how: str, another: dg.DagsterInstance) -> None:
+def test_p11_empty_is_rolled_forward(shop: Shop, how: str, another: dg.DagsterInstance) -> None:
     """A wipe of the asset is no reset: nothing is loaded twice."""
     shop.materialize()
     if how == "wiped":
@@ -143,7 +142,7 @@ def test_nonsense_is_shown(shop: Shop, value: object) -> None:
 
 
 def test_reports_without_an_entry_hide_nothing(shop: Shop) -> None:
-    """p19: the UI's own reports of a materialisation are the newest events, and say nothing."""
+    """The UI's own reports of a materialisation are the newest events, and say nothing."""
     shop.materialize()
     for _ in range(250):
         shop.report(None)

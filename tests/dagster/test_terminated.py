@@ -22,7 +22,7 @@ from tests.dagster.crashing import (
     wait_for,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.crash]
+pytestmark = [pytest.mark.slow, pytest.mark.crash, pytest.mark.xdist_group("dagster-forks")]
 
 WAITING = """
 SELECT count(*) FROM pg_stat_activity

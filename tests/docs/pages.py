@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 AIRFLOW = sorted([ROOT / "docs" / "airflow.md", *(ROOT / "docs" / "airflow").glob("*.md")])
 """Pages whose blocks run in Airflow: tests/airflow/test_docs.py."""
-DAGSTER = sorted((ROOT / "docs" / "dagster").glob("*.md"))
+DAGSTER = sorted([ROOT / "docs" / "dagster.md", *(ROOT / "docs" / "dagster").glob("*.md")])
 """Pages whose blocks run in Dagster: tests/dagster/test_*docs.py."""
 COMPONENT = ROOT / "docs" / "dagster" / "component.md"
 """A page whose blocks are files of a Dagster project: tests/dagster/test_component_docs.py."""

@@ -57,20 +57,18 @@ def conduit_assets(
         pipeline: its file, relative to the file that calls; or a mapping, or a Pipeline.
         select: names of streams, or patterns such as ``fact_*``, with spaces between.
         exclude: the same, to be left out.
-        after: whether each hook of the file's ``after:`` is an asset, behind all streams; not
-            where dagster-dbt has the models.
+        after: whether the hooks of ``after:`` are assets too; not where dagster-dbt has the models.
         name: the assets' name, their graph's; default the function's.
         group_name: the group of all assets; default the translator's.
         partitions_def: a time partition is the window that is loaded, ``[start, end)``.
-        partition_expr: the column that other partitions' keys are values of; by dimension, where
-            there are several.
+        partition_expr: the column that other partitions' keys are values of, or that of each
+            dimension.
         backfill_policy: default: a backfill is one run, over the whole range.
         dagster_conduit_translator: makes the assets' and checks' specs.
         op_tags: each step's.
         pool: each step's.
         retry_policy: how a step is retried where that may help; by default twice.
-        fan_out: streams, or patterns, whose splits are staged by an op each, on the executor's
-            workers. The function isn't called for these.
+        fan_out: streams whose splits are staged by an op each; the function isn't called for them.
 
     Raises:
         ConfigError: the file is no pipeline, a name fits no stream, two streams have one key, or

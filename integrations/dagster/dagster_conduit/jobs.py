@@ -43,27 +43,27 @@ def build_conduit_jobs(
     if not loads:
         raise ConfigError("build_conduit_jobs takes what conduit_assets made: assets=shop")
     name = name or assets.node_def.name
-    return [
-        _job(f"{name}_rewind", "rewind", _rewind(name, loads)),
-        _job(f"{name}_replay", "replay", _replay(name, loads)),
-    ]
+    ways = {"rewind": _rewind, "replay": _replay}
+    return [_job(f"{name}_{step}", step, make, loads) for step, make in ways.items()]
 
 
-def _job(name: str, step: str, op: dg.OpDefinition) -> dg.JobDefinition:
-    """Return the job of one op, which its form calls ``step``.
-
-    The op's own name has the assets' in it: a code location has one op of a name.
-    """
-    return dg.GraphDefinition(
+def _job(
+    name: str, step: str, make: Callable[[str, _Loads], dg.OpDefinition], loads: _Loads
+) -> dg.JobDefinition:
+    """Return a job of one step; a code location has one op of a name, so the job's is in it."""
+    op = make(f"{name}_op", loads)
+    graph = dg.GraphDefinition(
         name=name,
         node_defs=[op],
         dependencies={dg.NodeInvocation(op.name, alias=step): {}},
         description=op.description,
-    ).to_job()
+    )
+    return graph.to_job()
 
 
 def _stream_field(loads: _Loads, *, is_required: bool) -> dg.Field:
-    streams = dg.Enum("Stream", [dg.EnumValue(stream) for stream in loads])
+    # Dagster keeps one type of a name for the whole process: so its name says what is in it.
+    streams = dg.Enum(f"one of {', '.join(loads)}", [dg.EnumValue(stream) for stream in loads])
     text = "The stream." if is_required else "Whose letters; left out: those of all streams."
     return dg.Field(streams, is_required=is_required, description=text)
 
@@ -71,12 +71,12 @@ def _stream_field(loads: _Loads, *, is_required: bool) -> dg.Field:
 # --- a watermark ----------------------------------------------------------------------------------
 
 
-def _rewind(of: str, loads: _Loads) -> dg.OpDefinition:
+def _rewind(name: str, loads: _Loads) -> dg.OpDefinition:
     def rewind(context):  # type: ignore[no-untyped-def] # Dagster reads annotations as they are
         _told(context, loads, _rewound)
 
     made: dg.OpDefinition = dg.op(
-        name=f"{of}__rewind",
+        name=name,
         description="Set a stream's watermark, so that the next load reads from there.",
         required_resource_keys={"conduit"},
         out={},
@@ -143,12 +143,12 @@ def _rewound(context: OpExecutionContext, loads: _Loads, resource: ConduitResour
 # --- dead letters ---------------------------------------------------------------------------------
 
 
-def _replay(of: str, loads: _Loads) -> dg.OpDefinition:
+def _replay(name: str, loads: _Loads) -> dg.OpDefinition:
     def replay(context):  # type: ignore[no-untyped-def]
         _told(context, loads, _replayed)
 
     made: dg.OpDefinition = dg.op(
-        name=f"{of}__replay",
+        name=name,
         description="Hold open dead letters to today's rules, and load those that pass, once.",
         required_resource_keys={"conduit"},
         out={},
