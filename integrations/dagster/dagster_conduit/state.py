@@ -23,6 +23,9 @@ FORGETS = "conduit/forgets"
 """In the metadata beside an entry: those of events before it count no more."""
 _PAGE = 100
 _ENOUGH = 200
+_AT_MOST = 2000
+"""Events that are looked at, of each kind: thousands of reports without an entry cost seconds, and
+an entry that isn't found is one that the ledger fills in."""
 
 
 class DagsterStateStore:
@@ -94,8 +97,9 @@ def version_of(entry: str) -> int | None:
 def _entries(instance: DagsterInstance, key: dg.AssetKey) -> Iterator[tuple[float, str, bool]]:
     """Yield the newest entries with their times, as far back as loads side by side may reach."""
     for fetch in (instance.fetch_materializations, instance.fetch_observations):
-        cursor, seen = None, 0
-        while seen < _ENOUGH:
+        cursor, seen, looked_at = None, 0, 0
+        while seen < _ENOUGH and looked_at < _AT_MOST:
+            looked_at += _PAGE
             page = fetch(key, limit=_PAGE, cursor=cursor)
             for record in page.records:
                 text = _text(record)
