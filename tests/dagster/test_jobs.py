@@ -118,3 +118,22 @@ def test_letters_are_replayed(shop: Shop) -> None:
 def test_an_unknown_rule_is_named(shop: Shop) -> None:
     shop.materialize()
     assert "no rule is called 'nope'" in job(shop, "replay", rule="nope").failure("replay")
+
+
+def test_all_rules_are_held_to_what_is_there(shop: Shop) -> None:
+    """Dagster's pages have no button for a check of a graph's asset: this job is one for all."""
+    rule = {"rule": "accepted_values", "column": "region", "values": ["eu"], "action": "warn"}
+    shop.streams = ({**ORDERS, "quality": [rule]}, {"table": "orders", "name": "plain"})
+    assets = shop.assets()
+    shop.materialize(assets)
+    before = shop.chain()
+    defs = dg.Definitions(
+        assets=[assets],
+        jobs=build_conduit_jobs(assets=assets),
+        resources={"conduit": ConduitResource()},
+    )
+    result = defs.resolve_job_def("shop_check").execute_in_process(instance=shop.instance)
+    told = Told(result)
+    assert told.checks() == {"raw/orders:accepted_values_region": False}
+    assert told.materialized() == []
+    assert shop.chain() == before
