@@ -85,6 +85,10 @@ demo-dbt: setup ## Load the flights, and let dbt build what that changed
 demo-airflow: setup ## Start Airflow with a DAG that loads the flights (ARGS=--once: run it and end)
 	@$(BIN)/python examples/flights_airflow/demo.py $(ARGS)
 
+.PHONY: demo-dagster
+demo-dagster: setup ## Start Dagster, and load the flights and their models in it (ARGS=--once: then end)
+	@$(BIN)/python examples/flights_dagster/demo.py $(ARGS)
+
 .PHONY: bench
 bench: setup ## Measure speed and memory against the limit, as ratios
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from conduit_core.errors import ConduitError
     from conduit_core.observe.lines import PlainLines
     from conduit_core.spec import ConnectionResolver, ConnectionSpec
+    from conduit_core.spec.calling import calling_file
     from conduit_core.spec.connections import GivenConnections
     from conduit_core.spec.outline import Outline, RuleOutline, StreamOutline, outline
     from conduit_core.spec.secrets import shows_secret
@@ -116,6 +117,7 @@ _HOMES = {
     "after": "conduit_core.engine.steps",
     "audit": "conduit_core.engine.steps",
     "bound_hook": "conduit_core.engine.hooks",
+    "calling_file": "conduit_core.spec.calling",
     "check": "conduit_core.engine.checks",
     "check_connection": "conduit_core.engine.checks",
     "check_rules": "conduit_core.engine.rulecheck",
@@ -186,6 +188,7 @@ __all__ = [
     "after",
     "audit",
     "bound_hook",
+    "calling_file",
     "check",
     "check_connection",
     "check_rules",

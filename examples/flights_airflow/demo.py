@@ -9,14 +9,12 @@ import argparse
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,18 +23,10 @@ HERE = Path(__file__).resolve().parent
 HOME = HERE / "airflow"
 sys.path.insert(0, str(HERE.parent / "flights"))  # the data are that demo's
 
-from helpers import END_OF_JUNE, data_folder  # noqa: E402 - it is found by the line above
+from helpers import END_OF_JUNE, data_folder, free_port, running  # noqa: E402 - it is found by the line above
 
-DEADLINE_SECONDS, STOP_SECONDS = 900, 60
+DEADLINE_SECONDS = 900
 STREAMS = ("planes", "airports", "airlines", "weather", "flights")
-
-
-def port() -> int:
-    """Return 8080, or a free port where someone has it."""
-    for wanted in (8080, 0):
-        with suppress(OSError), closing(socket.create_server(("127.0.0.1", wanted))) as free:
-            return int(free.getsockname()[1])
-    sys.exit("no free port")
 
 
 def settings(at: int) -> dict[str, str]:
@@ -65,25 +55,11 @@ def settings(at: int) -> dict[str, str]:
     }
 
 
-@contextmanager
-def airflow(at: int) -> Iterator[subprocess.Popen[bytes]]:
+def airflow(at: int) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """Start ``airflow standalone``; end it, and all that it started."""
     HOME.mkdir(exist_ok=True)
-    with (HOME / "standalone.log").open("wb") as log:
-        process = subprocess.Popen(
-            [Path(sys.executable).with_name("airflow"), "standalone"],
-            env=settings(at), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True,
-        )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # what is left of its own session
-        process.wait()
+    command = [Path(sys.executable).with_name("airflow"), "standalone"]
+    return running(command, env=settings(at), log=HOME / "standalone.log")
 
 
 class Api:
@@ -151,7 +127,7 @@ def main() -> None:
     once = parser.parse_args().once
     for name in (signal.SIGINT, signal.SIGTERM):  # also where this was started to ignore Ctrl-C
         signal.signal(name, signal.default_int_handler)
-    at = port()
+    at = free_port(8080)
     print("starting Airflow, which takes half a minute", flush=True)
     with airflow(at) as process, suppress(KeyboardInterrupt):
         api = Api(at, process)

@@ -95,19 +95,19 @@ def test_a_load_with_nothing_new_keeps_the_table_fresh(shop: Shop) -> None:
     node = defs.resolve_asset_graph().get(KEY)
     assert node.freshness_policy == dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=1))
 
-    shop.materialize()
-    first = shop.instance.get_latest_materialization_event(KEY)
-    assert first is not None
-    an_hour_later = first.timestamp + 3600
-
-    def state() -> FreshnessState:
-        with freeze_time(an_hour_later):
+    def age(seconds: int) -> FreshnessState:
+        """Return the state so long after the newest materialisation."""
+        newest = shop.instance.get_latest_materialization_event(KEY)
+        assert newest is not None
+        with freeze_time(newest.timestamp + seconds):
             context = LoadingContextForTest(shop.instance)
             return asyncio.run(
                 TimeWindowFreshnessPolicyEvaluator().evaluate_freshness(context, node)
             )
 
-    assert state() == FreshnessState.FAIL
+    shop.materialize()
+    assert age(3590) == FreshnessState.PASS
+    assert age(3610) == FreshnessState.FAIL
     told = shop.materialize()
     assert told.metadata()["conduit/outcome"] == "empty"
-    assert state() == FreshnessState.PASS
+    assert age(3590) == FreshnessState.PASS

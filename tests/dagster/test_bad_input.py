@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -104,6 +105,23 @@ def test_a_mistake_that_only_the_whole_file_shows(shop: Shop) -> None:
     told = shop.materialize()
     assert "needs a `unique_key`" in told.failure()
     assert not (shop.folder / "wh.duckdb").exists()
+
+
+def test_a_function_that_hands_nothing_on_fails(shop: Shop) -> None:
+    def body(context: dg.AssetExecutionContext, conduit: ConduitResource) -> None:
+        conduit.run(context=context)
+
+    told = shop.materialize(shop.assets(body))  # type: ignore[arg-type]
+    assert "yield from conduit.run(context=context)" in told.failure()
+    assert told.materialized() == []
+
+
+def test_a_function_that_returns_what_loads(shop: Shop) -> None:
+    def body(context: dg.AssetExecutionContext, conduit: ConduitResource) -> Iterator[object]:
+        return conduit.run(context=context)
+
+    assert shop.materialize(shop.assets(body)).success
+    assert shop.count() == 5
 
 
 def test_no_secret_is_in_the_definitions(shop: Shop) -> None:

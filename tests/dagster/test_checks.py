@@ -141,3 +141,14 @@ def test_two_rules_with_one_check_name_are_named(shop: Shop) -> None:
     shop.streams = ({**ORDERS, "quality": rules},)
     with pytest.raises(ConfigError, match="are both the check 'not_null_a_b'"):
         shop.assets()
+
+
+def test_names_that_run_together(shop: Shop) -> None:
+    """A stream `a` with a rule `b__c`, a stream `a__b` with a rule `c`."""
+    rule = {"rule": "not_null", "column": "amount"}
+    shop.streams = (
+        {"table": "orders", "name": "a", "into": "a", "quality": [{**rule, "name": "b__c"}]},
+        {"table": "orders", "name": "a__b", "into": "a__b", "quality": [{**rule, "name": "c"}]},
+    )
+    told = shop.materialize()
+    assert told.checks() == {"raw/a:b__c": True, "raw/a__b:c": True}

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from conduit_core.state.store import StateEntry
 from dagster_conduit import ConduitResource, build_conduit_jobs
@@ -52,6 +53,27 @@ def test_append_needs_replace_after(shop: Shop) -> None:
     assert shop.count() == 0
     shop.materialize()
     assert shop.count() == 5
+
+
+def test_jobs_of_two_pipelines_know_their_own_streams(shop: Shop) -> None:
+    """In one code location; each form lists its streams, and a wrong one is named."""
+    people = {"name": "people", "streams": ["persons", "pets"]}
+    both = {
+        "shop": shop.assets(),
+        "people": shop.assets(pipeline={**shop.mapping, **people}, name="people"),
+    }
+    jobs = [job for each in both.values() for job in build_conduit_jobs(assets=each)]
+    defs = dg.Definitions(
+        assets=list(both.values()), jobs=jobs, resources={"conduit": ConduitResource()}
+    )
+    dg.Definitions.validate_loadable(defs)
+    for name, stream in (("shop", "orders"), ("people", "pets")):
+        job = defs.resolve_job_def(f"{name}_rewind")
+        good = {"ops": {"rewind": {"config": {"stream": stream, "from_start": True}}}}
+        assert dg.validate_run_config(job, good)
+    bad = {"ops": {"rewind": {"config": {"stream": "orders", "from_start": True}}}}
+    with pytest.raises(dg.DagsterInvalidConfigError, match="one of persons, pets got orders"):
+        dg.validate_run_config(defs.resolve_job_def("people_rewind"), bad)
 
 
 def test_two_ways_at_once_are_refused(shop: Shop) -> None:

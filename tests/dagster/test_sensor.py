@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 import pytest
 
@@ -10,14 +12,13 @@ from dagster_conduit import ConduitResource, build_conduit_sensor
 from tests.dagster.shop import ORDERS, Shop
 
 
-def look(shop: Shop) -> dg.SensorResult | dg.SkipReason:
-    sensor = build_conduit_sensor(assets=shop.assets())
+def look(shop: Shop, **arguments: Any) -> dg.SensorResult | dg.SkipReason:
+    assets = shop.assets(**arguments)
+    sensor = build_conduit_sensor(assets=assets)
     context = dg.build_sensor_context(
         instance=shop.instance,
         resources={"conduit": ConduitResource()},
-        definitions=dg.Definitions(
-            assets=[shop.assets()], resources={"conduit": ConduitResource()}
-        ),
+        definitions=dg.Definitions(assets=[assets], resources={"conduit": ConduitResource()}),
     )
     found = sensor(context)
     assert isinstance(found, dg.SensorResult | dg.SkipReason)
@@ -45,6 +46,16 @@ def test_news_start_a_run_of_the_streams_that_have_some(shop: Shop) -> None:
     assert requested(look(shop)).run_key != request.run_key
     shop.materialize()
     assert isinstance(look(shop), dg.SkipReason)
+
+
+def test_what_follows_the_loads_is_in_the_run(shop: Shop) -> None:
+    shop.more = {"after": {"dbt": {"project_dir": "dbt"}}}
+    request = requested(look(shop, after=True))
+    assert request.asset_selection is not None
+    assert {k.to_user_string() for k in request.asset_selection} == {
+        "raw/orders",
+        "shop/after/dbt",
+    }
 
 
 def test_a_source_that_isnt_there_fails_the_look(shop: Shop) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from conduit_core.events import Committed, Event
+from conduit_core.events import Committed, Event, StreamFinished
 from conduit_core.state.store import StateEntry
 from dagster_conduit import ConduitResource
 from tests.dagster.shop import ORDERS, Shop
@@ -177,6 +177,23 @@ def test_an_edit_during_the_load_is_kept(shop: Shop) -> None:
     assert "conduit/state" not in told.metadata()
     assert entry_of(shop).is_edited
     assert shop.materialize().metadata()["conduit/rows_read"] == 3
+
+
+def test_an_edit_during_a_load_of_nothing_is_kept(shop: Shop) -> None:
+    shop.materialize()
+    seen = edited(shop, cursor=cursor(3, 2))
+
+    def edit(event: Event) -> None:
+        if isinstance(event, StreamFinished):
+            shop.report(seen)
+
+    def body(context: dg.AssetExecutionContext, conduit: ConduitResource) -> Iterator[object]:
+        yield from conduit.run(context=context, listeners=(edit,))
+
+    told = shop.materialize(shop.assets(body))
+    assert told.metadata()["conduit/outcome"] == "empty"
+    assert told.data_version() == "1"
+    assert shop.materialize().metadata()["conduit/rows_read"] == 2
 
 
 def test_a_failed_load_leaves_the_entry_as_it_was(shop: Shop) -> None:

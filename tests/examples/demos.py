@@ -7,10 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+LEFT = ("*.duckdb*", "__pycache__", "airflow", "target")
+"""What earlier runs have left in the examples."""
 
 
 def files(folder: Path) -> set[str]:
@@ -61,20 +64,19 @@ class Demo:
     output: str
 
 
-def demo_of_flights(tmp_path: Path, name: str, *arguments: str, left_out: str) -> Demo:
+def demo_of_flights(tmp_path: Path, name: str, *arguments: str, beside: Iterable[str] = ()) -> Demo:
     """Run an example that stands beside that of the flights, from copies of both.
 
     Args:
         tmp_path: where to.
         name: the example's.
         arguments: of its demo.py.
-        left_out: a folder that an earlier run has left in the example.
+        beside: further examples that it reads.
     """
     base = tmp_path / "demo"
     home, cwd, folder = base / "home", base / "cwd", base / name
-    for each in ("flights", name):
-        ignored = shutil.ignore_patterns("*.duckdb*", "__pycache__", left_out)
-        shutil.copytree(EXAMPLES / each, base / each, ignore=ignored)
+    for each in ("flights", *beside, name):
+        shutil.copytree(EXAMPLES / each, base / each, ignore=shutil.ignore_patterns(*LEFT))
     home.mkdir()
     cwd.mkdir()
     return Demo(folder, home, cwd, run_demo(folder, home, cwd, *arguments))

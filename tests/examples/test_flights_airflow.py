@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Demo:
-    return demo_of_flights(tmp_path, "flights_airflow", "--once", left_out="airflow")
+    return demo_of_flights(tmp_path, "flights_airflow", "--once")
 
 
 def the_two_runs_load_each_half_year_and_the_other_dag_follows(demo: Demo) -> None:

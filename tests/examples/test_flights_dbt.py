@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Demo:
-    return demo_of_flights(tmp_path, "flights_dbt", left_out="target")
+    return demo_of_flights(tmp_path, "flights_dbt")
 
 
 def each_run_builds_what_its_load_touched_and_the_last_one_nothing(demo: Demo) -> None:

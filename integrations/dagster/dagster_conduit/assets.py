@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -17,7 +19,7 @@ from dagster import (
 )
 
 from dagster_conduit.after import HookSpecs, hook_specs, run_after
-from dagster_conduit.fanout import RESOURCE, OpOptions, stream_graph
+from dagster_conduit.fanout import RESOURCE, OpOptions, resolve_annotations, stream_graph
 from dagster_conduit.pipelines import Held, PipelineLike, chosen, held
 from dagster_conduit.specs import StreamSpecs, stream_specs
 from dagster_conduit.translator import DagsterConduitTranslator
@@ -55,20 +57,18 @@ def conduit_assets(
         pipeline: its file, relative to the file that calls; or a mapping, or a Pipeline.
         select: names of streams, or patterns such as ``fact_*``, with spaces between.
         exclude: the same, to be left out.
-        after: whether each hook of the file's ``after:`` is an asset, behind all streams; not
-            where dagster-dbt has the models.
+        after: whether the hooks of ``after:`` are assets too; not where dagster-dbt has the models.
         name: the assets' name, their graph's; default the function's.
         group_name: the group of all assets; default the translator's.
         partitions_def: a time partition is the window that is loaded, ``[start, end)``.
-        partition_expr: the column that other partitions' keys are values of; by dimension, where
-            there are several.
+        partition_expr: the column that other partitions' keys are values of, or that of each
+            dimension.
         backfill_policy: default: a backfill is one run, over the whole range.
         dagster_conduit_translator: makes the assets' and checks' specs.
         op_tags: each step's.
         pool: each step's.
         retry_policy: how a step is retried where that may help; by default twice.
-        fan_out: streams, or patterns, whose splits are staged by an op each, on the executor's
-            workers. The function isn't called for these.
+        fan_out: streams whose splits are staged by an op each; the function isn't called for them.
 
     Raises:
         ConfigError: the file is no pipeline, a name fits no stream, two streams have one key, or
@@ -98,7 +98,9 @@ def conduit_assets(
                 **{_output(each): each.asset.key for each in hooks},
             },
             check_specs_by_output_name={
-                _check_output(s, check): check for s in found for check in s.checks
+                name: check
+                for s in found
+                for name, check in zip(_check_outputs(s), s.checks, strict=True)
             },
             specs=[*assets, *(_attributed(each.asset, group_name, None) for each in hooks)],
             can_subset=True,
@@ -145,17 +147,40 @@ def _node(
 ) -> dg.OpDefinition | GraphDefinition:
     """Return what loads a stream. Its outputs have the whole graph's names: results go by them."""
     inputs = [f"dep_{n}" for n, _ in enumerate(specs.asset.deps)]
-    outputs = [_output(specs), *(_check_output(specs, check) for check in specs.checks)]
+    outputs = [_output(specs), *_check_outputs(specs)]
     if specs.stream.name in spread:
         return stream_graph(specs.op, specs.stream.name, options, inputs, outputs)
     return options.op(
         specs.op,
-        fn,
+        _handing_on(fn),
         stream=specs.stream.name,
         description=specs.asset.description,
         ins={each: dg.In(Nothing) for each in inputs},
         out={each: dg.Out(Nothing, is_required=False) for each in outputs},
     )
+
+
+def _handing_on(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a step's body that fails where the function forgets to hand on what loads.
+
+    Nothing would be loaded, and Dagster would take its ``None`` for a materialization.
+    """
+    if inspect.isgeneratorfunction(fn):
+        return fn
+    resolve_annotations(fn)  # Dagster reads the function's, not its wrapper's
+
+    @functools.wraps(fn)
+    def body(*args: Any, **kwargs: Any) -> Iterator[object]:
+        told = fn(*args, **kwargs)
+        if told is None:
+            raise dg.Failure(
+                f"{fn.__name__} hands on nothing, so nothing is loaded: its body has to be"
+                " `yield from conduit.run(context=context)`",
+                allow_retries=False,
+            )
+        yield from told
+
+    return body
 
 
 def _hook_op(pipeline: Held, specs: HookSpecs, options: OpOptions, streams: int) -> dg.OpDefinition:
@@ -174,8 +199,9 @@ def _output(specs: StreamSpecs | HookSpecs) -> str:
     return f"asset_{specs.op}"
 
 
-def _check_output(specs: StreamSpecs, check: dg.AssetCheckSpec) -> str:
-    return f"check_{specs.op}__{check.name}"
+def _check_outputs(specs: StreamSpecs) -> list[str]:
+    """Return numbers, not names: `a` with `b__c` would be `a__b` with `c`."""
+    return [f"check_{specs.op}_{n}" for n, _ in enumerate(specs.checks)]
 
 
 def _attributed(

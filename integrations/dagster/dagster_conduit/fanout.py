@@ -42,7 +42,7 @@ class OpOptions:
         self, name: str, fn: Callable[..., Any], *, stream: str | None = None, **more: Any
     ) -> dg.OpDefinition:
         """Return an op with these options, which loads a stream where one is given."""
-        _resolve_annotations(fn)
+        resolve_annotations(fn)
         of_stream = {} if stream is None else {STREAM_TAG: stream}
         made: dg.OpDefinition = dg.op(
             name=f"{self.graph}__{name}",
@@ -54,7 +54,7 @@ class OpOptions:
         return made
 
 
-def _resolve_annotations(fn: Callable[..., Any]) -> None:
+def resolve_annotations(fn: Callable[..., Any]) -> None:
     """Let annotations be texts, as ``from __future__ import annotations`` makes them.
 
     Dagster reads them as they are, and refuses a context's.

@@ -43,15 +43,27 @@ def build_conduit_jobs(
     if not loads:
         raise ConfigError("build_conduit_jobs takes what conduit_assets made: assets=shop")
     name = name or assets.node_def.name
-    return [_job(f"{name}_rewind", _rewind(loads)), _job(f"{name}_replay", _replay(loads))]
+    ways = {"rewind": _rewind, "replay": _replay}
+    return [_job(f"{name}_{step}", step, make, loads) for step, make in ways.items()]
 
 
-def _job(name: str, op: dg.OpDefinition) -> dg.JobDefinition:
-    return dg.GraphDefinition(name=name, node_defs=[op], description=op.description).to_job()
+def _job(
+    name: str, step: str, make: Callable[[str, _Loads], dg.OpDefinition], loads: _Loads
+) -> dg.JobDefinition:
+    """Return a job of one step; a code location has one op of a name, so the job's is in it."""
+    op = make(f"{name}_op", loads)
+    graph = dg.GraphDefinition(
+        name=name,
+        node_defs=[op],
+        dependencies={dg.NodeInvocation(op.name, alias=step): {}},
+        description=op.description,
+    )
+    return graph.to_job()
 
 
 def _stream_field(loads: _Loads, *, is_required: bool) -> dg.Field:
-    streams = dg.Enum("Stream", [dg.EnumValue(stream) for stream in loads])
+    # Dagster keeps one type of a name for the whole process: so its name says what is in it.
+    streams = dg.Enum(f"one of {', '.join(loads)}", [dg.EnumValue(stream) for stream in loads])
     text = "The stream." if is_required else "Whose letters; left out: those of all streams."
     return dg.Field(streams, is_required=is_required, description=text)
 
@@ -59,12 +71,12 @@ def _stream_field(loads: _Loads, *, is_required: bool) -> dg.Field:
 # --- a watermark ----------------------------------------------------------------------------------
 
 
-def _rewind(loads: _Loads) -> dg.OpDefinition:
+def _rewind(name: str, loads: _Loads) -> dg.OpDefinition:
     def rewind(context):  # type: ignore[no-untyped-def] # Dagster reads annotations as they are
         _told(context, loads, _rewound)
 
     made: dg.OpDefinition = dg.op(
-        name="rewind",
+        name=name,
         description="Set a stream's watermark, so that the next load reads from there.",
         required_resource_keys={"conduit"},
         out={},
@@ -131,12 +143,12 @@ def _rewound(context: OpExecutionContext, loads: _Loads, resource: ConduitResour
 # --- dead letters ---------------------------------------------------------------------------------
 
 
-def _replay(loads: _Loads) -> dg.OpDefinition:
+def _replay(name: str, loads: _Loads) -> dg.OpDefinition:
     def replay(context):  # type: ignore[no-untyped-def]
         _told(context, loads, _replayed)
 
     made: dg.OpDefinition = dg.op(
-        name="replay",
+        name=name,
         description="Hold open dead letters to today's rules, and load those that pass, once.",
         required_resource_keys={"conduit"},
         out={},

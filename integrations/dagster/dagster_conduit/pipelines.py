@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, TypeAlias, Union
 
-from conduit_core import outline
+from conduit_core import calling_file, outline
 from conduit_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,23 +70,13 @@ def held(pipeline: PipelineLike, folder: Path | None = None) -> Held:
     Raises:
         ConfigError: the file is missing, or is no pipeline.
     """
-    folder = calling_file().parent if folder is None else folder
+    folder = calling_file(_OURS).parent if folder is None else folder
     if isinstance(pipeline, str | Path):
         path = folder / Path(pipeline).expanduser()
         return Held(path, folder, outline(path))
     if isinstance(pipeline, Mapping):
         return Held(pipeline, folder, outline(pipeline))
     return Held(pipeline, folder, pipeline.outline())
-
-
-def calling_file() -> Path:
-    """Return the file whose code called, past all that is ours or Dagster's."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - inspect reads the same, slower
-    while frame is not None:
-        if str(frame.f_globals.get("__name__", "")).partition(".")[0] not in _OURS:
-            return Path(frame.f_code.co_filename)
-        frame = frame.f_back
-    return Path("definitions.py")
 
 
 def chosen(outline: Outline, select: str, exclude: str) -> tuple[StreamOutline, ...]:

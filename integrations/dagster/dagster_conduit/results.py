@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from dagster_conduit.state import KEY, version_of
+from dagster_conduit.state import KEY
 
 if TYPE_CHECKING:
     from conduit_core import LoadResult, Pipeline
@@ -27,6 +27,7 @@ def log_listeners(context: dg.OpExecutionContext) -> tuple[Listener, ...]:
 def materialized(
     result: LoadResult,
     entry: str | None,
+    version: int | None,
     pipeline: Pipeline,
     load: StreamLoad,
     spec: dg.AssetSpec,
@@ -37,14 +38,13 @@ def materialized(
     Args:
         result: what became of the load.
         entry: the state's entry; None for none.
+        version: the target's as the state has it, where the load has none of its own.
         pipeline: asked for the target's columns.
         load: the stream.
         spec: the asset's.
         checks: what the rules found.
     """
-    version = result.version
-    if version is None and entry is not None:
-        version = version_of(entry)
+    version = version if result.version is None else result.version
     metadata = {**facts_of(result, entry), **_of_columns(pipeline, load, spec)}
     return dg.MaterializeResult(
         asset_key=spec.key,

@@ -10,6 +10,7 @@ import dagster as dg
 from dagster import DefaultSensorStatus, SensorEvaluationContext
 
 from conduit_core.errors import ConduitError, ConfigError
+from dagster_conduit.after import HOOK
 from dagster_conduit.resource import ConduitResource
 from dagster_conduit.specs import StreamLoad, loads_of
 from dagster_conduit.state import DagsterStateStore
@@ -27,7 +28,8 @@ def build_conduit_sensor(
 ) -> dg.SensorDefinition:
     """Return a sensor that asks sources for news, and starts one run for all streams that have any.
 
-    It plans each load, reads the cursor's newest value, and writes nothing. Streams without a
+    It plans each load, reads the cursor's newest value, and writes nothing. The assets of
+    ``after=True`` are in the run, too. Streams without a
     ``cursor``, and partitioned ones, aren't looked at. The same news starts one run, also where
     that fails: newer rows start the next.
 
@@ -44,6 +46,7 @@ def build_conduit_sensor(
     loads = loads_of(given)
     if not loads:
         raise ConfigError("build_conduit_sensor takes what conduit_assets made: assets=shop")
+    behind = [spec.key for one in given for spec in one.specs if HOOK in spec.metadata]
     looked_at = {key: load for key, (spec, load) in loads.items() if spec.partitions_def is None}
 
     def look(
@@ -67,12 +70,12 @@ def build_conduit_sensor(
             return dg.SkipReason("nothing new")
         digest = hashlib.sha256("\n".join(sorted(news.values())).encode()).hexdigest()[:16]
         return dg.SensorResult(
-            run_requests=[dg.RunRequest(run_key=digest, asset_selection=list(news))]
+            run_requests=[dg.RunRequest(run_key=digest, asset_selection=[*news, *behind])]
         )
 
     return dg.SensorDefinition(
         name=name or f"{given[0].node_def.name}_news",
-        asset_selection=dg.AssetSelection.assets(*looked_at),
+        asset_selection=dg.AssetSelection.assets(*looked_at, *behind),
         evaluation_fn=look,
         minimum_interval_seconds=minimum_interval_seconds,
         default_status=default_status,

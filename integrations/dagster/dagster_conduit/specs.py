@@ -153,7 +153,7 @@ def _specs(
         if check.name in checks:
             raise ConfigError(
                 f"rules {rules[check.name]!r} and {rule.name!r} are both the check {check.name!r}:"
-                " give one of them a `name:`",
+                " give one of them a `name:` of letters, digits and _",
                 pipeline=held_.name,
                 stream=stream.name,
             )

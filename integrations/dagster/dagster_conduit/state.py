@@ -23,6 +23,9 @@ FORGETS = "conduit/forgets"
 """In the metadata beside an entry: those of events before it count no more."""
 _PAGE = 100
 _ENOUGH = 200
+_AT_MOST = 2000
+"""Events that are looked at, of each kind: thousands of reports without an entry cost seconds, and
+an entry that isn't found is one that the ledger fills in."""
 
 
 class DagsterStateStore:
@@ -37,20 +40,34 @@ class DagsterStateStore:
         self._instance = instance
         self._asset = key
         self._asked = False
-        self.told: str | None = None
-        """The entry that the step's event is to hold; None where a person's edit has to stay."""
+        self._is_set = False
+        self._entry: str | None = None
+        self.version: int | None = None
+        """The version of the entry that was there at first, or is kept now."""
+
+    @property
+    def told(self) -> str | None:
+        """The entry that the step's event is to hold; None where a person's edit has to stay.
+
+        With nothing new the entry is told again, and would count instead of an edit made meanwhile.
+        """
+        if self._is_set or current(self._instance, self._asset) == self._entry:
+            return self._entry
+        return None
 
     def get(self, key: str) -> str | None:
         """Return the entry's text, or None."""
         found = current(self._instance, self._asset)
         if not self._asked:
-            self._asked, self.told = True, found
+            self._asked, self._entry = True, found
+            self.version = None if found is None else version_of(found)
         return found
 
     def set(self, key: str, entry: str, expect: str | None) -> bool:
         """Keep the entry for the step's event, if what ``expect`` identifies still counts."""
         fits = seal_of(current(self._instance, self._asset)) == expect
-        self.told = entry if fits else None
+        self._is_set, self._entry = True, entry if fits else None
+        self.version = version_of(entry) if fits else self.version
         return fits
 
 
@@ -80,8 +97,9 @@ def version_of(entry: str) -> int | None:
 def _entries(instance: DagsterInstance, key: dg.AssetKey) -> Iterator[tuple[float, str, bool]]:
     """Yield the newest entries with their times, as far back as loads side by side may reach."""
     for fetch in (instance.fetch_materializations, instance.fetch_observations):
-        cursor, seen = None, 0
-        while seen < _ENOUGH:
+        cursor, seen, looked_at = None, 0, 0
+        while seen < _ENOUGH and looked_at < _AT_MOST:
+            looked_at += _PAGE
             page = fetch(key, limit=_PAGE, cursor=cursor)
             for record in page.records:
                 text = _text(record)

@@ -160,7 +160,8 @@ class StreamStep:
     def _published(self, pipeline: Pipeline, result: LoadResult) -> Iterator[Told]:
         reports = _reports(result.quality.get("rules", ()))
         checks = check_results(reports, self._checks, self.spec.key)
-        yield materialized(result, self._store.told, pipeline, self.load, self.spec, checks)
+        told, version = self._store.told, self._store.version
+        yield materialized(result, told, version, pipeline, self.load, self.spec, checks)
 
     def _opened(self) -> Pipeline:
         return self.load.held.opened(self._connections)

@@ -11,8 +11,8 @@ from airflow_provider_conduit.dbt import ConduitDbtOperator, ConduitHookOperator
 from airflow_provider_conduit.load import ConduitLoadOperator
 from airflow_provider_conduit.naming import safe_ids
 from airflow_provider_conduit.pipelines import (
+    OURS,
     PipelineLike,
-    calling_file,
     dag_folder,
     outline_of,
     placed,
@@ -23,6 +23,7 @@ from airflow_provider_conduit.steps import (
     ConduitPublishOperator,
     ConduitStageOperator,
 )
+from conduit_core import calling_file
 
 if TYPE_CHECKING:
     from airflow_provider_conduit.compat import Asset
@@ -176,7 +177,7 @@ class ConduitDag(DAG):
         params: Mapping[str, object] | None = None,
         **kwargs: object,
     ) -> None:
-        file = calling_file()
+        file = calling_file(OURS)
         placed_at = placed(pipeline, file.parent)
         outline = outline_of(placed_at, destination_conn_id)
         names = list(streams or (s.name for s in outline.streams))

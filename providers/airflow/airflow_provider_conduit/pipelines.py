@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, TypeAlias, Union
 
-from conduit_core import outline
+from conduit_core import calling_file, outline
 
 if TYPE_CHECKING:
     from airflow_provider_conduit.compat import DAG, BaseOperator
@@ -18,7 +16,8 @@ if TYPE_CHECKING:
 
 PipelineLike: TypeAlias = Union[str, Path, Mapping[str, object], "Pipeline"]
 """A path relative to the DAG file, the file's content as a mapping, or a Pipeline."""
-_OURS = ("airflow", "airflow_provider_conduit")
+OURS = ("airflow", "airflow_provider_conduit")
+"""The packages that lie between a DAG file and this one."""
 
 
 class Kept(Mapping[str, object]):
@@ -59,17 +58,7 @@ def dag_folder(of: BaseOperator | DAG | None = None) -> Path:
     dag = getattr(of, "_dag", of)  # an operator's `dag` raises without one
     if isinstance(file := getattr(dag, "fileloc", None), str) and file:
         return Path(file).parent
-    return calling_file().parent
-
-
-def calling_file() -> Path:
-    """Return the file whose code called, past all that is ours or Airflow's."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - inspect reads the same, slower
-    while frame is not None:
-        if str(frame.f_globals.get("__name__", "")).partition(".")[0] not in _OURS:
-            return Path(frame.f_code.co_filename)
-        frame = frame.f_back
-    return Path("dag.py")
+    return calling_file(OURS).parent
 
 
 def placed(pipeline: PipelineLike, folder: Path) -> PipelineLike:
