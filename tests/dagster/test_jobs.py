@@ -87,7 +87,7 @@ def test_a_restored_destination_is_followed(shop: Shop) -> None:
     assert found is not None
     lost = StateEntry(**found).model_copy(update={"version": "7"}).sealed()
     shop.report(lost.model_dump())
-    assert not shop.materialize().success
+    assert "follow_ledger: true" in shop.materialize().failure().splitlines()[3]
     assert job(shop, "rewind", stream="orders", follow_ledger=True).success
     assert shop.entry() == found
     assert shop.materialize().metadata()["conduit/outcome"] == "empty"
@@ -113,6 +113,23 @@ def test_letters_are_replayed(shop: Shop) -> None:
     again = job(shop, "replay")
     assert again.success
     assert shop.count() == 4
+
+
+def test_letters_that_still_fail_are_no_materialization(shop: Shop) -> None:
+    rule = {"rule": "range", "column": "amount", "max": 20, "action": "dlq"}
+    shop.streams = ({**ORDERS, "quality": [rule]},)
+    shop.materialize()
+    key = dg.AssetKey(["raw", "orders"])
+    before = shop.instance.get_latest_materialization_event(key)
+    assert job(shop, "replay", stream="orders").success
+    assert shop.chain()[-1].mode == "replay"
+    entry = shop.entry()
+    assert entry is not None
+    assert entry["version"] == str(shop.chain()[-1].version)
+    after = shop.instance.get_latest_materialization_event(key)
+    assert before is not None
+    assert after is not None
+    assert after.run_id == before.run_id
 
 
 def test_an_unknown_rule_is_named(shop: Shop) -> None:

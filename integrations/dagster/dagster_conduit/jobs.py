@@ -206,12 +206,16 @@ def _tell(
     result: LoadResult,
     store: DagsterStateStore,
 ) -> None:
-    """Tell what became of a stream's letters; of its table, where that changed."""
+    """Tell what became of a stream's letters: of the table where rows came, else of the state."""
     counts = {kind: n for kind, n in result.counts.model_dump().items() if n}
-    context.log.info("%s: %s: %s", result.stream, result.outcome, counts or "nothing to replay")
+    text = ", ".join(f"{n} {kind}" for kind, n in counts.items()) or "nothing to replay"
+    context.log.info("%s: %s: %s", result.stream, result.outcome, text)
     if result.outcome != "published":
         return
     metadata = facts_of(result, store.told)
+    if not counts.keys() & {"inserted", "updated", "deleted"}:
+        context.log_event(dg.AssetObservation(key, metadata=metadata))
+        return
     tags = {"dagster/data_version": str(result.version)}
     context.log_event(dg.AssetMaterialization(key, metadata=metadata, tags=tags))
 
