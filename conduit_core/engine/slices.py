@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from conduit_core.sync.strategies import Effective
 
 _COMMAND = "conduit plan"
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d\S*(Z|[+-]\d\d:?\d\d)")
 
 
 def cursor_at(stream: StreamSpec, text: str, kinds: tuple[pa.DataType, ...]) -> Cursor:
@@ -53,7 +55,7 @@ def given_window(
     _refuse_given(stream, request)
     low = high = only = None
     if request.window_from is not None:
-        _refuse_bounds(stream, shape)
+        _refuse_bounds(stream, request, shape)
         low = cursor_at(stream, request.window_from, shape.cursor_types)
         if request.window_to is not None:
             high = cursor_at(stream, request.window_to, shape.cursor_types)
@@ -102,8 +104,16 @@ def _refuse_given(stream: StreamSpec, request: RunRequest) -> None:
         )
 
 
-def _refuse_bounds(stream: StreamSpec, shape: Shape) -> None:
+def _refuse_bounds(stream: StreamSpec, request: RunRequest, shape: Shape) -> None:
     kind = shape.cursor_types[0]
+    moment = next((b for b in (request.window_from, request.window_to) if _is_moment(b)), None)
+    if moment is not None and _is_text(kind):
+        raise ConfigError(
+            f"a window of time over {stream.cursor[0]!r}, which is text: compared with"
+            f" '{moment}' letter by letter, rows would be in the wrong window. Make it a column"
+            " of dates or times at the source, or load the stream without windows",
+            command=_COMMAND,
+        )
     naive = pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.tz is None)
     if naive and stream.cursor_timezone is None:
         raise ConfigError(
@@ -111,6 +121,16 @@ def _refuse_bounds(stream: StreamSpec, shape: Shape) -> None:
             " no time zone of its own",
             command=_COMMAND,
         )
+
+
+def _is_moment(bound: str | None) -> bool:
+    """Say whether a bound is a time with its offset, as schedulers give it."""
+    return bound is not None and _MOMENT.fullmatch(bound) is not None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    t = pa.types
+    return bool(t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind))
 
 
 # --- by value -------------------------------------------------------------------------------------

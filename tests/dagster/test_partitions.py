@@ -75,6 +75,13 @@ def test_a_cursor_that_is_no_time_is_named(shop: Shop) -> None:
     assert shop.chain() == []
 
 
+def test_a_cursor_of_text_is_named(shop: Shop) -> None:
+    shop.sql("CREATE TABLE notes AS SELECT id, CAST(updated_at AS TEXT) AS at FROM orders")
+    shop.streams = ({"table": "notes", "mode": "append", "cursor": "at"},)
+    told = shop.materialize(shop.assets(partitions_def=DAYS), partition_key="2026-01-02")
+    assert "which is text" in told.failure("shop.notes")
+
+
 def test_a_stream_without_a_cursor_is_named(shop: Shop) -> None:
     shop.streams = ({"table": "orders", "mode": "upsert", "unique_key": "id"},)
     told = shop.materialize(shop.assets(partitions_def=DAYS), partition_key="2026-01-02")

@@ -153,6 +153,17 @@ def test_a_given_window_over_a_naive_time_needs_the_streams_timezone(lab: Lab) -
     assert lab.ids(pipeline=pipeline) == list(range(10, 20))
 
 
+def test_a_window_of_time_over_text_is_refused(lab: Lab) -> None:
+    lab.sql("CREATE TABLE notes (id INTEGER, at TEXT)")
+    lab.sql("INSERT INTO notes VALUES (1, '2024-01-01 05:00:00'), (2, '2024-01-02 05:00:00')")
+    pipeline = lab.pipeline({"table": "notes", "mode": "append", "cursor": "at"})
+    day = {"window_from": "2024-01-01T00:00:00+00:00", "window_to": "2024-01-02T00:00:00+00:00"}
+    with pytest.raises(ConfigError, match="'at', which is text"):
+        lab.run(pipeline, **day)
+    lab.run(pipeline, window_from="2024-01-01", window_to="2024-01-02")
+    assert lab.ids("notes", pipeline=pipeline) == [1]
+
+
 # --- the full load ----------------------------------------------------------------------------
 
 

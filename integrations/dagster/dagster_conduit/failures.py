@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from conduit_core.errors import ConduitError
+from conduit_core.errors import ConduitError, StateDivergedError
 
 if TYPE_CHECKING:
     from dagster import OpExecutionContext
@@ -15,14 +15,24 @@ RETRIES = 2
 WAIT_SECONDS = 5.0
 """Before the first retry; twice as long before the second."""
 
+_FOLLOW = (
+    "if the destination is right: wipe the asset's materializations in Dagster, or run the job"
+    " of build_conduit_jobs, NAME_rewind, with follow_ledger: true"
+)
+
 
 def failure(error: ConduitError, context: OpExecutionContext) -> Exception:
     """Return what a step raises for an error: its text is the error's four lines.
+
+    The state store is Dagster here, which no command of ours reaches: where it tells another story
+    than the destination, the last line says what to do in Dagster.
 
     Where a retry may help, a retry policy of the step or of the job decides when, and how often;
     without one it is retried twice.
     """
     lines = error.lines()
+    if isinstance(error, StateDivergedError):
+        lines[3] = _FOLLOW
     kept = dg.Failure(
         description="\n".join(lines),
         metadata={

@@ -1,10 +1,10 @@
-"""Jobs beside the loads: setting a watermark, and replaying dead letters, with forms to fill in."""
+"""Jobs beside the loads: setting a watermark, replaying dead letters, checking what is there."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 
@@ -15,22 +15,22 @@ from dagster_conduit.specs import StreamLoad, loads_of
 from dagster_conduit.state import FORGETS, KEY, DagsterStateStore
 
 if TYPE_CHECKING:
-    from dagster import OpExecutionContext
+    from dagster import OpExecutionContext, UnresolvedAssetJobDefinition
 
     from conduit_core import LoadResult
     from dagster_conduit.resource import ConduitResource
 
+Job: TypeAlias = "dg.JobDefinition | UnresolvedAssetJobDefinition"
 _Loads = Mapping[str, tuple[dg.AssetKey, StreamLoad]]
 
 
-def build_conduit_jobs(
-    *, assets: dg.AssetsDefinition, name: str | None = None
-) -> Sequence[dg.JobDefinition]:
-    """Return the jobs ``NAME_rewind`` and ``NAME_replay`` for the streams of assets.
+def build_conduit_jobs(*, assets: dg.AssetsDefinition, name: str | None = None) -> Sequence[Job]:
+    """Return the jobs ``NAME_rewind``, ``NAME_replay`` and ``NAME_check`` for assets' streams.
 
-    Their forms are in Dagster's launchpad. ``rewind`` sets a stream's watermark: a record without
-    rows in the ledger, which every runner sees, and what Dagster keeps follows it. ``replay`` holds
-    open dead letters to today's rules, and loads those that pass.
+    ``rewind`` sets a stream's watermark: a record without rows in the ledger, which every runner
+    sees, and what Dagster keeps follows it. ``replay`` holds open dead letters to today's rules,
+    and loads those that pass. Both have a form in Dagster's launchpad. ``check`` holds all rules to
+    what the tables have, and loads nothing; there is none where no stream has rules.
 
     Args:
         assets: what ``conduit_assets`` made.
@@ -44,7 +44,16 @@ def build_conduit_jobs(
         raise ConfigError("build_conduit_jobs takes what conduit_assets made: assets=shop")
     name = name or assets.node_def.name
     ways = {"rewind": _rewind, "replay": _replay}
-    return [_job(f"{name}_{step}", step, make, loads) for step, make in ways.items()]
+    made: list[Job] = [_job(f"{name}_{step}", step, make, loads) for step, make in ways.items()]
+    if assets.check_keys:
+        made.append(
+            dg.define_asset_job(
+                f"{name}_check",
+                selection=dg.AssetSelection.checks(*assets.check_keys),
+                description="Hold all rules to what the tables have; nothing is loaded.",
+            )
+        )
+    return made
 
 
 def _job(
@@ -197,12 +206,16 @@ def _tell(
     result: LoadResult,
     store: DagsterStateStore,
 ) -> None:
-    """Tell what became of a stream's letters; of its table, where that changed."""
+    """Tell what became of a stream's letters: of the table where rows came, else of the state."""
     counts = {kind: n for kind, n in result.counts.model_dump().items() if n}
-    context.log.info("%s: %s: %s", result.stream, result.outcome, counts or "nothing to replay")
+    text = ", ".join(f"{n} {kind}" for kind, n in counts.items()) or "nothing to replay"
+    context.log.info("%s: %s: %s", result.stream, result.outcome, text)
     if result.outcome != "published":
         return
     metadata = facts_of(result, store.told)
+    if not counts.keys() & {"inserted", "updated", "deleted"}:
+        context.log_event(dg.AssetObservation(key, metadata=metadata))
+        return
     tags = {"dagster/data_version": str(result.version)}
     context.log_event(dg.AssetMaterialization(key, metadata=metadata, tags=tags))
 
