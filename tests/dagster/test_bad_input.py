@@ -133,3 +133,11 @@ def test_no_secret_is_in_the_definitions(shop: Shop) -> None:
     )
     assert "c4nary" not in shown
     assert "c4nary" not in repr(assets.specs_by_key)
+
+
+def test_a_resource_without_a_type_is_named(shop: Shop) -> None:
+    def load(context, conduit):  # type: ignore[no-untyped-def]
+        yield from conduit.run(context=context)
+
+    with pytest.raises(ConfigError, match=r"'conduit' for an input.*`conduit: ConduitResource`"):
+        conduit_assets(pipeline=shop.written(), name="shop")(load)

@@ -18,6 +18,7 @@ from dagster import (
     OutputMapping,
 )
 
+from conduit_core.errors import ConfigError
 from dagster_conduit.after import HookSpecs, hook_specs, run_after
 from dagster_conduit.fanout import RESOURCE, OpOptions, resolve_annotations, stream_graph
 from dagster_conduit.pipelines import Held, PipelineLike, chosen, held
@@ -150,7 +151,7 @@ def _node(
     outputs = [_output(specs), *_check_outputs(specs)]
     if specs.stream.name in spread:
         return stream_graph(specs.op, specs.stream.name, options, inputs, outputs)
-    return options.op(
+    made = options.op(
         specs.op,
         _handing_on(fn),
         stream=specs.stream.name,
@@ -158,6 +159,12 @@ def _node(
         ins={each: dg.In(Nothing) for each in inputs},
         out={each: dg.Out(Nothing, is_required=False) for each in outputs},
     )
+    for unknown in made.input_dict.keys() - set(inputs):
+        raise ConfigError(
+            f"{fn.__name__}: Dagster takes the argument {unknown!r} for an input, as it has no"
+            f" type: write `{unknown}: ConduitResource`, or the type of the resource that it is"
+        )
+    return made
 
 
 def _handing_on(fn: Callable[..., Any]) -> Callable[..., Any]:
