@@ -94,21 +94,29 @@ def conduit_assets(
                 for (step, node), spec in zip(nodes.items(), assets, strict=True)
                 for input_, dep in zip(node.input_dict, spec.deps, strict=True)
             },
-            keys_by_output_name={
-                **{_output(each): each.asset.key for each in found},
-                **{_output(each): each.asset.key for each in hooks},
-            },
-            check_specs_by_output_name={
-                name: check
-                for s in found
-                for name, check in zip(_check_outputs(s), s.checks, strict=True)
-            },
+            keys_by_output_name=_assets_by_output(found, hooks),
+            check_specs_by_output_name=_checks_by_output(found),
             specs=[*assets, *(_attributed(each.asset, group_name, None) for each in hooks)],
             can_subset=True,
             backfill_policy=backfill_policy or (dg.BackfillPolicy.single_run() if cut else None),
         )
 
     return decorate
+
+
+def _assets_by_output(
+    streams: Sequence[StreamSpecs], hooks: Sequence[HookSpecs]
+) -> dict[str, dg.AssetKey]:
+    every: list[StreamSpecs | HookSpecs] = [*streams, *hooks]
+    return {_output(each): each.asset.key for each in every}
+
+
+def _checks_by_output(streams: Sequence[StreamSpecs]) -> dict[str, dg.AssetCheckSpec]:
+    return {
+        name: check
+        for each in streams
+        for name, check in zip(_check_outputs(each), each.checks, strict=True)
+    }
 
 
 def _graph(
