@@ -152,8 +152,17 @@ class AirflowServer:
                 return Answer(error.code, _json(error.read()))
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Call the API and return the answer's body, if it's a good one."""
+        """Call the API and return the answer's body, if it's a good one.
+
+        A look is taken again where Airflow answers 500: its database is busy, or, in 3.3, a run
+        that an event has made waits for its start.
+        """
         answer = self.call(method, path, body)
+        if method == "GET" and answer.status == 500:
+            answer = self.wait_for(
+                lambda: found if (found := self.call(method, path)).status != 500 else None,
+                f"GET {path}",
+            )
         assert answer.status < 300, f"{method} {path}: {answer.status} {answer.body}"
         return answer.body
 
@@ -248,12 +257,7 @@ class AirflowServer:
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return an asset's events, the oldest first."""
         path = f"assets/events?limit=100&asset_id={self.asset_id(name)}&order_by=timestamp"
-        # Airflow 3.3 answers 500 while a run that an event has made waits for its start.
-        answer = self.wait_for(
-            lambda: answer if (answer := self.call("GET", path)).status == 200 else None,
-            f"events of {name}",
-        )
-        found: list[dict[str, Any]] = answer.body["asset_events"]
+        found: list[dict[str, Any]] = self.ask("GET", path)["asset_events"]
         return found
 
 

@@ -113,11 +113,11 @@ def test_nothing_new_says_nothing_of_the_rules(ruled: Shop) -> None:
 
 
 def test_a_pandera_models_own_unique_counts_with_it(shop: Shop) -> None:
-    (shop.folder / "shop_rules.py").write_text(
+    (shop.folder / "dagster_orders_rules.py").write_text(
         "import pandera.pandas as pa\n"
         "Orders = pa.DataFrameSchema({'region': pa.Column(str, unique=True)})\n"
     )
-    rule = {"rule": "pandera", "model": "shop_rules:Orders", "action": "warn"}
+    rule = {"rule": "pandera", "model": "dagster_orders_rules:Orders", "action": "warn"}
     shop.streams = ({**ORDERS, "quality": [rule]},)
     told = shop.materialize(shop.assets(pipeline=shop.written()))
     assert told.checks() == {"raw/orders:pandera": False}
