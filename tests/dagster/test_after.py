@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from conduit_core.engine import hooks
 from conduit_core.engine.hooks import Hook, HookContext, HookReport
 from conduit_core.errors import ConfigError, HookError
-from dagster_conduit import ConduitResource
+from dagster_conduit import ConduitResource, DagsterConduitTranslator, StreamData
 from dagster_conduit.after import doubt
 from tests.dagster.shop import ORDERS, Shop, Told
 
@@ -268,3 +268,14 @@ def test_doubts() -> None:
     nobody = doubt("shop", [stream])
     assert nobody is not None
     assert doubt("other", [stream, hook]) == nobody.replace("shop", "other")
+
+
+def test_every_hook_is_in_the_group_of_the_streams(shop: Shop) -> None:
+    class Grouped(DagsterConduitTranslator):
+        def get_asset_spec(self, data: StreamData) -> dg.AssetSpec:
+            return super().get_asset_spec(data).replace_attributes(group_name="ours")
+
+    shop.more = {"after": {"one": {}, "two": {}}}
+    groups = shop.assets(translator=Grouped(), after=True).group_names_by_key
+    assert len(groups) == 3
+    assert set(groups.values()) == {"ours"}

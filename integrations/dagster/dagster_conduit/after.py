@@ -20,7 +20,7 @@ from conduit_core.errors import ConduitError, ConfigError
 from dagster_conduit.failures import failure
 from dagster_conduit.results import log_listeners
 from dagster_conduit.specs import StreamSpecs
-from dagster_conduit.translator import plain_name
+from dagster_conduit.translator import free_name, plain_name
 
 if TYPE_CHECKING:
     from conduit_core import HookResult, Pipeline
@@ -55,11 +55,10 @@ def hook_specs(held: Held, streams: Sequence[StreamSpecs]) -> tuple[HookSpecs, .
         )
     taken = {specs.op for specs in streams}
     groups = {specs.asset.group_name for specs in streams}
+    group = groups.pop() if len(groups) == 1 else None
     made: list[HookSpecs] = []
     for hook in held.outline.hooks:
-        op, number = f"after_{plain_name(hook)}", 2
-        while op in taken:
-            op, number = f"after_{plain_name(hook)}_{number}", number + 1
+        op = free_name(f"after_{hook}", taken)
         taken.add(op)
         asset = dg.AssetSpec(
             key=[held.name, "after", hook],
@@ -67,7 +66,7 @@ def hook_specs(held: Held, streams: Sequence[StreamSpecs]) -> tuple[HookSpecs, .
             description=f"What follows the loads of the pipeline {held.name}: {hook}.",
             metadata={"conduit/pipeline": held.name, HOOK: hook},
             kinds={plain_name(hook)},
-            group_name=groups.pop() if len(groups) == 1 else None,
+            group_name=group,
         )
         made.append(HookSpecs(op, hook, asset))
     return tuple(made)

@@ -20,9 +20,11 @@ from dagster import (
 
 from conduit_core.errors import ConfigError
 from dagster_conduit.after import HookSpecs, hook_specs, run_after
-from dagster_conduit.fanout import RESOURCE, OpOptions, resolve_annotations, stream_graph
+from dagster_conduit.fanout import stream_graph
+from dagster_conduit.ops import OpOptions, resolve_annotations
 from dagster_conduit.pipelines import Held, PipelineLike, chosen, held
 from dagster_conduit.specs import StreamSpecs, stream_specs
+from dagster_conduit.steps import RESOURCE
 from dagster_conduit.translator import DagsterConduitTranslator
 
 _Nodes = Mapping[str, dg.OpDefinition | GraphDefinition]

@@ -3,68 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster import AssetExecutionContext, GraphDefinition, OpExecutionContext
 
 from conduit_core.errors import ConduitError
 from dagster_conduit.failures import failure
-from dagster_conduit.steps import STREAM_TAG, Asked, StreamStep
+from dagster_conduit.ops import OpOptions
+from dagster_conduit.requests import Asked
+from dagster_conduit.steps import RESOURCE, StreamStep
 
 if TYPE_CHECKING:
     from conduit_core import LoadPlan
     from dagster_conduit.resource import ConduitResource
-
-RESOURCE = "conduit"
-
-
-@dataclass(frozen=True)
-class OpOptions:
-    """What every op of a ``conduit_assets`` has.
-
-    Args:
-        graph: the graph's name. An op's own begins with it: a code location has one op of a name.
-        tags: each op's.
-        pool: each op's.
-        retry_policy: each op's.
-    """
-
-    graph: str
-    tags: Mapping[str, str]
-    pool: str | None
-    retry_policy: dg.RetryPolicy | None
-
-    def op(
-        self, name: str, fn: Callable[..., Any], *, stream: str | None = None, **more: Any
-    ) -> dg.OpDefinition:
-        """Return an op with these options, which loads a stream where one is given."""
-        resolve_annotations(fn)
-        of_stream = {} if stream is None else {STREAM_TAG: stream}
-        made: dg.OpDefinition = dg.op(
-            name=f"{self.graph}__{name}",
-            tags={**self.tags, **of_stream},
-            pool=self.pool,
-            retry_policy=self.retry_policy,
-            **more,
-        )(fn)
-        return made
-
-
-def resolve_annotations(fn: Callable[..., Any]) -> None:
-    """Let annotations be texts, as ``from __future__ import annotations`` makes them.
-
-    Dagster reads them as they are, and refuses a context's.
-    """
-    if not any(isinstance(each, str) for each in fn.__annotations__.values()):
-        return
-    try:
-        fn.__annotations__ = get_type_hints(fn)
-    except (NameError, TypeError):
-        return  # a name of a function's own: Dagster says what it thinks of the text
 
 
 def stream_graph(
@@ -143,11 +97,7 @@ def _publish(context: OpExecutionContext, plan: str, receipts: list[str]) -> Ite
         if not plan:
             yield from step.checked()
             return
-        try:
-            yield from step.published(_read(plan), receipts)
-        except ConduitError as error:
-            yield from step.found(error)
-            raise
+        yield from step.published(_read(plan), receipts)
 
 
 def _read(plan: str) -> LoadPlan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
@@ -13,6 +14,7 @@ from dagster_conduit.failures import failure
 from dagster_conduit.results import facts_of, log_listeners
 from dagster_conduit.specs import StreamLoad, loads_of
 from dagster_conduit.state import FORGETS, KEY, DagsterStateStore
+from dagster_conduit.steps import RESOURCE
 
 if TYPE_CHECKING:
     from dagster import OpExecutionContext, UnresolvedAssetJobDefinition
@@ -43,8 +45,7 @@ def build_conduit_jobs(*, assets: dg.AssetsDefinition, name: str | None = None) 
     if not loads:
         raise ConfigError("build_conduit_jobs takes what conduit_assets made: assets=shop")
     name = name or assets.node_def.name
-    ways = {"rewind": _rewind, "replay": _replay}
-    made: list[Job] = [_job(f"{name}_{step}", step, make, loads) for step, make in ways.items()]
+    made: list[Job] = [_job(name, loads, _REWIND), _job(name, loads, _REPLAY)]
     if assets.check_keys:
         made.append(
             dg.define_asset_job(
@@ -56,68 +57,59 @@ def build_conduit_jobs(*, assets: dg.AssetsDefinition, name: str | None = None) 
     return made
 
 
-def _job(
-    name: str, step: str, make: Callable[[str, _Loads], dg.OpDefinition], loads: _Loads
-) -> dg.JobDefinition:
+@dataclass(frozen=True)
+class _Way:
+    """A job of one step.
+
+    Args:
+        step: its name.
+        description: what it does.
+        of_all: whether the stream may be left out: the job is then of all.
+        form: the other fields of its config.
+        do: does it.
+    """
+
+    step: str
+    description: str
+    of_all: bool
+    form: Mapping[str, dg.Field]
+    do: Callable[[OpExecutionContext, _Loads, ConduitResource], None]
+
+
+def _job(name: str, loads: _Loads, way: _Way) -> dg.JobDefinition:
     """Return a job of one step; a code location has one op of a name, so the job's is in it."""
-    op = make(f"{name}_op", loads)
+
+    def step(context):  # type: ignore[no-untyped-def] # Dagster reads annotations as they are
+        try:
+            way.do(context, loads, getattr(context.resources, RESOURCE))
+        except ConduitError as error:
+            failed = failure(error, context)
+            raise failed from failed.__cause__
+
+    op: dg.OpDefinition = dg.op(
+        name=f"{name}_{way.step}_op",
+        description=way.description,
+        required_resource_keys={RESOURCE},
+        out={},
+        config_schema={"stream": _stream_field(loads, of_all=way.of_all), **way.form},
+    )(step)
     graph = dg.GraphDefinition(
-        name=name,
+        name=f"{name}_{way.step}",
         node_defs=[op],
-        dependencies={dg.NodeInvocation(op.name, alias=step): {}},
-        description=op.description,
+        dependencies={dg.NodeInvocation(op.name, alias=way.step): {}},
+        description=way.description,
     )
     return graph.to_job()
 
 
-def _stream_field(loads: _Loads, *, is_required: bool) -> dg.Field:
+def _stream_field(loads: _Loads, *, of_all: bool) -> dg.Field:
     # Dagster keeps one type of a name for the whole process: so its name says what is in it.
     streams = dg.Enum(f"one of {', '.join(loads)}", [dg.EnumValue(stream) for stream in loads])
-    text = "The stream." if is_required else "Whose letters; left out: those of all streams."
-    return dg.Field(streams, is_required=is_required, description=text)
+    text = "Whose letters; left out: those of all streams." if of_all else "The stream."
+    return dg.Field(streams, is_required=not of_all, description=text)
 
 
 # --- a watermark ----------------------------------------------------------------------------------
-
-
-def _rewind(name: str, loads: _Loads) -> dg.OpDefinition:
-    def rewind(context):  # type: ignore[no-untyped-def] # Dagster reads annotations as they are
-        _told(context, loads, _rewound)
-
-    made: dg.OpDefinition = dg.op(
-        name=name,
-        description="Set a stream's watermark, so that the next load reads from there.",
-        required_resource_keys={"conduit"},
-        out={},
-        config_schema={
-            "stream": _stream_field(loads, is_required=True),
-            "cursor": dg.Field(
-                str,
-                default_value="",
-                description="The watermark; of several columns the values, with commas between.",
-            ),
-            "from_start": dg.Field(
-                bool, default_value=False, description="Forget the watermark: load all again."
-            ),
-            "replace_after": dg.Field(
-                bool,
-                default_value=False,
-                description="Delete the target's rows behind the new watermark: append needs it.",
-            ),
-            "skip": dg.Field(
-                bool,
-                default_value=False,
-                description="Allow a move forward: the rows between are never loaded.",
-            ),
-            "follow_ledger": dg.Field(
-                bool,
-                default_value=False,
-                description="Change nothing in the destination: what Dagster keeps follows it, as"
-                " after a restore, or a move to another one.",
-            ),
-        },
-    )(rewind)
-    return made
 
 
 def _rewound(context: OpExecutionContext, loads: _Loads, resource: ConduitResource) -> None:
@@ -149,34 +141,41 @@ def _rewound(context: OpExecutionContext, loads: _Loads, resource: ConduitResour
     context.log.info("%s: the state is now %s", stream, held or "empty")
 
 
+_REWIND = _Way(
+    step="rewind",
+    description="Set a stream's watermark, so that the next load reads from there.",
+    of_all=False,
+    form={
+        "cursor": dg.Field(
+            str,
+            default_value="",
+            description="The watermark; of several columns the values, with commas between.",
+        ),
+        "from_start": dg.Field(
+            bool, default_value=False, description="Forget the watermark: load all again."
+        ),
+        "replace_after": dg.Field(
+            bool,
+            default_value=False,
+            description="Delete the target's rows behind the new watermark: append needs it.",
+        ),
+        "skip": dg.Field(
+            bool,
+            default_value=False,
+            description="Allow a move forward: the rows between are never loaded.",
+        ),
+        "follow_ledger": dg.Field(
+            bool,
+            default_value=False,
+            description="Change nothing in the destination: what Dagster keeps follows it, as"
+            " after a restore, or a move to another one.",
+        ),
+    },
+    do=_rewound,
+)
+
+
 # --- dead letters ---------------------------------------------------------------------------------
-
-
-def _replay(name: str, loads: _Loads) -> dg.OpDefinition:
-    def replay(context):  # type: ignore[no-untyped-def]
-        _told(context, loads, _replayed)
-
-    made: dg.OpDefinition = dg.op(
-        name=name,
-        description="Hold open dead letters to today's rules, and load those that pass, once.",
-        required_resource_keys={"conduit"},
-        out={},
-        config_schema={
-            "stream": _stream_field(loads, is_required=False),
-            "load_id": dg.Field(
-                str, default_value="", description="Only letters that this load rejected last."
-            ),
-            "rule": dg.Field(
-                str, default_value="", description="Only letters that break this rule."
-            ),
-            "ids": dg.Field(
-                [str],
-                default_value=[],
-                description="Only these letters, by their ids or what those begin with.",
-            ),
-        },
-    )(replay)
-    return made
 
 
 def _replayed(context: OpExecutionContext, loads: _Loads, resource: ConduitResource) -> None:
@@ -220,19 +219,26 @@ def _tell(
     context.log_event(dg.AssetMaterialization(key, metadata=metadata, tags=tags))
 
 
+_REPLAY = _Way(
+    step="replay",
+    description="Hold open dead letters to today's rules, and load those that pass, once.",
+    of_all=True,
+    form={
+        "load_id": dg.Field(
+            str, default_value="", description="Only letters that this load rejected last."
+        ),
+        "rule": dg.Field(str, default_value="", description="Only letters that break this rule."),
+        "ids": dg.Field(
+            [str],
+            default_value=[],
+            description="Only these letters, by their ids or what those begin with.",
+        ),
+    },
+    do=_replayed,
+)
+
+
 # --- what both do ---------------------------------------------------------------------------------
-
-
-def _told(
-    context: OpExecutionContext,
-    loads: _Loads,
-    do: Callable[[OpExecutionContext, _Loads, ConduitResource], None],
-) -> None:
-    try:
-        do(context, loads, context.resources.conduit)
-    except ConduitError as error:
-        failed = failure(error, context)
-        raise failed from failed.__cause__
 
 
 def _runner(context: OpExecutionContext) -> str:

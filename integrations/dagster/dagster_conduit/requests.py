@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -17,15 +18,18 @@ if TYPE_CHECKING:
     from dagster_conduit.specs import StreamLoad
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a step's caller asks for beside its partitions."""
+
+    full_refresh: bool = False
+    reload: bool = False
+    allow_empty: bool = False
+    allow_deletes: bool = False
+
+
 def request_of(
-    context: AssetExecutionContext,
-    key: dg.AssetKey,
-    load: StreamLoad,
-    *,
-    full_refresh: bool,
-    reload: bool,
-    allow_empty: bool,
-    allow_deletes: bool,
+    context: AssetExecutionContext, key: dg.AssetKey, load: StreamLoad, given: Asked
 ) -> RunRequest:
     """Return the request of a step.
 
@@ -44,16 +48,16 @@ def request_of(
     if partitioned:
         span = context.partition_key_range
         parts.append(span.start if span.start == span.end else f"{span.start}...{span.end}")
-    if reload:
+    if given.reload:
         parts += ["reload", run.run_id]
     asked: dict[str, object] = slice_of(context, key, load) if partitioned else {}
     return RunRequest.model_validate(
         {
             **asked,
-            "full_refresh": full_refresh,
+            "full_refresh": given.full_refresh,
             "request_key": "/".join(parts),
-            "allow_empty": allow_empty,
-            "allow_deletes": allow_deletes,
+            "allow_empty": given.allow_empty,
+            "allow_deletes": given.allow_deletes,
             "runner": runner_text(context),
             "after": False,
         }

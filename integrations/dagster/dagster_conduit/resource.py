@@ -11,13 +11,12 @@ from pydantic import Field
 
 from conduit_core.errors import ConduitError
 from dagster_conduit.failures import failure
-from dagster_conduit.steps import Asked, StreamStep, Told
+from dagster_conduit.requests import Asked
+from dagster_conduit.steps import RESOURCE, StreamStep, Told
 
 if TYPE_CHECKING:
     from conduit_core import ConnectionResolver
     from conduit_core.events import Listener
-
-_KEY = "conduit"
 
 
 class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -47,7 +46,7 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from conduit_core import GivenConnections
 
         named = {name: _as_text(value) for name, value in self.connections.items()}
-        return GivenConnections(named, f"resource {_KEY!r}")
+        return GivenConnections(named, f"resource {RESOURCE!r}")
 
     def run(
         self,
@@ -78,13 +77,10 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         if isinstance(context, dg.OpExecutionContext):
             context = AssetExecutionContext(op_execution_context=context)
-        step: StreamStep | None = None
         try:
             step = StreamStep(context, self.resolver(), listeners)
             yield from step.told(Asked(full_refresh, reload, allow_empty, allow_deletes))
         except ConduitError as error:
-            if step is not None:
-                yield from step.found(error)
             failed = failure(error, context.op_execution_context)
             raise failed from failed.__cause__
 

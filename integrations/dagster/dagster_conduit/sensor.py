@@ -28,10 +28,9 @@ def build_conduit_sensor(
 ) -> dg.SensorDefinition:
     """Return a sensor that asks sources for news, and starts one run for all streams that have any.
 
-    It plans each load, reads the cursor's newest value, and writes nothing. The assets of
-    ``after=True`` are in the run, too. Streams without a
+    It plans each load, reads the cursor's newest value, and writes nothing. Streams without a
     ``cursor``, and partitioned ones, aren't looked at. The same news starts one run, also where
-    that fails: newer rows start the next.
+    that fails: newer rows start the next. The assets of ``after=True`` are in the run, too.
 
     Args:
         assets: what ``conduit_assets`` made.

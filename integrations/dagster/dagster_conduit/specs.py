@@ -11,7 +11,7 @@ import dagster as dg
 from conduit_core import StreamOutline
 from conduit_core.errors import ConfigError
 from dagster_conduit.pipelines import Held, PipelineLike, chosen, held
-from dagster_conduit.translator import CheckData, DagsterConduitTranslator, StreamData, plain_name
+from dagster_conduit.translator import CheckData, DagsterConduitTranslator, StreamData, free_name
 
 LOAD = "dagster_conduit/load"
 """The key of a spec's metadata under which a step finds what it loads."""
@@ -79,14 +79,14 @@ def get_asset_key_for_stream(
     Raises:
         ConfigError: no asset, or several, are of a stream of that name.
     """
-    loads = {
-        spec.key: (spec.metadata["conduit/pipeline"], spec.metadata["conduit/stream"])
-        for spec in _all(assets)
-        if "conduit/stream" in spec.metadata and "conduit/pipeline" in spec.metadata
-    }
-    found = [key for key, of in loads.items() if of[1] == stream and pipeline in (None, of[0])]
+    loads = {key: load for key, (_, load) in loads_of(assets).items()}
+    found = [
+        key
+        for key, load in loads.items()
+        if load.stream.name == stream and pipeline in (None, load.held.name)
+    ]
     if len(found) != 1:
-        known = ", ".join(sorted(str(of[1]) for of in loads.values())) or "none"
+        known = ", ".join(sorted(load.stream.name for load in loads.values())) or "none"
         what = "no asset is" if not found else f"{len(found)} assets are"
         more = "; say which pipeline's" if found else ""
         raise ConfigError(f"{what} of stream {stream!r}{more}; there are: {known}")
@@ -94,23 +94,16 @@ def get_asset_key_for_stream(
 
 
 def loads_of(
-    assets: Iterable[dg.AssetsDefinition],
+    assets: Iterable[dg.AssetsDefinition | dg.AssetSpec],
 ) -> dict[dg.AssetKey, tuple[dg.AssetSpec, StreamLoad]]:
     """Return each asset that loads a stream, with what it loads."""
     found: dict[dg.AssetKey, tuple[dg.AssetSpec, StreamLoad]] = {}
-    for spec in _all(assets):
-        load = spec.metadata.get(LOAD)
-        if isinstance(load, StreamLoad):
-            found[spec.key] = (spec, load)
-    return found
-
-
-def _all(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec]) -> Iterable[dg.AssetSpec]:
     for one in assets:
-        if isinstance(one, dg.AssetSpec):
-            yield one
-        else:
-            yield from one.specs
+        for spec in (one,) if isinstance(one, dg.AssetSpec) else one.specs:
+            load = spec.metadata.get(LOAD)
+            if isinstance(load, StreamLoad):
+                found[spec.key] = (spec, load)
+    return found
 
 
 def stream_specs(
@@ -129,9 +122,7 @@ def stream_specs(
     made: list[StreamSpecs] = []
     ops: set[str] = set()
     for stream in chosen(held_.outline, select, exclude):
-        op, number = plain_name(stream.name), 2
-        while op in ops:
-            op, number = f"{plain_name(stream.name)}_{number}", number + 1
+        op = free_name(stream.name, ops)
         ops.add(op)
         made.append(_specs(held_, stream, op, translator, partition_expr))
     _refuse_twins(made, held_)

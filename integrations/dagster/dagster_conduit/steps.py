@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 
-from conduit_core.errors import ConfigError
+from conduit_core.errors import ConfigError, QualityError
 from dagster_conduit.after import warn_of_models
-from dagster_conduit.requests import request_of
+from dagster_conduit.requests import Asked, request_of
 from dagster_conduit.results import check_results, log_listeners, materialized
-from dagster_conduit.specs import LOAD, StreamLoad
+from dagster_conduit.specs import StreamLoad, loads_of
 from dagster_conduit.state import DagsterStateStore
 
 if TYPE_CHECKING:
     from dagster import AssetExecutionContext
 
     from conduit_core import ConnectionResolver, LoadPlan, LoadResult, Pipeline, RunRequest
-    from conduit_core.errors import ConduitError
     from conduit_core.events import Listener
 
+RESOURCE = "conduit"
+"""The key of the resource."""
 STREAM_TAG = "dagster_conduit/stream"
 """The tag of an op that says which stream it loads."""
 Told: TypeAlias = dg.MaterializeResult[object] | dg.AssetCheckResult
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a step's caller asks for beside its partitions."""
-
-    full_refresh: bool = False
-    reload: bool = False
-    allow_empty: bool = False
-    allow_deletes: bool = False
 
 
 class StreamStep:
@@ -90,8 +80,10 @@ class StreamStep:
             listeners=self._listeners(),
         )
         if done.failures:
-            raise done.failures[0].to_error()
-        yield from self._published(pipeline, done.results[0])
+            error = done.failures[0].to_error()
+            yield from self._found(error)
+            raise error
+        yield from self._materialized(pipeline, done.results[0])
 
     def planned(self, asked: Asked) -> LoadPlan:
         """Plan the load for steps that stage it split by split.
@@ -134,10 +126,14 @@ class StreamStep:
         pipeline = self._opened()
         given = [StageReceipt.model_validate_json(text) for text in receipts]
         listeners = self._listeners()
-        result = publish(pipeline, plan, given, listeners=listeners)
-        self._store.get(self.spec.key.to_user_string())
+        try:
+            result = publish(pipeline, plan, given, listeners=listeners)
+        except QualityError as error:
+            yield from self._found(error)
+            raise
+        self._store.get(self.spec.key.to_user_string())  # the plan was another op's
         after(pipeline, [result], store=self._store, hooks=False, listeners=listeners)
-        yield from self._published(pipeline, result)
+        yield from self._materialized(pipeline, result)
 
     def checked(self) -> Iterator[Told]:
         """Hold the chosen rules to what is in the target; nothing is published.
@@ -152,12 +148,12 @@ class StreamStep:
         reports = [report.model_dump() for report in found]
         yield from check_results(reports, self._checks, self.spec.key)
 
-    def found(self, error: ConduitError) -> Iterator[Told]:
+    def _found(self, error: Exception) -> Iterator[Told]:
         """Yield what rules found in a load that one of them stopped."""
-        reports = _reports(getattr(error, "reports", ()))
-        yield from check_results(reports, self._checks, self.spec.key)
+        if isinstance(error, QualityError):
+            yield from check_results(error.reports, self._checks, self.spec.key)
 
-    def _published(self, pipeline: Pipeline, result: LoadResult) -> Iterator[Told]:
+    def _materialized(self, pipeline: Pipeline, result: LoadResult) -> Iterator[Told]:
         reports = _reports(result.quality.get("rules", ()))
         checks = check_results(reports, self._checks, self.spec.key)
         told, version = self._store.told, self._store.version
@@ -167,15 +163,7 @@ class StreamStep:
         return self.load.held.opened(self._connections)
 
     def _request(self, asked: Asked) -> RunRequest:
-        return request_of(
-            self._context,
-            self.spec.key,
-            self.load,
-            full_refresh=asked.full_refresh,
-            reload=asked.reload,
-            allow_empty=asked.allow_empty,
-            allow_deletes=asked.allow_deletes,
-        )
+        return request_of(self._context, self.spec.key, self.load, asked)
 
     def _listeners(self) -> tuple[Listener, ...]:
         return (*log_listeners(self._context.op_execution_context), *self._own)
@@ -184,9 +172,8 @@ class StreamStep:
 def _of_stream(
     context: AssetExecutionContext, stream: str | None
 ) -> tuple[dg.AssetSpec, StreamLoad]:
-    for spec in context.assets_def.specs:
-        load = spec.metadata.get(LOAD)
-        if isinstance(load, StreamLoad) and load.stream.name == stream:
+    for spec, load in loads_of([context.assets_def]).values():
+        if load.stream.name == stream:
             return spec, load
     raise ConfigError(
         "conduit.run(context=context) is for the steps of @conduit_assets: this one loads no stream"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -95,6 +96,15 @@ def source_key(data: StreamData) -> dg.AssetKey:
 def plain_name(text: str) -> str:
     """Return a text as Dagster takes names: letters, digits and ``_``."""
     return _NOT_IN_NAMES.sub("_", text).strip("_") or "_"
+
+
+def free_name(text: str, taken: Container[str]) -> str:
+    """Return a text as Dagster takes names, with a number where that one is taken."""
+    plain = plain_name(text)
+    name, number = plain, 2
+    while name in taken:
+        name, number = f"{plain}_{number}", number + 1
+    return name
 
 
 def _said(data: StreamData) -> dict[str, str]:
