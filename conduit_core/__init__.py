@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         RunRequest,
         RunResult,
         SliceBy,
+        StreamFailure,
     )
     from conduit_core.engine.pipeline import Pipeline
     from conduit_core.engine.read import files, read
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from conduit_core.spec import ConnectionResolver, ConnectionSpec
     from conduit_core.spec.calling import calling_file
     from conduit_core.spec.connections import GivenConnections
+    from conduit_core.spec.durations import parse_duration
     from conduit_core.spec.outline import Outline, RuleOutline, StreamOutline, outline
     from conduit_core.spec.secrets import shows_secret
     from conduit_core.state.store import StateStore, seal_of
@@ -112,6 +114,7 @@ _HOMES = {
     "StateStore": "conduit_core.state.store",
     "StateView": "conduit_core.engine.admin",
     "StreamDatasets": "conduit_core.engine.lineage",
+    "StreamFailure": "conduit_core.engine.model",
     "StreamOutline": "conduit_core.spec.outline",
     "TableFacts": "conduit_core.engine.facts",
     "after": "conduit_core.engine.steps",
@@ -129,6 +132,7 @@ _HOMES = {
     "finished_versions": "conduit_core.engine.hooks",
     "listeners_from_environment": "conduit_core.engine.listening",
     "outline": "conduit_core.spec.outline",
+    "parse_duration": "conduit_core.spec.durations",
     "plan": "conduit_core.engine.run",
     "publish": "conduit_core.engine.steps",
     "raise_for_failures": "conduit_core.engine.run",
@@ -183,6 +187,7 @@ __all__ = [
     "StateStore",
     "StateView",
     "StreamDatasets",
+    "StreamFailure",
     "StreamOutline",
     "TableFacts",
     "after",
@@ -200,6 +205,7 @@ __all__ = [
     "finished_versions",
     "listeners_from_environment",
     "outline",
+    "parse_duration",
     "plan",
     "publish",
     "raise_for_failures",

@@ -1,0 +1,164 @@
+"""``run_pipeline``: a ready flow that loads a pipeline's streams, and does what follows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from conduit_core.errors import ConduitError, ConfigError, unexpected
+from prefect_conduit.artifacts import show_run
+from prefect_conduit.blocks import ConduitPipeline
+from prefect_conduit.hooks import run_after
+from prefect_conduit.pipelines import opened
+from prefect_conduit.requests import Asked, Moment, slice_before
+from prefect_conduit.tasks import load_stream
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+    from conduit_core import HookResult, LoadResult, RunResult, StreamFailure
+
+AT_ONCE = 4
+"""Streams that are loaded at the same time; another task runner says another number."""
+_THREADS: Any = ThreadPoolTaskRunner(max_workers=AT_ONCE)
+Given: TypeAlias = str | dict[str, Any] | ConduitPipeline
+"""What a deployment's parameter ``pipeline`` may be: a path, a file's content, or a block."""
+
+
+@flow(name="run-pipeline", task_runner=_THREADS)
+def run_pipeline(
+    pipeline: Given,
+    streams: list[str] | None = None,
+    window_from: Moment | None = None,
+    window_to: Moment | None = None,
+    window_length: str | None = None,
+    full_refresh: bool = False,  # noqa: FBT001, FBT002 - a deployment's parameters have names
+) -> RunResult:
+    """Load a pipeline's streams side by side, then do what its file says under ``after:``.
+
+    A stream that fails doesn't stop the others; the flow run fails at the end, naming it.
+
+    Args:
+        pipeline: the pipeline's file, its content, or a ConduitPipeline block.
+        streams: names of streams; all by default.
+        window_from: the start of a given window, which belongs to it.
+        window_to: its end, which doesn't.
+        window_length: the slice of this length, such as "1 day", that ends at the run's scheduled
+            start: a run that is late, or tried again, loads the same slice.
+        full_refresh: replace the tables' content.
+
+    Returns:
+        What became of each stream and hook.
+
+    Raises:
+        ConfigError: the pipeline or a parameter is wrong: nothing was started.
+        LoadFailedError: streams or hooks failed.
+    """
+    return _ran(pipeline, streams, _asked(window_from, window_to, window_length, full_refresh))
+
+
+@flow(name="run-pipeline", task_runner=_THREADS)
+async def arun_pipeline(
+    pipeline: Given,
+    streams: list[str] | None = None,
+    window_from: Moment | None = None,
+    window_to: Moment | None = None,
+    window_length: str | None = None,
+    full_refresh: bool = False,  # noqa: FBT001, FBT002 - a deployment's parameters have names
+) -> RunResult:
+    """Do what ``run_pipeline`` does, for an asynchronous flow that awaits it."""
+    asked = _asked(window_from, window_to, window_length, full_refresh)
+    return await asyncio.to_thread(_ran, pipeline, streams, asked)
+
+
+def _asked(
+    start: Moment | None,
+    end: Moment | None,
+    length: str | None,
+    full_refresh: bool,  # noqa: FBT001
+) -> Asked:
+    if length is not None:
+        if start is not None or end is not None:
+            raise ConfigError("give window_length, or window_from and window_to, not both")
+        start, end = slice_before(length, flow_run.scheduled_start_time)
+    return Asked(window_from=start, window_to=end, full_refresh=full_refresh)
+
+
+def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> RunResult:
+    from conduit_core import RunResult, raise_for_failures
+
+    started = time.perf_counter()
+    found = opened(pipeline)
+    chosen = found.select(None if streams is None else tuple(streams))
+    futures = {
+        stream.name: load_stream.submit(
+            pipeline,
+            stream.name,
+            window_from=asked.window_from,
+            window_to=asked.window_to,
+            full_refresh=asked.full_refresh,
+        )
+        for stream in chosen
+    }
+    results: list[LoadResult] = []
+    failures: list[StreamFailure] = []
+    for name, future in futures.items():
+        future.wait()
+        if (error := _error_of(future.state)) is None:
+            results.append(future.result())
+        else:
+            failures.append(_failure(name, error))
+    result = RunResult(
+        pipeline=found.name,
+        results=tuple(results),
+        failures=tuple(failures),
+        hooks=_after(pipeline, found.outline().hooks, [each.stream for each in failures]),
+        seconds=time.perf_counter() - started,
+    )
+    show_run(result)
+    raise_for_failures(result)
+    return result
+
+
+def _after(pipeline: Given, hooks: Sequence[str], failed: Sequence[str]) -> tuple[HookResult, ...]:
+    """Run each hook as a task; one that fails doesn't stop the others."""
+    from conduit_core import HookResult
+
+    done: list[HookResult] = []
+    for hook in hooks:
+        state = run_after(pipeline, hook, failed, return_state=True)
+        error = _error_of(state)
+        if error is None:
+            done.append(state.result())
+            continue
+        failure = _failure(f"after.{hook}", error)
+        done.append(
+            HookResult(
+                hook=hook, outcome="failed", text=failure.lines[0], seconds=0.0, failure=failure
+            )
+        )
+    return tuple(done)
+
+
+def _error_of(state: State[Any]) -> BaseException | None:
+    if state.is_completed():
+        return None
+    value = state.result(raise_on_failure=False)
+    return (
+        value
+        if isinstance(value, BaseException)
+        else ConduitError(state.message or str(state.name))
+    )
+
+
+def _failure(what: str, error: BaseException) -> StreamFailure:
+    from conduit_core import StreamFailure
+
+    known = error if isinstance(error, ConduitError) else unexpected(error)
+    return StreamFailure.of(what, known)

@@ -1,0 +1,169 @@
+"""The steps of a load as tasks of their own: plan, stage each split, audit, publish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from conduit_core.errors import ConduitError
+from prefect_conduit.failures import RETRIES, WAITS_SECONDS, retry_may_help, step_may_help
+from prefect_conduit.pipelines import PipelineLike, opened
+from prefect_conduit.requests import Asked, Moment, request_of
+from prefect_conduit.state import PREFIX, PrefectStateStore
+from prefect_conduit.tasks import failed, listeners, published
+from prefect_conduit.twins import in_thread
+
+if TYPE_CHECKING:
+    from conduit_core import AuditReport, LoadPlan, LoadResult, StageReceipt
+
+
+@task(
+    name="plan-stream",
+    task_run_name="plan {stream}",
+    retries=RETRIES,
+    retry_delay_seconds=WAITS_SECONDS,
+    retry_condition_fn=retry_may_help,
+    cache_policy=NO_CACHE,
+)
+def plan_stream(
+    pipeline: PipelineLike,
+    stream: str,
+    *,
+    window_from: Moment | None = None,
+    window_to: Moment | None = None,
+    full_refresh: bool = False,
+    reload: bool = False,
+    allow_empty: bool = False,
+    allow_deletes: bool = False,
+    state_prefix: str = PREFIX,
+) -> LoadPlan:
+    """Plan a load that is staged split by split: ``plan.splits.ids()`` are for ``stage_split``.
+
+    Args:
+        pipeline: the pipeline's file, its content as a mapping, or a ConduitPipeline block.
+        stream: the stream's name.
+        window_from: the start of a given window, which belongs to it.
+        window_to: its end, which doesn't.
+        full_refresh: replace the table's content.
+        reload: load again what this flow run has loaded already.
+        allow_empty: let an empty extract empty the table.
+        allow_deletes: let the load delete any share of the table's rows.
+        state_prefix: what the Variables with the state begin with.
+
+    Raises:
+        ConduitError: it can't be planned.
+    """
+    from conduit_core import plan
+
+    asked = Asked(window_from, window_to, full_refresh, reload, allow_empty, allow_deletes)
+    try:
+        (made,) = plan(
+            opened(pipeline),
+            (stream,),
+            request=request_of(stream, asked),
+            store=PrefectStateStore(state_prefix),
+            staged=True,
+        )
+    except ConduitError as error:
+        failed(error, "", stream, plans=True)
+        raise
+    return made
+
+
+@task(
+    name="stage-split",
+    task_run_name="stage {split}",
+    retries=RETRIES,
+    retry_delay_seconds=WAITS_SECONDS,
+    retry_condition_fn=step_may_help,
+    cache_policy=NO_CACHE,
+)
+def stage_split(pipeline: PipelineLike, plan: LoadPlan, split: str) -> StageReceipt:
+    """Read one split of a plan and stage its rows, on any worker.
+
+    Args:
+        pipeline: as of ``plan_stream``.
+        plan: what ``plan_stream`` returned.
+        split: one of ``plan.splits.ids()``.
+
+    Raises:
+        ConduitError: it failed.
+    """
+    from conduit_core import stage
+
+    return stage(opened(pipeline), plan, split, listeners=listeners())
+
+
+@task(
+    name="audit-load",
+    retries=RETRIES,
+    retry_delay_seconds=WAITS_SECONDS,
+    retry_condition_fn=step_may_help,
+    cache_policy=NO_CACHE,
+)
+def audit_load(
+    pipeline: PipelineLike, plan: LoadPlan, receipts: Sequence[StageReceipt]
+) -> AuditReport:
+    """Check that each split is staged, and hold the stream's rules to all of it.
+
+    Raises:
+        ConduitError: a rule stops the load, or staged rows are gone.
+    """
+    from conduit_core import audit
+
+    try:
+        return audit(opened(pipeline), plan, receipts, listeners=listeners())
+    except ConduitError as error:
+        failed(error, plan.pipeline, plan.stream, plans=False)
+        raise
+
+
+@task(
+    name="publish-load",
+    retries=RETRIES,
+    retry_delay_seconds=WAITS_SECONDS,
+    retry_condition_fn=step_may_help,
+    cache_policy=NO_CACHE,
+)
+def publish_load(
+    pipeline: PipelineLike,
+    plan: LoadPlan,
+    receipts: Sequence[StageReceipt],
+    report: AuditReport | None = None,
+    *,
+    state_prefix: str = PREFIX,
+) -> LoadResult:
+    """Publish what is staged in one transaction, and write the state.
+
+    Args:
+        pipeline: as of ``plan_stream``.
+        plan: what ``plan_stream`` returned.
+        receipts: what each ``stage_split`` returned.
+        report: what ``audit_load`` returned; None: it is made here.
+        state_prefix: as of ``plan_stream``.
+
+    Raises:
+        ConduitError: nothing was published.
+    """
+    from conduit_core import after, publish
+
+    heard = listeners()
+    try:
+        found = opened(pipeline)
+        result = publish(found, plan, receipts, report, listeners=heard)
+        store = PrefectStateStore(state_prefix)
+        after(found, [result], store=store, hooks=False, listeners=heard)
+    except ConduitError as error:
+        failed(error, plan.pipeline, plan.stream, plans=False)
+        raise
+    published(result, found)
+    return result
+
+
+aplan_stream = in_thread(plan_stream)
+astage_split = in_thread(stage_split)
+aaudit_load = in_thread(audit_load)
+apublish_load = in_thread(publish_load)

@@ -1,0 +1,121 @@
+"""``load_stream``: a stream's whole load as one task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+from prefect.runtime import task_run
+
+from conduit_core.errors import ConduitError, QualityError
+from prefect_conduit.artifacts import show_rules
+from prefect_conduit.failures import RETRIES, WAITS_SECONDS, is_final, retry_may_help
+from prefect_conduit.news import tell_failure, tell_load
+from prefect_conduit.pipelines import PipelineLike, opened
+from prefect_conduit.requests import Asked, Moment, request_of
+from prefect_conduit.state import PREFIX, PrefectStateStore
+from prefect_conduit.twins import in_thread
+
+if TYPE_CHECKING:
+    from conduit_core import LoadResult, Pipeline
+    from conduit_core.events import Listener
+
+
+@task(
+    name="load-stream",
+    task_run_name="load {stream}",
+    retries=RETRIES,
+    retry_delay_seconds=WAITS_SECONDS,
+    retry_condition_fn=retry_may_help,
+    cache_policy=NO_CACHE,
+)
+def load_stream(
+    pipeline: PipelineLike,
+    stream: str,
+    *,
+    window_from: Moment | None = None,
+    window_to: Moment | None = None,
+    full_refresh: bool = False,
+    reload: bool = False,
+    allow_empty: bool = False,
+    allow_deletes: bool = False,
+    state_prefix: str = PREFIX,
+) -> LoadResult:
+    """Load a stream: plan, read, check and publish it, exactly once.
+
+    A retry of the task or of its flow run is the same request: what it has published isn't loaded
+    again.
+
+    Args:
+        pipeline: the pipeline's file, its content as a mapping, or a ConduitPipeline block.
+        stream: the stream's name.
+        window_from: the start of a given window, which belongs to it.
+        window_to: its end, which doesn't.
+        full_refresh: replace the table's content.
+        reload: load again what this flow run has loaded already.
+        allow_empty: let an empty extract empty the table.
+        allow_deletes: let the load delete any share of the table's rows.
+        state_prefix: what the Variables with the state begin with.
+
+    Returns:
+        What became of the load.
+
+    Raises:
+        ConduitError: it failed; its text is the four lines.
+    """
+    asked = Asked(window_from, window_to, full_refresh, reload, allow_empty, allow_deletes)
+    return loaded(pipeline, stream, asked, state_prefix)
+
+
+aload_stream = in_thread(load_stream)
+
+
+def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str) -> LoadResult:
+    """Load a stream, and tell Prefect of it."""
+    from conduit_core import run
+
+    name = ""
+    try:
+        pipeline = opened(given)
+        name = pipeline.name
+        done = run(
+            pipeline,
+            (stream,),
+            request=request_of(stream, asked),
+            store=PrefectStateStore(prefix),
+            listeners=listeners(),
+        )
+        if done.failures:
+            raise done.failures[0].to_error()
+    except ConduitError as error:
+        failed(error, name, stream, plans=True)
+        raise
+    (result,) = done.results
+    published(result, pipeline)
+    return result
+
+
+def published(result: LoadResult, pipeline: Pipeline) -> None:
+    """Show and tell what became of a load."""
+    rules = result.quality.get("rules", ())
+    show_rules(result.pipeline, result.stream, rules)  # type: ignore[arg-type]
+    if result.outcome != "empty":
+        tell_load(result, pipeline)
+
+
+def failed(error: ConduitError, pipeline: str, stream: str, *, plans: bool) -> None:
+    """Show and tell of an error, before it ends the task."""
+    if isinstance(error, QualityError):
+        show_rules(pipeline, stream, error.reports)
+    if is_final(error, plans=plans):
+        tell_failure(error, pipeline, stream, task_run.id)
+
+
+def listeners() -> tuple[Listener, ...]:
+    """Return who hears a load's events: the run's log, and those that the environment names."""
+    from conduit_core import PlainLines, listeners_from_environment
+
+    log = get_run_logger()
+    return (PlainLines(log.info, clock=False), *listeners_from_environment())
