@@ -1,6 +1,5 @@
 """``run_pipeline``: a ready flow that loads a pipeline's streams, and does what follows."""
-
-from __future__ import annotations
+# ruff: noqa: I002 - served, a flow is pickled, and text says nothing of a type in its process
 
 import time
 from collections.abc import Sequence
@@ -40,7 +39,7 @@ def run_pipeline(
     window_to: Moment | None = None,
     window_length: str | None = None,
     full_refresh: bool = False,  # noqa: FBT001, FBT002 - a deployment's parameters have names
-) -> RunResult:
+) -> "RunResult":
     """Load a pipeline's streams side by side, then do what its file says under ``after:``.
 
     A stream that fails doesn't stop the others; the flow run fails at the end, naming it.
@@ -74,7 +73,7 @@ async def arun_pipeline(
     window_to: Moment | None = None,
     window_length: str | None = None,
     full_refresh: bool = False,  # noqa: FBT001, FBT002 - a deployment's parameters have names
-) -> RunResult:
+) -> "RunResult":
     """Do what ``run_pipeline`` does, for an asynchronous flow that awaits it."""
     with short():
         asked = _asked(window_from, window_to, window_length, full_refresh)
@@ -94,7 +93,7 @@ def _asked(
     return Asked(window_from=start, window_to=end, full_refresh=full_refresh)
 
 
-def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> RunResult:
+def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> "RunResult":
     from conduit_core import RunResult
 
     started = time.perf_counter()
@@ -130,7 +129,9 @@ def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> RunRes
     return result
 
 
-def _after(pipeline: Given, hooks: Sequence[str], failed: Sequence[str]) -> tuple[HookResult, ...]:
+def _after(
+    pipeline: Given, hooks: Sequence[str], failed: Sequence[str]
+) -> "tuple[HookResult, ...]":
     """Run each hook as a task; one that fails doesn't stop the others."""
     from conduit_core import HookResult
 
@@ -150,7 +151,7 @@ def _after(pipeline: Given, hooks: Sequence[str], failed: Sequence[str]) -> tupl
     return tuple(done)
 
 
-def _error_of(state: State[Any]) -> BaseException | None:
+def _error_of(state: "State[Any]") -> BaseException | None:
     if state.is_completed():
         return None
     value = state.result(raise_on_failure=False)
@@ -161,7 +162,7 @@ def _error_of(state: State[Any]) -> BaseException | None:
     )
 
 
-def _failure(what: str, error: BaseException) -> StreamFailure:
+def _failure(what: str, error: BaseException) -> "StreamFailure":
     from conduit_core import StreamFailure
 
     known = error if isinstance(error, ConduitError) else unexpected(error)
