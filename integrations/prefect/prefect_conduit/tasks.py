@@ -74,26 +74,36 @@ aload_stream = in_thread(load_stream)
 
 def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str) -> LoadResult:
     """Load a stream, and tell Prefect of it."""
-    from conduit_core import run
-
     name = ""
     try:
         pipeline = opened(given)
         name = pipeline.name
-        done = run(
-            pipeline,
-            (stream,),
-            request=request_of(stream, asked),
-            store=PrefectStateStore(prefix),
-            listeners=listeners(),
-        )
-        if done.failures:
-            raise done.failures[0].to_error()
+        result = load(pipeline, stream, asked, prefix)
     except ConduitError as error:
         failed(error, name, stream, plans=True)
         raise
-    (result,) = done.results
     published(result, pipeline)
+    return result
+
+
+def load(pipeline: Pipeline, stream: str, asked: Asked, prefix: str) -> LoadResult:
+    """Load a stream, and tell nobody.
+
+    Raises:
+        ConduitError: it failed.
+    """
+    from conduit_core import run
+
+    done = run(
+        pipeline,
+        (stream,),
+        request=request_of(stream, asked),
+        store=PrefectStateStore(prefix),
+        listeners=listeners(),
+    )
+    if done.failures:
+        raise done.failures[0].to_error()
+    (result,) = done.results
     return result
 
 
