@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from prefect import flow
@@ -14,19 +14,20 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from conduit_core.errors import ConduitError, ConfigError, unexpected
 from prefect_conduit.artifacts import show_run
 from prefect_conduit.blocks import ConduitPipeline
+from prefect_conduit.failures import raise_for_run, short
 from prefect_conduit.hooks import run_after
 from prefect_conduit.pipelines import opened
 from prefect_conduit.requests import Asked, Moment, slice_before
-from prefect_conduit.tasks import load_stream
+from prefect_conduit.stopping import in_stoppable_thread
+from prefect_conduit.tasks import AT_ONCE, load_stream
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
     from conduit_core import HookResult, LoadResult, RunResult, StreamFailure
 
-AT_ONCE = 4
-"""Streams that are loaded at the same time; another task runner says another number."""
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=AT_ONCE)
+"""``with_options(task_runner=...)`` says another number of streams at the same time."""
 Given: TypeAlias = str | dict[str, Any] | ConduitPipeline
 """What a deployment's parameter ``pipeline`` may be: a path, a file's content, or a block."""
 
@@ -60,7 +61,9 @@ def run_pipeline(
         ConfigError: the pipeline or a parameter is wrong: nothing was started.
         LoadFailedError: streams or hooks failed.
     """
-    return _ran(pipeline, streams, _asked(window_from, window_to, window_length, full_refresh))
+    with short():
+        asked = _asked(window_from, window_to, window_length, full_refresh)
+        return _ran(pipeline, streams, asked)
 
 
 @flow(name="run-pipeline", task_runner=_THREADS)
@@ -73,8 +76,9 @@ async def arun_pipeline(
     full_refresh: bool = False,  # noqa: FBT001, FBT002 - a deployment's parameters have names
 ) -> RunResult:
     """Do what ``run_pipeline`` does, for an asynchronous flow that awaits it."""
-    asked = _asked(window_from, window_to, window_length, full_refresh)
-    return await asyncio.to_thread(_ran, pipeline, streams, asked)
+    with short():
+        asked = _asked(window_from, window_to, window_length, full_refresh)
+        return await in_stoppable_thread(partial(_ran, pipeline, streams, asked))
 
 
 def _asked(
@@ -91,7 +95,7 @@ def _asked(
 
 
 def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> RunResult:
-    from conduit_core import RunResult, raise_for_failures
+    from conduit_core import RunResult
 
     started = time.perf_counter()
     found = opened(pipeline)
@@ -122,7 +126,7 @@ def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> RunRes
         seconds=time.perf_counter() - started,
     )
     show_run(result)
-    raise_for_failures(result)
+    raise_for_run(result)
     return result
 
 

@@ -10,7 +10,10 @@ from contextlib import aclosing, contextmanager
 from contextvars import copy_context
 from typing import Any, cast
 
+from prefect_conduit.stopping import stop_event
+
 _END = object()
+_LOOK_SECONDS = 0.2
 
 
 class Made:
@@ -28,6 +31,7 @@ class Made:
         self._call = call
         self._loop = loop
         self._context = copy_context()
+        self._stop = stop_event()
         self.raised: Exception | None = None
         """What the function itself raised."""
 
@@ -59,14 +63,7 @@ class Made:
 
         producer = self._started(produce())
         try:
-            while True:
-                taken = self._started(handed.get())
-                wait([taken, producer], return_when=FIRST_COMPLETED)
-                if producer.done() and producer.exception() is not None:
-                    taken.cancel()
-                    producer.result()
-                if (item := taken.result()) is _END:
-                    return
+            while (item := self._waited(self._started(handed.get()), producer)) is not _END:
                 yield item
                 del item
         finally:
@@ -76,12 +73,18 @@ class Made:
         assert self._loop is not None, "only an asynchronous function makes coroutines"
         return self._context.copy().run(asyncio.run_coroutine_threadsafe, coroutine, self._loop)
 
-    def _waited(self, future: Future[object]) -> object:
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+    def _waited(self, future: Future[object], *others: Future[object]) -> object:
+        """Return what a future gives; end it where the task is to end, or one of others fails."""
+        waited = {future, *others}
+        while not future.done():
+            done, waited = wait(waited, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
+            failed = any(other is not future and other.exception() is not None for other in done)
+            if failed or self._stop.is_set():
+                future.cancel()
+                for other in others if failed else ():
+                    other.result()
+                break
+        return future.result()
 
     @contextmanager
     def _kept(self) -> Iterator[None]:

@@ -26,6 +26,7 @@ from prefect_conduit.failures import RETRIES, WAITS_SECONDS, retry_may_help
 from prefect_conduit.made import Made
 from prefect_conduit.requests import Asked
 from prefect_conduit.state import PREFIX
+from prefect_conduit.stopping import in_stoppable_thread, stop_event
 from prefect_conduit.tasks import failed, load, published
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def conduit_stream(
 
         @functools.wraps(function)
         async def awaited(*args: Any, **kwargs: Any) -> LoadResult:
-            return await asyncio.to_thread(body, asyncio.get_running_loop(), args, kwargs)
+            loop = asyncio.get_running_loop()
+            return await in_stoppable_thread(partial(body, loop, args, kwargs))
 
         awaits = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         return Task(
@@ -172,11 +174,13 @@ def _may_help(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> boo
     """Say whether another try may help: of our own errors by their word, of others by options."""
     if isinstance(state.data, ConduitError):
         return retry_may_help(task, task_run, state)
-    return not isinstance(task.retries, _OfOurErrors)
+    return not isinstance(task.retries, _OfOurErrors) and not stop_event().is_set()
 
 
 # --- the load -------------------------------------------------------------------------------------
 
+_LOOK_SECONDS = 0.2
+_AGAIN = 2
 _turns: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
 
 
@@ -201,7 +205,7 @@ def _loaded(pipeline: Pipeline, data: Made, asked: Asked, prefix: str) -> LoadRe
 
 
 def _in_turn(pipeline: Pipeline, attempt: Callable[[], LoadResult]) -> LoadResult:
-    """Load; where calls of this process got in each other's way, once more, one after another.
+    """Load; where calls of this process got in each other's way, again, one after another.
 
     The function isn't called again for that: what it made is kept.
     """
@@ -209,8 +213,19 @@ def _in_turn(pipeline: Pipeline, attempt: Callable[[], LoadResult]) -> LoadResul
         return attempt()
     except ConcurrentLoadError:
         (only,) = pipeline.streams
-        with _turns[pipeline.name, only.name]:
-            return attempt()
+        turn, stop = _turns[pipeline.name, only.name], stop_event()
+        while not turn.acquire(timeout=_LOOK_SECONDS):
+            if stop.is_set():
+                raise
+    try:
+        for _ in range(_AGAIN):
+            try:
+                return attempt()
+            except ConcurrentLoadError:  # of a call that came first, or of another process
+                continue
+        return attempt()
+    finally:
+        turn.release()
 
 
 def _is_retried() -> bool:

@@ -11,16 +11,27 @@ from prefect.runtime import task_run
 
 from conduit_core.errors import ConduitError, QualityError
 from prefect_conduit.artifacts import show_rules
-from prefect_conduit.failures import RETRIES, WAITS_SECONDS, is_final, retry_may_help
+from prefect_conduit.failures import (
+    ATTEMPTS,
+    RETRIES,
+    WAITS_SECONDS,
+    bare,
+    is_final,
+    retry_may_help,
+)
 from prefect_conduit.news import tell_failure, tell_load
 from prefect_conduit.pipelines import PipelineLike, opened
 from prefect_conduit.requests import Asked, Moment, request_of
 from prefect_conduit.state import PREFIX, PrefectStateStore
+from prefect_conduit.stopping import stop_event
 from prefect_conduit.twins import in_thread
 
 if TYPE_CHECKING:
     from conduit_core import LoadResult, Pipeline
     from conduit_core.events import Listener
+
+AT_ONCE = 4
+"""Loads that share a process, and its memory, as a rule."""
 
 
 @task(
@@ -100,9 +111,14 @@ def load(pipeline: Pipeline, stream: str, asked: Asked, prefix: str) -> LoadResu
         request=request_of(stream, asked),
         store=PrefectStateStore(prefix),
         listeners=listeners(),
+        jobs=AT_ONCE,  # the memory it may take is a share
+        attempts=ATTEMPTS,
+        cancel=stop_event(),
     )
     if done.failures:
         raise done.failures[0].to_error()
+    if not done.results:
+        raise pipeline.at(ConduitError("ended before it began", retry="step"), stream)
     (result,) = done.results
     return result
 
@@ -116,7 +132,10 @@ def published(result: LoadResult, pipeline: Pipeline) -> None:
 
 
 def failed(error: ConduitError, pipeline: str, stream: str, *, plans: bool) -> None:
-    """Show and tell of an error, before it ends the task."""
+    """Show and tell of an error, before it ends the task; of one that was stopped nobody hears."""
+    bare(error)
+    if stop_event().is_set():
+        return
     if isinstance(error, QualityError):
         show_rules(pipeline, stream, error.reports)
     if is_final(error, plans=plans):
