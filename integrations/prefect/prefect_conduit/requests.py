@@ -28,6 +28,8 @@ class Asked:
     reload: bool = False
     allow_empty: bool = False
     allow_deletes: bool = False
+    call: str = ""
+    """Which of a flow run's loads of one stream it is, where the window doesn't say."""
 
 
 def request_of(stream: str, asked: Asked) -> RunRequest:
@@ -42,6 +44,8 @@ def request_of(stream: str, asked: Asked) -> RunRequest:
     start, end = _text(asked.window_from), _text(asked.window_to)
     run = flow_run.id or task_run.id
     parts = ["prefect", run, stream, start or "", end or ""]
+    if asked.call:
+        parts.append(asked.call)
     if asked.full_refresh:
         parts.append("full")
     if asked.reload:

@@ -85,31 +85,41 @@ aload_stream = in_thread(load_stream)
 
 def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str) -> LoadResult:
     """Load a stream, and tell Prefect of it."""
-    from conduit_core import run
-
     name = ""
     try:
         pipeline = opened(given)
         name = pipeline.name
-        done = run(
-            pipeline,
-            (stream,),
-            request=request_of(stream, asked),
-            store=PrefectStateStore(prefix),
-            listeners=listeners(),
-            jobs=AT_ONCE,  # the memory it may take is a share
-            attempts=ATTEMPTS,
-            cancel=stop_event(),
-        )
-        if done.failures:
-            raise done.failures[0].to_error()
-        if not done.results:
-            raise pipeline.at(ConduitError("ended before it began", retry="step"), stream)
+        result = load(pipeline, stream, asked, prefix)
     except ConduitError as error:
         failed(error, name, stream, plans=True)
         raise
-    (result,) = done.results
     published(result, pipeline)
+    return result
+
+
+def load(pipeline: Pipeline, stream: str, asked: Asked, prefix: str) -> LoadResult:
+    """Load a stream, and tell nobody.
+
+    Raises:
+        ConduitError: it failed.
+    """
+    from conduit_core import run
+
+    done = run(
+        pipeline,
+        (stream,),
+        request=request_of(stream, asked),
+        store=PrefectStateStore(prefix),
+        listeners=listeners(),
+        jobs=AT_ONCE,  # the memory it may take is a share
+        attempts=ATTEMPTS,
+        cancel=stop_event(),
+    )
+    if done.failures:
+        raise done.failures[0].to_error()
+    if not done.results:
+        raise pipeline.at(ConduitError("ended before it began", retry="step"), stream)
+    (result,) = done.results
     return result
 
 
