@@ -64,6 +64,8 @@ class ConduitPipeline(Block):
         content: or what the file would hold.
         source: the name of a connection in place of the source's.
         destination: the name of a connection in place of the destination's.
+        state_prefix: what the Variables with the state begin with, in place of ``conduit``: for a
+            second destination with tables of the same names.
     """
 
     _block_type_name: ClassVar[str] = "Conduit Pipeline"
@@ -73,6 +75,7 @@ class ConduitPipeline(Block):
     content: dict[str, Any] | None = Field(default=None)
     source: str | None = Field(default=None)
     destination: str | None = Field(default=None)
+    state_prefix: str | None = Field(default=None, pattern=r"^[a-z0-9_]{1,100}$")
 
     def opened(self, connections: ConnectionResolver) -> Pipeline:
         """Return the pipeline.

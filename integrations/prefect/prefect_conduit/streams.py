@@ -14,7 +14,6 @@ from prefect.runtime import flow_run
 from prefect_conduit.connections import PrefectConnections
 from prefect_conduit.failures import RETRIES, WAITS_SECONDS, retry_may_help
 from prefect_conduit.requests import Asked
-from prefect_conduit.state import PREFIX
 from prefect_conduit.tasks import loaded
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def conduit_stream(
     cursor: str | Sequence[str] | None = None,
     stream: Mapping[str, object] | None = None,
     name: str | None = None,
-    state_prefix: str = PREFIX,
+    state_prefix: str | None = None,
 ) -> Callable[[Callable[P, object]], Task[P, LoadResult]]:
     """Make a task of a function: what it returns or yields is loaded, exactly once.
 
@@ -44,7 +43,7 @@ def conduit_stream(
         cursor: the stream's ``cursor``.
         stream: further keys of a stream, as in a file: ``quality``, ``transform``, ``deletes``.
         name: the pipeline's name in the ledger; default: the flow's.
-        state_prefix: what the Variable with the state begins with.
+        state_prefix: what the Variable with the state begins with; default: ``conduit``.
     """
     to: Mapping[str, object] | str = destination
     if isinstance(destination, str) and "://" not in destination:

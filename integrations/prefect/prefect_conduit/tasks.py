@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prefect import task
@@ -15,7 +16,7 @@ from prefect_conduit.failures import RETRIES, WAITS_SECONDS, is_final, retry_may
 from prefect_conduit.news import tell_failure, tell_load
 from prefect_conduit.pipelines import PipelineLike, opened
 from prefect_conduit.requests import Asked, Moment, request_of
-from prefect_conduit.state import PREFIX, PrefectStateStore
+from prefect_conduit.state import store_of
 from prefect_conduit.twins import in_thread
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def load_stream(
     reload: bool = False,
     allow_empty: bool = False,
     allow_deletes: bool = False,
-    state_prefix: str = PREFIX,
+    only: Mapping[str, object] | None = None,
+    state_prefix: str | None = None,
 ) -> LoadResult:
     """Load a stream: plan, read, check and publish it, exactly once.
 
@@ -57,7 +59,10 @@ def load_stream(
         reload: load again what this flow run has loaded already.
         allow_empty: let an empty extract empty the table.
         allow_deletes: let the load delete any share of the table's rows.
-        state_prefix: what the Variables with the state begin with.
+        only: the slice of the rows whose column has a value, or one of some: ``{"region": "eu"}``;
+            with a window, of its rows.
+        state_prefix: what the Variables with the state begin with; default: what the block says,
+            or ``conduit``.
 
     Returns:
         What became of the load.
@@ -65,30 +70,33 @@ def load_stream(
     Raises:
         ConduitError: it failed; its text is the four lines.
     """
-    asked = Asked(window_from, window_to, full_refresh, reload, allow_empty, allow_deletes)
+    asked = Asked(window_from, window_to, full_refresh, reload, allow_empty, allow_deletes, only)
     return loaded(pipeline, stream, asked, state_prefix)
 
 
 aload_stream = in_thread(load_stream)
 
 
-def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str) -> LoadResult:
+def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str | None) -> LoadResult:
     """Load a stream, and tell Prefect of it."""
     from conduit_core import run
 
     name = ""
     try:
+        store = store_of(given, prefix)
         pipeline = opened(given)
         name = pipeline.name
         done = run(
             pipeline,
             (stream,),
             request=request_of(stream, asked),
-            store=PrefectStateStore(prefix),
+            store=store,
             listeners=listeners(),
         )
         if done.failures:
-            raise done.failures[0].to_error()
+            error = done.failures[0].to_error()
+            store.explain(error)
+            raise error
     except ConduitError as error:
         failed(error, name, stream, plans=True)
         raise
