@@ -25,7 +25,7 @@ from prefect_conduit.connections import PrefectConnections
 from prefect_conduit.failures import RETRIES, WAITS_SECONDS, retry_may_help
 from prefect_conduit.made import Made
 from prefect_conduit.requests import Asked
-from prefect_conduit.state import PREFIX
+from prefect_conduit.state import PREFIX, PrefectStateStore
 from prefect_conduit.stopping import in_stoppable_thread, stop_event
 from prefect_conduit.tasks import failed, load, published
 
@@ -187,7 +187,9 @@ _turns: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Loc
 def _loaded(pipeline: Pipeline, data: Made, asked: Asked, prefix: str) -> LoadResult:
     (only,) = pipeline.streams
     try:
-        result = _in_turn(pipeline, partial(load, pipeline, only.name, asked, prefix))
+        result = _in_turn(
+            pipeline, partial(load, pipeline, only.name, asked, PrefectStateStore(prefix))
+        )
     except ConduitError as error:
         own = data.raised
         if own is None or isinstance(own, ConduitError) or not _is_retried():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prefect import task
@@ -22,7 +23,7 @@ from prefect_conduit.failures import (
 from prefect_conduit.news import tell_failure, tell_load
 from prefect_conduit.pipelines import PipelineLike, opened
 from prefect_conduit.requests import Asked, Moment, request_of
-from prefect_conduit.state import PREFIX, PrefectStateStore
+from prefect_conduit.state import PrefectStateStore, store_of
 from prefect_conduit.stopping import stop_event
 from prefect_conduit.twins import in_thread
 
@@ -52,7 +53,8 @@ def load_stream(
     reload: bool = False,
     allow_empty: bool = False,
     allow_deletes: bool = False,
-    state_prefix: str = PREFIX,
+    only: Mapping[str, object] | None = None,
+    state_prefix: str | None = None,
 ) -> LoadResult:
     """Load a stream: plan, read, check and publish it, exactly once.
 
@@ -68,7 +70,10 @@ def load_stream(
         reload: load again what this flow run has loaded already.
         allow_empty: let an empty extract empty the table.
         allow_deletes: let the load delete any share of the table's rows.
-        state_prefix: what the Variables with the state begin with.
+        only: the slice of the rows whose column has a value, or one of some: ``{"region": "eu"}``;
+            with a window, of its rows.
+        state_prefix: what the Variables with the state begin with; default: what the block says,
+            or ``conduit``.
 
     Returns:
         What became of the load.
@@ -76,20 +81,21 @@ def load_stream(
     Raises:
         ConduitError: it failed; its text is the four lines.
     """
-    asked = Asked(window_from, window_to, full_refresh, reload, allow_empty, allow_deletes)
+    asked = Asked(window_from, window_to, full_refresh, reload, allow_empty, allow_deletes, only)
     return loaded(pipeline, stream, asked, state_prefix)
 
 
 aload_stream = in_thread(load_stream)
 
 
-def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str) -> LoadResult:
+def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str | None) -> LoadResult:
     """Load a stream, and tell Prefect of it."""
     name = ""
     try:
+        store = store_of(given, prefix)
         pipeline = opened(given)
         name = pipeline.name
-        result = load(pipeline, stream, asked, prefix)
+        result = load(pipeline, stream, asked, store)
     except ConduitError as error:
         failed(error, name, stream, plans=True)
         raise
@@ -97,7 +103,7 @@ def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str) -> LoadR
     return result
 
 
-def load(pipeline: Pipeline, stream: str, asked: Asked, prefix: str) -> LoadResult:
+def load(pipeline: Pipeline, stream: str, asked: Asked, store: PrefectStateStore) -> LoadResult:
     """Load a stream, and tell nobody.
 
     Raises:
@@ -109,14 +115,16 @@ def load(pipeline: Pipeline, stream: str, asked: Asked, prefix: str) -> LoadResu
         pipeline,
         (stream,),
         request=request_of(stream, asked),
-        store=PrefectStateStore(prefix),
+        store=store,
         listeners=listeners(),
         jobs=AT_ONCE,  # the memory it may take is a share
         attempts=ATTEMPTS,
         cancel=stop_event(),
     )
     if done.failures:
-        raise done.failures[0].to_error()
+        error = done.failures[0].to_error()
+        store.explain(error)
+        raise error
     if not done.results:
         raise pipeline.at(ConduitError("ended before it began", retry="step"), stream)
     (result,) = done.results
