@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from conduit_core.connectors.staging import StageReceipt
     from conduit_core.engine.admin import (
         StateView,
+        runs,
         state_entry,
         state_reset,
         state_set,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from conduit_core.spec.durations import parse_duration
     from conduit_core.spec.outline import Outline, RuleOutline, StreamOutline, outline
     from conduit_core.spec.secrets import shows_secret
+    from conduit_core.state.ledger import LedgerRecord
     from conduit_core.state.store import StateStore, seal_of
 
 _HOMES = {
@@ -98,6 +100,7 @@ _HOMES = {
     "HookContext": "conduit_core.engine.hooks",
     "HookReport": "conduit_core.engine.hooks",
     "HookResult": "conduit_core.engine.model",
+    "LedgerRecord": "conduit_core.state.ledger",
     "LoadPlan": "conduit_core.engine.model",
     "LoadResult": "conduit_core.engine.model",
     "Outline": "conduit_core.spec.outline",
@@ -140,6 +143,7 @@ _HOMES = {
     "replay": "conduit_core.engine.deadletters",
     "run": "conduit_core.engine.run",
     "run_hook": "conduit_core.engine.hooks",
+    "runs": "conduit_core.engine.admin",
     "seal_of": "conduit_core.state.store",
     "shows_secret": "conduit_core.spec.secrets",
     "source_facts": "conduit_core.engine.lineage",
@@ -171,6 +175,7 @@ __all__ = [
     "HookContext",
     "HookReport",
     "HookResult",
+    "LedgerRecord",
     "LoadPlan",
     "LoadResult",
     "Outline",
@@ -213,6 +218,7 @@ __all__ = [
     "replay",
     "run",
     "run_hook",
+    "runs",
     "seal_of",
     "shows_secret",
     "source_facts",

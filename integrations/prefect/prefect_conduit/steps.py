@@ -10,7 +10,9 @@ from prefect.cache_policies import NO_CACHE
 
 from conduit_core.errors import ConduitError
 from prefect_conduit.failures import RETRIES, WAITS_SECONDS, retry_may_help, step_may_help
+from prefect_conduit.news import News
 from prefect_conduit.pipelines import PipelineLike, opened
+from prefect_conduit.progress import Progress
 from prefect_conduit.requests import Asked, Moment, request_of
 from prefect_conduit.state import PREFIX, PrefectStateStore
 from prefect_conduit.tasks import failed, listeners, published
@@ -94,7 +96,10 @@ def stage_split(pipeline: PipelineLike, plan: LoadPlan, split: str) -> StageRece
     """
     from conduit_core import stage
 
-    return stage(opened(pipeline), plan, split, listeners=listeners())
+    estimate = plan.rows_estimate
+    rows = estimate and max(estimate // plan.splits.count, 1)
+    with Progress(plan.pipeline, plan.stream, rows) as progress:
+        return stage(opened(pipeline), plan, split, listeners=(*listeners(), progress.hear))
 
 
 @task(
@@ -150,16 +155,16 @@ def publish_load(
     """
     from conduit_core import after, publish
 
-    heard = listeners()
     try:
         found = opened(pipeline)
+        news = News(PrefectStateStore(state_prefix), found, plan.stream)
+        heard = (*listeners(), news.hear)
         result = publish(found, plan, receipts, report, listeners=heard)
-        store = PrefectStateStore(state_prefix)
-        after(found, [result], store=store, hooks=False, listeners=heard)
+        after(found, [result], store=news, hooks=False, listeners=heard)
     except ConduitError as error:
         failed(error, plan.pipeline, plan.stream, plans=False)
         raise
-    published(result, found)
+    published(result)
     return result
 
 

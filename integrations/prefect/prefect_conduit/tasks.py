@@ -10,16 +10,18 @@ from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 
 from conduit_core.errors import ConduitError, QualityError
-from prefect_conduit.artifacts import show_rules
+from prefect_conduit.artifacts import never_failing, show_failure, show_load, show_rules
 from prefect_conduit.failures import RETRIES, WAITS_SECONDS, is_final, retry_may_help
-from prefect_conduit.news import tell_failure, tell_load
+from prefect_conduit.news import News, tell_failure
 from prefect_conduit.pipelines import PipelineLike, opened
+from prefect_conduit.progress import Progress
+from prefect_conduit.related import in_ready_flow
 from prefect_conduit.requests import Asked, Moment, request_of
 from prefect_conduit.state import PREFIX, PrefectStateStore
 from prefect_conduit.twins import in_thread
 
 if TYPE_CHECKING:
-    from conduit_core import LoadResult, Pipeline
+    from conduit_core import LoadResult
     from conduit_core.events import Listener
 
 
@@ -80,36 +82,44 @@ def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str) -> LoadR
     try:
         pipeline = opened(given)
         name = pipeline.name
-        done = run(
-            pipeline,
-            (stream,),
-            request=request_of(stream, asked),
-            store=PrefectStateStore(prefix),
-            listeners=listeners(),
-        )
-        if done.failures:
-            raise done.failures[0].to_error()
+        news = News(PrefectStateStore(prefix), pipeline, stream)
+        with Progress(name, stream) as progress:
+            done = run(
+                pipeline,
+                (stream,),
+                request=request_of(stream, asked),
+                store=news,
+                listeners=(*listeners(), news.hear, progress.hear),
+            )
+            if done.failures:
+                raise done.failures[0].to_error()
     except ConduitError as error:
         failed(error, name, stream, plans=True)
         raise
     (result,) = done.results
-    published(result, pipeline)
+    published(result)
     return result
 
 
-def published(result: LoadResult, pipeline: Pipeline) -> None:
-    """Show and tell what became of a load."""
+def published(result: LoadResult) -> None:
+    """Show what became of a load. Prefect has heard of it when its state was kept."""
     rules = result.quality.get("rules", ())
-    show_rules(result.pipeline, result.stream, rules)  # type: ignore[arg-type]
-    if result.outcome != "empty":
-        tell_load(result, pipeline)
+    with never_failing(f"the load of {result.stream} can't be shown"):
+        show_rules(result.pipeline, result.stream, rules)  # type: ignore[arg-type]
+        if not in_ready_flow():  # which shows all of its loads at once
+            show_load(result)
 
 
 def failed(error: ConduitError, pipeline: str, stream: str, *, plans: bool) -> None:
-    """Show and tell of an error, before it ends the task."""
-    if isinstance(error, QualityError):
-        show_rules(pipeline, stream, error.reports)
-    if is_final(error, plans=plans):
+    """Show and tell of an error that is final, before it ends the task."""
+    if not is_final(error, plans=plans):
+        return
+    with never_failing(f"the failure of {stream} can't be shown"):
+        if isinstance(error, QualityError):
+            show_rules(pipeline, stream, error.reports)
+        if not in_ready_flow():
+            show_failure(pipeline, stream, error)
+    with never_failing(f"Prefect can't be told of the failure of {stream}"):
         tell_failure(error, pipeline, stream, task_run.id)
 
 
