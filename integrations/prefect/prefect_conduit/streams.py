@@ -202,7 +202,7 @@ def _loaded(pipeline: Pipeline, data: Made, asked: Asked, prefix: str) -> LoadRe
             "nothing was loaded: this flow run has loaded the same function with the same"
             " arguments before; give each call other arguments, or say reload=True"
         )
-    published(result, pipeline)
+    published(result)
     return result
 
 
