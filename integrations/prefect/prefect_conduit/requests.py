@@ -35,6 +35,8 @@ class Asked:
     allow_empty: bool = False
     allow_deletes: bool = False
     only: Mapping[str, object] | None = None
+    call: str = ""
+    """Which of a flow run's loads of one stream it is, where the window doesn't say."""
 
 
 def request_of(stream: str, asked: Asked) -> RunRequest:
@@ -56,6 +58,8 @@ def request_of(stream: str, asked: Asked) -> RunRequest:
     if only is not None:
         # Values may be a thousand: the key goes into an index, the values are in the request.
         parts.append(hashlib.sha256(json.dumps(only).encode()).hexdigest()[:16])
+    if asked.call:
+        parts.append(asked.call)
     if asked.full_refresh:
         parts.append("full")
     if asked.reload:

@@ -14,6 +14,7 @@ from prefect_conduit.failures import RETRIES, WAITS_SECONDS, retry_may_help, ste
 from prefect_conduit.pipelines import PipelineLike, opened
 from prefect_conduit.requests import Asked, Moment, request_of
 from prefect_conduit.state import store_of
+from prefect_conduit.stopping import stop_event
 from prefect_conduit.tasks import failed, listeners, published
 from prefect_conduit.twins import in_thread
 
@@ -106,7 +107,7 @@ def stage_split(pipeline: PipelineLike, plan: LoadPlan, split: str) -> StageRece
     from conduit_core import stage
 
     with _told(plan):
-        return stage(opened(pipeline), plan, split, listeners=listeners())
+        return stage(opened(pipeline), plan, split, listeners=listeners(), cancel=stop_event())
 
 
 @task(

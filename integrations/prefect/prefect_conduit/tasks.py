@@ -12,16 +12,27 @@ from prefect.runtime import task_run
 
 from conduit_core.errors import ConduitError, QualityError
 from prefect_conduit.artifacts import show_rules
-from prefect_conduit.failures import RETRIES, WAITS_SECONDS, is_final, retry_may_help
+from prefect_conduit.failures import (
+    ATTEMPTS,
+    RETRIES,
+    WAITS_SECONDS,
+    bare,
+    is_final,
+    retry_may_help,
+)
 from prefect_conduit.news import tell_failure, tell_load
 from prefect_conduit.pipelines import PipelineLike, opened
 from prefect_conduit.requests import Asked, Moment, request_of
-from prefect_conduit.state import store_of
+from prefect_conduit.state import PrefectStateStore, store_of
+from prefect_conduit.stopping import stop_event
 from prefect_conduit.twins import in_thread
 
 if TYPE_CHECKING:
     from conduit_core import LoadResult, Pipeline
     from conduit_core.events import Listener
+
+AT_ONCE = 4
+"""Loads that share a process, and its memory, as a rule."""
 
 
 @task(
@@ -79,29 +90,44 @@ aload_stream = in_thread(load_stream)
 
 def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str | None) -> LoadResult:
     """Load a stream, and tell Prefect of it."""
-    from conduit_core import run
-
     name = ""
     try:
         store = store_of(given, prefix)
         pipeline = opened(given)
         name = pipeline.name
-        done = run(
-            pipeline,
-            (stream,),
-            request=request_of(stream, asked),
-            store=store,
-            listeners=listeners(),
-        )
-        if done.failures:
-            error = done.failures[0].to_error()
-            store.explain(error)
-            raise error
+        result = load(pipeline, stream, asked, store)
     except ConduitError as error:
         failed(error, name, stream, plans=True)
         raise
-    (result,) = done.results
     published(result, pipeline)
+    return result
+
+
+def load(pipeline: Pipeline, stream: str, asked: Asked, store: PrefectStateStore) -> LoadResult:
+    """Load a stream, and tell nobody.
+
+    Raises:
+        ConduitError: it failed.
+    """
+    from conduit_core import run
+
+    done = run(
+        pipeline,
+        (stream,),
+        request=request_of(stream, asked),
+        store=store,
+        listeners=listeners(),
+        jobs=AT_ONCE,  # the memory it may take is a share
+        attempts=ATTEMPTS,
+        cancel=stop_event(),
+    )
+    if done.failures:
+        error = done.failures[0].to_error()
+        store.explain(error)
+        raise error
+    if not done.results:
+        raise pipeline.at(ConduitError("ended before it began", retry="step"), stream)
+    (result,) = done.results
     return result
 
 
@@ -114,7 +140,10 @@ def published(result: LoadResult, pipeline: Pipeline) -> None:
 
 
 def failed(error: ConduitError, pipeline: str, stream: str, *, plans: bool) -> None:
-    """Show and tell of an error, before it ends the task."""
+    """Show and tell of an error, before it ends the task; of one that was stopped nobody hears."""
+    bare(error)
+    if stop_event().is_set():
+        return
     if isinstance(error, QualityError):
         show_rules(pipeline, stream, error.reports)
     if is_final(error, plans=plans):
