@@ -227,7 +227,7 @@ def _become(job: dict[str, Any], out: int, err: int) -> list[str]:
     return list(job["args"])
 
 
-def _modules() -> list[str]:
+def modules() -> list[str]:
     """Return every module a command may import, but what is run and not imported."""
     import conduit_core
 
@@ -242,7 +242,7 @@ def _main() -> None:
     from conduit_core.cli.startup import arrow_without_pandas
 
     arrow_without_pandas()  # as the command does
-    for name in (*_modules(), *DRIVERS):
+    for name in (*modules(), *DRIVERS):
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
