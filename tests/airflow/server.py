@@ -59,7 +59,8 @@ class AirflowServer:
         self._said = home / "said"
         self._said.mkdir()
         ports = _free_ports(4)
-        self.url = f"http://127.0.0.1:{ports[0]}"
+        self.port = ports[0]
+        self.url = f"http://127.0.0.1:{self.port}"
         self._env = {**_environment(home, self.url, ports, database), **env}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -87,9 +88,14 @@ class AirflowServer:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=10)
 
-    def _healthy(self) -> bool:
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """What holds all its processes."""
         assert self._process is not None
-        if self._process.poll() is not None:
+        return self._process
+
+    def _healthy(self) -> bool:
+        if self.process.poll() is not None:
             raise AssertionError(f"Airflow has ended:\n{self.said()}")
         with suppress(OSError):
             self.ask("GET", "/execution/health")  # the first request makes its models: for seconds
