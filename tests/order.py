@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pytest
 
 DEEP = "CONDUIT_DEEP"
-TOGETHER = ("tests/airflow/scheduled/", "tests/airflow/test_")
+TOGETHER = ("tests/airflow/scheduled/", "tests/airflow/test_", "tests/dbt/")
 """Files whose paths begin so share something slow to start: one worker runs them, as the first.
 
 (xdist's own groups change a test's id, which pytest has not allowed since 9.)
