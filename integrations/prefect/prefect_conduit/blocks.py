@@ -219,7 +219,7 @@ def _check(content: Mapping[str, object], source: str | None, destination: str |
     Pipeline.from_mapping(content, source=source or None, destination=destination or None)
 
 
-def _wrapped(value: object) -> Any:  # noqa: ANN401 - of the shape that it is given
+def _wrapped(value: object) -> Any:
     if isinstance(value, Mapping):
         return {key: _wrapped(item) for key, item in value.items()}
     if isinstance(value, list):
