@@ -16,6 +16,7 @@ from prefect_conduit.pipelines import PipelineLike, opened
 from prefect_conduit.progress import Progress
 from prefect_conduit.requests import Asked, Moment, request_of
 from prefect_conduit.state import store_of
+from prefect_conduit.stopping import stop_event
 from prefect_conduit.tasks import failed, listeners, published
 from prefect_conduit.twins import in_thread
 
@@ -112,7 +113,8 @@ def stage_split(pipeline: PipelineLike, plan: LoadPlan, split: str) -> StageRece
     estimate = plan.rows_estimate
     rows = estimate and max(estimate // plan.splits.count, 1)
     with _told(plan), Progress(plan.pipeline, plan.stream, rows) as progress:
-        return stage(opened(pipeline), plan, split, listeners=(*listeners(), progress.hear))
+        heard = (*listeners(), progress.hear)
+        return stage(opened(pipeline), plan, split, listeners=heard, cancel=stop_event())
 
 
 @task(
