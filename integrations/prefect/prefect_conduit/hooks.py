@@ -62,8 +62,8 @@ def run_dbt(
 ) -> HookResult:
     """Let dbt build what is downstream of the tables that changed, and nothing else.
 
-    What changed is kept in the destination, so a run that died between a load and dbt, or in which
-    dbt failed, is made good by the next one. What is given here wins over ``after.dbt`` of the file.
+    What dbt has finished with is kept in the destination: a run that died between a load and dbt,
+    or in which dbt failed, is made good by the next. What is given here wins over ``after.dbt``.
 
     Call it behind the loads, not beside them: dbt takes the process's working directory while it
     runs. Two of them in one process wait for each other. In a thread (``submit``, ``arun_dbt``) a
