@@ -102,7 +102,7 @@ def conduit_stream(
     def made(function: Callable[..., object]) -> Task[..., Any]:
         def body(loop: asyncio.AbstractEventLoop | None, args: Any, kwargs: Any) -> LoadResult:
             data = Made(partial(function, *args, **kwargs), loop)
-            pipeline = said.pipeline(data, name or flow_run.flow_name or function.__name__)
+            pipeline = said.pipeline(data.rows, flow_run.flow_name or function.__name__)
             return _loaded(
                 pipeline, data, asked(call=call_text(function, args, kwargs)), state_prefix
             )
