@@ -116,8 +116,13 @@ class Launched:
     def frozen(self) -> psutil.Process:
         """Wait until it has frozen itself."""
         process = psutil.Process(self.process.pid)
-        stopped = psutil.STATUS_STOPPED
-        wait_for(lambda: process.status() == stopped or None, "a run that is frozen")
+
+        def stopped() -> bool:
+            assert process.is_running(), self.said
+            assert process.status() != psutil.STATUS_ZOMBIE, self.said
+            return process.status() == psutil.STATUS_STOPPED
+
+        wait_for(stopped, "a run that is frozen")
         return process
 
 
