@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -15,11 +16,13 @@ import psutil
 from prefect import Flow, flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.context import refresh_global_settings_context
 from prefect.flow_engine import load_flow_run, run_flow
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import PREFECT_API_URL
 from prefect.states import AwaitingRetry, Pending
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from conduit_core.events import Listener
 from conduit_core.testing import faults
 from prefect_conduit import aload_stream, arun_pipeline, load_stream, run_pipeline
 
@@ -53,6 +56,12 @@ FLOWS: Mapping[str, Flow[..., Any]] = {
     "by_tasks": by_tasks,
     "by_twins": by_twins,
 }
+
+
+@cache
+def once() -> Listener:
+    """Return the process's one fault, so that a task that is tried again doesn't meet it again."""
+    return faults.from_environment()
 
 
 def asked(name: str, **parameters: object) -> UUID:
@@ -92,14 +101,14 @@ class Launched:
         forks.set_forkserver_preload(PRELOADED)
         disk = folder / f"disk-{uuid4().hex[:6]}"
         disk.mkdir()
-        env = {key: str(disk) for key in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
+        env = {key: str(disk) for key in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "PREFECT_HOME")}
+        env["PREFECT_API_URL"] = str(PREFECT_API_URL.value())
         if fault or freeze:
-            env["CONDUIT_LISTENERS"] = f"{faults.__name__}:from_environment"
+            env["CONDUIT_LISTENERS"] = f"{__name__}:once"
             env["CONDUIT_FAULT"] = fault or freeze
             env["CONDUIT_FAULT_SIGNAL"] = "KILL" if fault else "STOP"
         self._said = disk / "said.txt"
-        api = str(PREFECT_API_URL.value())
-        self.process = forks.Process(target=_execute, args=(name, run, api, str(disk), env))
+        self.process = forks.Process(target=_execute, args=(name, run, str(disk), env))
         self.process.start()
 
     def end(self) -> int | None:
@@ -126,16 +135,16 @@ class Launched:
         return process
 
 
-def _execute(name: str, run: UUID, api: str, disk: str, env: Mapping[str, str]) -> None:
+def _execute(name: str, run: UUID, disk: str, env: Mapping[str, str]) -> None:
     os.environ.update(env)
     os.chdir(disk)
     said = os.open("said.txt", os.O_WRONLY | os.O_CREAT)
     os.dup2(said, 1)
     os.dup2(said, 2)
-    with temporary_settings({PREFECT_API_URL: api, PREFECT_HOME: Path(disk, "prefect")}):
-        made = run_flow(FLOWS[name], flow_run=load_flow_run(run))
-        if asyncio.iscoroutine(made):
-            asyncio.run(made)
+    refresh_global_settings_context()  # what Prefect has read of the environment is another's
+    made = run_flow(FLOWS[name], flow_run=load_flow_run(run))
+    if asyncio.iscoroutine(made):
+        asyncio.run(made)
 
 
 def wait_for(look: Callable[[], Found | None], what: str) -> Found:

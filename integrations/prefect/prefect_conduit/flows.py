@@ -99,6 +99,8 @@ def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> RunRes
 
     started = time.perf_counter()
     found = opened(pipeline)
+    if streams is not None and not streams:
+        raise ConfigError("streams=[] names no stream: leave it out for all", pipeline=found.name)
     chosen = found.select(None if streams is None else tuple(streams))
     futures = {
         stream.name: load_stream.submit(

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 
-from conduit_core.errors import ConduitError, QualityError
+from conduit_core.errors import ConduitError, ConfigError, QualityError
 from prefect_conduit.artifacts import show_rules
 from prefect_conduit.failures import (
     ATTEMPTS,
@@ -91,6 +91,8 @@ def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str) -> LoadR
     try:
         pipeline = opened(given)
         name = pipeline.name
+        if not isinstance(stream, str):
+            raise ConfigError(f"stream= is a stream's name, not {stream!r}", pipeline=name)
         done = run(
             pipeline,
             (stream,),
