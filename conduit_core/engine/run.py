@@ -238,8 +238,10 @@ class _Crew:
     def work(self, streams: tuple[StreamSpec, ...], jobs: int) -> bool:
         """Run the streams; return whether Ctrl-C ended it."""
         pool = ThreadPoolExecutor(max_workers=max(jobs, 1), thread_name_prefix="stream")
-        # A runner's store and listeners may ask for what the caller's context holds: settings, ids.
-        pending: set[Future[None]] = {pool.submit(copy_context().run, self._one, s) for s in streams}
+        # A runner's settings and its log are in context variables: each stream gets them, too.
+        pending: set[Future[None]] = {
+            pool.submit(copy_context().run, self._one, s) for s in streams
+        }
         interrupted = False
         try:
             while pending:

@@ -77,7 +77,7 @@ def test_one_of_twelve_streams_fails_at_once_and_eleven_are_loaded(
     headline, what, target, retry, command = str(error).split("\n")
     assert headline == f"{shop.name}: 1 of 12 streams failed: t7"
     assert what.startswith(f"t7 ({shop.name}): ")
-    assert target == "nothing published"
+    assert target == "nothing published; the target has no watermark yet"
     assert retry == "a retry will not help"
     assert command.startswith("conduit ")
     assert state.message == f"Flow run encountered an exception: LoadFailedError: {error}"

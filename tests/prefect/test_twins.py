@@ -9,7 +9,6 @@ from typing import Any
 import psycopg
 import pytest
 from prefect import flow
-from prefect.results import ResultRecord  # noqa: F401
 from prefect.settings import (
     PREFECT_RESULTS_PERSIST_BY_DEFAULT,
     PREFECT_TASKS_DEFAULT_PERSIST_RESULT,
@@ -22,6 +21,12 @@ from prefect_conduit import aload_stream, arun_pipeline, load_stream
 from tests import services
 from tests.dagster.crashing import GATE, HELD, POSTGRES_SOURCE
 from tests.prefect.shop import ORDERS, Shop
+
+# A loop that ends leaves Prefect's own connections to the collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 def test_p19_twins_side_by_side_give_typed_results_in_process(shop: Shop) -> None:
