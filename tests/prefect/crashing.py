@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid4
 
 import psutil
 from prefect import Flow, flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
 from prefect.context import refresh_global_settings_context
 from prefect.flow_engine import load_flow_run, run_flow
 from prefect.settings import PREFECT_API_URL
@@ -25,6 +25,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from conduit_core.events import Listener
 from conduit_core.testing import faults
 from prefect_conduit import aload_stream, arun_pipeline, load_stream, run_pipeline
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
 
 PRELOADED = ["tests.prefect.preloaded", __name__]
 TIMEOUT_SECONDS = 240
@@ -92,10 +95,18 @@ class Launched:
         folder: where disks are.
         fault: where it is killed.
         freeze: where it is frozen.
+        more: further variables of its environment.
     """
 
     def __init__(
-        self, name: str, run: UUID, folder: Path, *, fault: str = "", freeze: str = ""
+        self,
+        name: str,
+        run: UUID,
+        folder: Path,
+        *,
+        fault: str = "",
+        freeze: str = "",
+        more: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         forks = multiprocessing.get_context("forkserver")
         forks.set_forkserver_preload(PRELOADED)
@@ -107,6 +118,7 @@ class Launched:
             env["CONDUIT_LISTENERS"] = f"{__name__}:once"
             env["CONDUIT_FAULT"] = fault or freeze
             env["CONDUIT_FAULT_SIGNAL"] = "KILL" if fault else "STOP"
+        env |= more
         self._said = disk / "said.txt"
         self.process = forks.Process(target=_execute, args=(name, run, str(disk), env))
         self.process.start()

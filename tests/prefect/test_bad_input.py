@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prefect import flow
-from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from prefect_conduit import load_stream, run_pipeline
 from tests.prefect.shop import ORDERS, Shop
 
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
 
 @pytest.fixture
-def target(shop: Shop) -> Any:
+def target(shop: Shop) -> Iterator[None]:
     """Check at the end that no target was made."""
     shop.streams = [{**ORDERS, "cursor_timezone": "UTC"}]
     yield

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import FlowRunContext
 
-from conduit_core.errors import LoadFailedError, SchemaError
-from conduit_core.events import Event, Listener, StreamFailed
+from conduit_core.errors import ConnectionFailedError, LoadFailedError, SchemaError
+from conduit_core.events import Event, Listener, PlanReady, StreamFailed
 from prefect_conduit import load_stream, run_pipeline
 from tests import services
 from tests.crash.proxy import Proxy, When
+from tests.prefect.crashing import wait_for
 from tests.prefect.shop import ORDERS, Shop
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State, TaskRun
 
 MENDERS: list[Any] = []
 """Called when a load fails, before its retry."""
+PLANNED: list[Any] = []
+"""Called when a load is planned, and not read yet."""
 
 
 def mending() -> Listener:
@@ -29,6 +35,8 @@ def mending() -> Listener:
     def heard(event: Event) -> None:
         if isinstance(event, StreamFailed) and MENDERS:
             MENDERS.pop()()
+        if isinstance(event, PlanReady) and PLANNED:
+            PLANNED.pop()()
 
     return heard
 
@@ -139,17 +147,44 @@ def test_a_flow_with_retries_of_the_users_loads_what_failed_and_nothing_twice(
     assert (shop.count(), shop.count("late")) == (5, 1)
 
 
-def test_a_task_without_retries_tries_once(shop: Shop, tmp_path: Path, mended: list[Any]) -> None:
-    refusing = shop.mapping | {"destination": {"type": "postgres", "url": "postgres://127.0.0.1:9/db"}}
-    tries: list[str] = []
-    for n in range(3):
-        mended.append(lambda n=n: tries.append(str(n)))
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_task_tries_as_often_as_its_user_says(
+    shop: Shop, mended: list[Any], retries: int
+) -> None:
+    nowhere = {"type": "postgres", "url": "postgres://127.0.0.1:9/db"}
+    spec = shop.mapping | {"destination": nowhere}
+    tries: list[int] = []
+    mended.extend([lambda: tries.append(1)] * 4)
+    task = load_stream.with_options(retries=retries, retry_delay_seconds=0.1)
 
     @flow
-    def once(retries: int) -> State[Any]:
-        task = load_stream.with_options(retries=retries, retry_delay_seconds=0.1)
-        return task(refusing, "orders", return_state=True)
+    def once() -> None:
+        task(spec, "orders")
 
-    state = once(0, return_state=True)
-    assert len(tries) == 1
-    assert "ConnectionFailedError" in str(state.result(raise_on_failure=False))
+    state: State[Any] = once(return_state=True)
+    assert len(tries) == 1 + retries
+    assert isinstance(state.result(raise_on_failure=False), ConnectionFailedError)
+
+
+def test_a_load_that_its_flow_does_not_wait_for_is_finished(shop: Shop, mended: list[Any]) -> None:
+    """Prefect tells tasks to end when a flow is cancelled, and when it just ends."""
+    assert mended == []
+    began = threading.Event()
+
+    def until_the_flow_has_ended() -> None:
+        began.set()
+        context = FlowRunContext.get()
+        assert context is not None
+        assert context.flow_run is not None
+        run = context.flow_run
+        wait_for(lambda: run.state is not None and run.state.is_final(), "the flow's end")
+
+    PLANNED.append(until_the_flow_has_ended)
+
+    @flow
+    def forgets() -> None:
+        load_stream.submit(shop.mapping, "orders")
+        began.wait(60)
+
+    forgets()
+    assert shop.count() == 5

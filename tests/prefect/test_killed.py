@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL
 
 from tests import services
 from tests.crash.harness import Loaded, loaded
@@ -18,6 +19,7 @@ from tests.crash.source import ROWS, Source
 from tests.crash.systems import INTERNAL_TABLES, Postgres, SQLite, System
 from tests.dagster.crashing import POSTGRES_SOURCE
 from tests.prefect.crashing import Launched, asked, asked_again, flow_run
+from tests.prefect.proxy import Proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.crash, pytest.mark.xdist_group("prefect-forks")]
 
@@ -97,8 +99,8 @@ class Scene:
                 asked_again(self.runs[-1])
             if not point:
                 break
-            point, _, count = point.partition(":")
-            fault = f"{point}:{count or 1}:{stream}" if point != "after_hooks" else point
+            name, _, count = point.partition(":")
+            fault = name if name == "after_hooks" else f"{name}:{count or 1}:{stream}"
             launched = Launched("in_turn", self.runs[-1], self.folder, fault=fault)
             assert launched.end() == -signal.SIGKILL, launched.said
         launched = Launched("in_turn", self.runs[-1], self.folder)
@@ -185,15 +187,20 @@ def test_p12_two_processes_with_one_flow_run_load_it_once(tmp_path: Path, freeze
     frozen = first.frozen()
     try:
         second = Launched("in_turn", run, tmp_path)
-        second.end()
+        assert second.end() == 0, second.said
         frozen.send_signal(signal.SIGCONT)
-        first.end()
+        assert first.end() == 0, first.said
     finally:
         if frozen.is_running():
             frozen.kill()
-    print(freeze, "FIRST", first.said, "SECOND", second.said)
-    assert len(loaded(scene.system, scene.table("items")).rows) == ROWS
-    assert len(loaded(scene.system, scene.table("items")).chain) == 1
+    told = first.said if freeze == "after_plan" else second.said
+    assert "items: loaded before" in told
+    found = loaded(scene.system, scene.table("items"))
+    assert len(found.rows) == ROWS
+    assert [r["request_key"] for r in found.chain] == [f"prefect/{run}/items//"]
+    state = flow_run(run).state
+    assert state is not None
+    assert state.is_completed()
 
 
 def test_p12_two_flow_runs_of_one_stream_at_once_load_each_row_once(tmp_path: Path) -> None:
@@ -210,7 +217,30 @@ def test_p12_two_flow_runs_of_one_stream_at_once_load_each_row_once(tmp_path: Pa
     finally:
         if frozen.is_running():
             frozen.kill()
-    print("FIRST", first.said)
+    assert "of the same target was published meanwhile" in first.said
     found = loaded(scene.system, scene.table("items"))
     assert len(found.rows) == ROWS
     assert [r["request_key"] for r in found.chain] == [f"prefect/{scene.runs[1]}/items//"]
+
+
+def test_p12_a_load_whose_prefect_is_gone_after_its_commit_is_told_and_not_loaded_again(
+    tmp_path: Path,
+) -> None:
+    scene = in_file(tmp_path, {"items": ""}, "append")
+    run = asked("in_turn", pipeline=scene.pipeline)
+    with Proxy(str(PREFECT_API_URL.value())) as proxy:
+        more = {"PREFECT_API_URL": proxy.url, "PREFECT_CLIENT_MAX_RETRIES": "0"}
+        first = Launched("in_turn", run, tmp_path, freeze="after_commit", more=more)
+        frozen = first.frozen()
+        proxy.refused = {"": 1_000_000}
+        frozen.send_signal(signal.SIGCONT)
+        assert first.end() == 1, first.said
+    assert "items: published 2,000 rows" in first.said
+    assert variable("main", scene.table("items")) is None
+    asked_again(run)
+    again = Launched("in_turn", run, tmp_path)
+    assert again.end() == 0, again.said
+    found = loaded(scene.system, scene.table("items"))
+    assert len(found.rows) == ROWS
+    assert [r["request_key"] for r in found.chain] == [f"prefect/{run}/items//"]
+    assert variable("main", scene.table("items"))["version"] == "1"
