@@ -89,7 +89,7 @@ class News:
         Raises:
             StateError: Prefect can't be told: nothing was kept, and the next run does both.
         """
-        found = self._found.get(key)
+        found = self._found[key] if key in self._found else self.get(key)
         self._within(partial(self._tell, _version(found, like=entry), entry))
         return self._within(partial(self._store.set, key, entry, expect))
 
