@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from prefect import flow
@@ -157,6 +157,7 @@ def test_a_load_that_lasts_shows_its_progress_to_its_end(shop: Shop) -> None:
     assert shown(shop.name, "short", "progress") == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=20), st.text(max_size=20)), min_size=2, max_size=2))
 def test_two_streams_share_no_key(names: list[tuple[str, str]]) -> None:
     first, second = names
@@ -170,6 +171,7 @@ def test_a_plain_name_is_in_its_key() -> None:
     assert artifact_key("shop", "order-items").startswith("conduit-shop--order-items-")
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("a1 |`*_<>&[]()~!#\\\n$-:/."), max_size=40))
 def test_text_is_shown_as_it_is(text: str) -> None:
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])

@@ -8,13 +8,11 @@ twice is kept once.
 
 from __future__ import annotations
 
-import contextvars
 import json
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect.client.orchestration import get_client
 from prefect.events.filters import EventFilter, EventIDFilter, EventOccurredFilter
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from conduit_core import LedgerRecord, Pipeline, StateStore, StreamDatasets, TableFacts
     from conduit_core.events import Event as CoreEvent
 
-T = TypeVar("T")
 Kind = Literal["published", "rejected", "failed", "schema-changed"]
 MOST_LOADS = 50
 """Loads told at once, the newest: Prefect answers for no more events in one call."""
@@ -49,8 +46,6 @@ _SERVERS_FAULT = 500
 class News:
     """A state store that tells Prefect of loads before it keeps their state; a listener, too.
 
-    Made in the task's own thread, and used by whichever thread loads.
-
     Args:
         store: where the state is kept.
         pipeline: the pipeline.
@@ -61,7 +56,6 @@ class News:
         self._store = store
         self._pipeline = pipeline
         self._stream = stream
-        self._context = contextvars.copy_context()  # the run's, with the client that is open
         self._found: dict[str, str | None] = {}
         self._committed: set[str] = set()
         self._rules: dict[str, list[RuleChecked]] = {}
@@ -80,7 +74,7 @@ class News:
         Raises:
             StateError: Prefect can't be asked.
         """
-        self._found[key] = found = self._within(partial(self._store.get, key))
+        self._found[key] = found = self._store.get(key)
         return found
 
     def set(self, key: str, entry: str, expect: str | None) -> bool:
@@ -90,11 +84,8 @@ class News:
             StateError: Prefect can't be told: nothing was kept, and the next run does both.
         """
         found = self._found[key] if key in self._found else self.get(key)
-        self._within(partial(self._tell, _version(found, like=entry), entry))
-        return self._within(partial(self._store.set, key, entry, expect))
-
-    def _within(self, call: Callable[[], T]) -> T:
-        return self._context.copy().run(call)
+        self._tell(_version(found, like=entry), entry)
+        return self._store.set(key, entry, expect)
 
     def _tell(self, known: int | None, entry: str) -> None:
         from conduit_core import runs
