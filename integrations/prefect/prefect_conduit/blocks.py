@@ -171,7 +171,7 @@ run_pipeline(ConduitPipeline.load("shop"))
     state_prefix: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9_]{1,100}$",
-        description="What the Variables with the state begin with, in place of conduit.",
+        description="What the Variables with the state begin with, in place of `conduit`.",
     )
 
     @model_validator(mode="after")
@@ -226,7 +226,7 @@ def _check(content: Mapping[str, object], source: str | None, destination: str |
     Pipeline.from_mapping(content, source=source or None, destination=destination or None)
 
 
-def _wrapped(value: object) -> Any:  # noqa: ANN401 - of the shape that it is given
+def _wrapped(value: object) -> Any:
     if isinstance(value, Mapping):
         return {key: _wrapped(item) for key, item in value.items()}
     if isinstance(value, list):
