@@ -37,7 +37,7 @@ def call_text(function: Callable[..., object], args: Sequence[Any], kwargs: Any)
 def _said(value: Any) -> Any:
     """Return a value as JSON that no value of another type has."""
     said: Any
-    if value is None or isinstance(value, bool | int | str) and not isinstance(value, Enum):
+    if value is None or (isinstance(value, bool | int | str) and not isinstance(value, Enum)):
         return value
     if isinstance(value, float):
         said = repr(value)

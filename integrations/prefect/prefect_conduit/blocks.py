@@ -140,6 +140,8 @@ class ConduitPipeline(Block):
         content: or what the file would hold. People can read it: no password may stand in it.
         source: the name of a connection in place of the source's.
         destination: the name of a connection in place of the destination's.
+        state_prefix: what the Variables with the state begin with, in place of ``conduit``: for a
+            second destination with tables of the same names.
     """
 
     model_config = _QUIET
@@ -165,6 +167,11 @@ run_pipeline(ConduitPipeline.load("shop"))
     )
     destination: str | None = Field(
         default=None, description="A connection's name, in place of the file's destination."
+    )
+    state_prefix: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9_]{1,100}$",
+        description="What the Variables with the state begin with, in place of conduit.",
     )
 
     @model_validator(mode="after")
@@ -219,7 +226,7 @@ def _check(content: Mapping[str, object], source: str | None, destination: str |
     Pipeline.from_mapping(content, source=source or None, destination=destination or None)
 
 
-def _wrapped(value: object) -> Any:  # noqa: ANN401 - of the shape that it is given
+def _wrapped(value: object) -> Any:
     if isinstance(value, Mapping):
         return {key: _wrapped(item) for key, item in value.items()}
     if isinstance(value, list):

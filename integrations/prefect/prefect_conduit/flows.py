@@ -7,16 +7,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from prefect import flow
-from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from conduit_core.errors import ConduitError, ConfigError, unexpected
-from prefect_conduit.artifacts import show_run
+from prefect_conduit.artifacts import never_failing, show_run
 from prefect_conduit.blocks import ConduitPipeline
 from prefect_conduit.failures import raise_for_run, short
 from prefect_conduit.hooks import run_after
 from prefect_conduit.pipelines import opened
-from prefect_conduit.requests import Asked, Moment, slice_before
+from prefect_conduit.requests import Asked, Moment, scheduled_start, slice_before
 from prefect_conduit.stopping import in_stoppable_thread
 from prefect_conduit.tasks import AT_ONCE, load_stream
 
@@ -89,7 +88,7 @@ def _asked(
     if length is not None:
         if start is not None or end is not None:
             raise ConfigError("give window_length, or window_from and window_to, not both")
-        start, end = slice_before(length, flow_run.scheduled_start_time)
+        start, end = slice_before(length, scheduled_start())
     return Asked(window_from=start, window_to=end, full_refresh=full_refresh)
 
 
@@ -124,7 +123,8 @@ def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> "RunRe
         hooks=_after(pipeline, found.outline().hooks, [each.stream for each in failures]),
         seconds=time.perf_counter() - started,
     )
-    show_run(result)
+    with never_failing(f"the run of {found.name} can't be shown"):
+        show_run(result)
     raise_for_run(result)
     return result
 
