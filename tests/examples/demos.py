@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LEFT = ("*.duckdb*", "__pycache__", "airflow", "target")
+LEFT = ("*.duckdb*", "__pycache__", "airflow", "prefect", "target")
 """What earlier runs have left in the examples."""
 
 
