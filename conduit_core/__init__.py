@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from conduit_core.connectors.base import CheckItem
     from conduit_core.connectors.datasets import Dataset
     from conduit_core.connectors.lake.fileset import FileSet
+    from conduit_core.connectors.said import connection_from_mapping
     from conduit_core.connectors.staging import StageReceipt
     from conduit_core.engine.admin import (
         StateView,
@@ -126,6 +127,7 @@ _HOMES = {
     "check_rules": "conduit_core.engine.rulecheck",
     "column_lineage": "conduit_core.engine.lineage",
     "connection_from_airflow": "conduit_core.connectors.airflow",
+    "connection_from_mapping": "conduit_core.connectors.said",
     "datasets": "conduit_core.engine.lineage",
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
@@ -199,6 +201,7 @@ __all__ = [
     "check_rules",
     "column_lineage",
     "connection_from_airflow",
+    "connection_from_mapping",
     "datasets",
     "destination_facts",
     "files",

@@ -10,16 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
-from pydantic import ValidationError
-
+from conduit_core.connectors.said import TAKES, connection_from_mapping, filled, spec_of
 from conduit_core.errors import ConfigError
-from conduit_core.spec import explain as explaining
-from conduit_core.spec.endpoints import ConnectionSpec, parse_url, reveal, wrap_secrets
 
 if TYPE_CHECKING:
     from conduit_core.connectors.registry import Connector
+    from conduit_core.spec import ConnectionSpec
 
 CONDUIT = "conduit"
 """The connection type that takes what a pipeline file takes."""
@@ -47,8 +44,12 @@ class AirflowConnection:
 
     def refuse(self, text: str) -> ConfigError:
         """Return the error that says what is wrong with this connection."""
-        name = f" `{self.conn_id}`" if self.conn_id else ""
-        return ConfigError(f"Airflow connection{name}: {text}")
+        return ConfigError(f"{self.place}: {text}")
+
+    @property
+    def place(self) -> str:
+        """What messages call it."""
+        return "Airflow connection" + (f" `{self.conn_id}`" if self.conn_id else "")
 
     def file_path(self) -> str:
         """Return the path of a database file, which is the host.
@@ -78,14 +79,18 @@ def connection_from_airflow(conn: AirflowConnection) -> ConnectionSpec:
     """
     kind = conn.conn_type.strip().lower().replace("-", "_")
     if kind == CONDUIT:
-        return _laid_over(conn, _spec(conn, _said(conn)))
+        if not filled(conn.extra):
+            raise conn.refuse(f"its extra is empty: {TAKES}")
+        return connection_from_mapping(
+            conn.extra, conn.place, user=conn.login, password=conn.password
+        )
     connector = next((c for c in _takers() if kind in c.airflow_types), None)
     if connector is None or connector.from_airflow is None:
         raise _unknown(conn, kind)
     mapping = connector.from_airflow(conn)
     if mapping.get("type"):
-        return _spec(conn, mapping)
-    untyped = _spec(conn, {**mapping, "type": connector.name})
+        return spec_of(mapping, conn.place)
+    untyped = spec_of({**mapping, "type": connector.name}, conn.place)
     return untyped.model_copy(update={"type": ""})
 
 
@@ -104,58 +109,3 @@ def _unknown(conn: AirflowConnection, kind: str) -> ConfigError:
         f" `{CONDUIT}`, with what a pipeline file says of it as its extra:"
         ' {"url": "postgres://user@host/database"}'
     )
-
-
-def _spec(conn: AirflowConnection, mapping: Mapping[str, object]) -> ConnectionSpec:
-    try:
-        spec = ConnectionSpec.model_validate(dict(mapping))
-    except ValidationError as error:
-        found = explaining.problems(error, model=ConnectionSpec)
-        raise conn.refuse("; ".join(text for _, text in found)) from None
-    if spec.connection:
-        raise conn.refuse("a connection can't name another one")
-    return spec
-
-
-def _said(conn: AirflowConnection) -> dict[str, object]:
-    """Return the extra of a ``conduit`` connection; a form's fields left empty aren't said."""
-    said = {key: item for key, item in conn.extra.items() if item not in (None, "")}
-    if not said:
-        raise conn.refuse(
-            'its extra is empty: it takes what a pipeline file says of a connection, as {"url":'
-            ' "postgres://user@host/database"} or {"type": "duckdb", "path": "/data/shop.duckdb"}'
-        )
-    url = said.get("url")
-    if "type" in said or not isinstance(url, str):
-        return said
-    try:
-        return {key: item for key, item in said.items() if key != "url"} | parse_url(url)
-    except ValueError as error:
-        raise conn.refuse(f"`url` {error}") from None
-
-
-def _laid_over(conn: AirflowConnection, spec: ConnectionSpec) -> ConnectionSpec:
-    """Put login and password where the connector has user and password, or into the URL."""
-    given = {k: v for k, v in (("user", conn.login), ("password", conn.password)) if v}
-    if not given:
-        return spec
-    from conduit_core.connectors import registry
-
-    taken = registry.get(spec.type).options.model_fields
-    if lost := [key for key in given if key not in taken]:
-        shown = " and ".join("login" if key == "user" else key for key in lost)
-        raise conn.refuse(f"has a {shown}, which a {spec.type} connection doesn't take")
-    url = reveal(spec.options.get("url"))
-    laid, _ = wrap_secrets({"url": _with_login(url, given)} if isinstance(url, str) else given)
-    return spec.model_copy(update={"options": spec.options | laid})
-
-
-def _with_login(url: str, given: Mapping[str, str]) -> str:
-    scheme, _, rest = url.partition("://")
-    end = next((i for i, char in enumerate(rest) if char in "/?#"), len(rest))
-    login, _, where = rest[:end].rpartition("@")
-    user, _, password = login.partition(":")
-    user = quote(given["user"], safe="") if "user" in given else user
-    password = quote(given["password"], safe="") if "password" in given else password
-    login = f"{user}:{password}@" if password else f"{user}@"
-    return f"{scheme}://{login}{where}{rest[end:]}"

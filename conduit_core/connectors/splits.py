@@ -18,9 +18,9 @@ from conduit_core.spec.splits import MAX_SPLITS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["MAX_SPLITS", "WHOLE", "Split", "SplitBy", "SplitKind", "refuse_kind"]
+__all__ = ["MAX_SPLITS", "NOTHING", "WHOLE", "Split", "SplitBy", "SplitKind", "refuse_kind"]
 
-SplitKind = Literal["whole", "range", "hash", "values", "file", "among"]
+SplitKind = Literal["whole", "range", "hash", "values", "file", "among", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class SplitBy(BaseModel):
     """The cut of one window, as JSON.
 
     Args:
-        kind: see :class:`Split`.
+        kind: see :class:`Split`; ``nothing`` has no splits: there is nothing to read.
         column: the column that is compared.
         type: the column's Arrow type as text.
         cuts: ``range`` and ``file``: ascending bounds between neighbours (n cuts make n+1 splits);
@@ -74,8 +74,8 @@ class SplitBy(BaseModel):
     @property
     def count(self) -> int:
         """How many splits there are."""
-        if self.kind == "whole":
-            return 1
+        if self.kind in ("whole", "nothing"):
+            return int(self.kind == "whole")
         return self.buckets if self.kind == "hash" else len(self.cuts) + 1
 
     def splits(self) -> list[Split]:
@@ -87,6 +87,8 @@ class SplitBy(BaseModel):
         match self.kind:
             case "whole":
                 return [Split(self._id("whole"), "whole")]
+            case "nothing":
+                return []
             case "hash":
                 return [
                     Split(
@@ -160,6 +162,8 @@ class SplitBy(BaseModel):
 
 WHOLE = SplitBy()
 """A window that isn't cut."""
+NOTHING = SplitBy(kind="nothing")
+"""That of an empty plan: a task that is mapped over its splits has none."""
 
 
 def refuse_kind(kind: str, claimed: frozenset[str], system: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from conduit_core.connectors.publish import Publish
+from conduit_core.connectors.splits import NOTHING
 from conduit_core.engine.identity import load_id, request_text, stream_fingerprint
 from conduit_core.engine.model import LoadPlan, RunRequest
 from conduit_core.engine.pipeline import Ends, Pipeline
@@ -77,5 +78,6 @@ def plan_of_nothing(
         state_text=seen.stored,
         notes=(why,),
         empty=True,
+        splits=NOTHING,
         replayed=replayed,
     )

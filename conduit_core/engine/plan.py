@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from conduit_core.connectors.base import Shape, TargetShape
 from conduit_core.connectors.chain import touches
 from conduit_core.connectors.publish import AddColumn, Column, WidenColumn
+from conduit_core.connectors.splits import NOTHING, WHOLE
 from conduit_core.engine.columns import altered, change_records
 from conduit_core.engine.identity import asked_for, load_id, request_text, stream_fingerprint
 from conduit_core.engine.marks import Marks, deletes_of, plan_marks
@@ -266,6 +267,7 @@ def _freeze(draft: _Draft) -> LoadPlan:
         schema_changes=[change.as_json() for change in draft.shaped.staged.findings],
         history=draft.shaped.history,
         empty=choice.empty,
+        splits=NOTHING if choice.empty else WHOLE,
         replayed=draft.replayed,
     )
 

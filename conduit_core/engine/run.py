@@ -8,6 +8,7 @@ import time
 import traceback
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from conduit_core.engine.budget import budgets
@@ -237,7 +238,10 @@ class _Crew:
     def work(self, streams: tuple[StreamSpec, ...], jobs: int) -> bool:
         """Run the streams; return whether Ctrl-C ended it."""
         pool = ThreadPoolExecutor(max_workers=max(jobs, 1), thread_name_prefix="stream")
-        pending: set[Future[None]] = {pool.submit(self._one, s) for s in streams}
+        # A runner's settings and its log are in context variables: each stream gets them, too.
+        pending: set[Future[None]] = {
+            pool.submit(copy_context().run, self._one, s) for s in streams
+        }
         interrupted = False
         try:
             while pending:

@@ -5,6 +5,7 @@ Refuses what the two ends can't do, and loads into a target that isn't this stre
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import get_args
 
@@ -46,8 +47,12 @@ class Seen:
 
 
 def state_key(target: Table) -> str:
-    """Return the key of a target in a state store."""
-    return f"{target.schema}.{target.name}"
+    """Return the key of a target in a state store: ``schema.table``, as a rule.
+
+    A schema that would make it read in two ways is quoted: no two targets have one key.
+    """
+    plain = not any(sign in target.schema for sign in '."')
+    return f"{target.schema if plain else json.dumps(target.schema)}.{target.name}"
 
 
 def watermark_state(chain: list[LedgerRecord]) -> str:

@@ -247,6 +247,15 @@ def audit_load(
     runtime: Runtime,
 ) -> AuditReport:
     """Check a load's receipts, and judge its rows; see :func:`audit`."""
+    if plan.empty:
+        return AuditReport(
+            load_id=plan.load_id,
+            plan_id=plan.plan_id,
+            splits=0,
+            counts=Counts(),
+            bytes=0,
+            seconds=0.0,
+        )
     return _report(plan, stream, _receipts(plan, given, ends.staging()), ends, runtime)
 
 

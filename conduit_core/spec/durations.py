@@ -1,4 +1,4 @@
-"""Durations as people write them: ``30s``, ``10m``, ``24h``, ``7d``, ``1h30m``."""
+"""Durations as people write them: ``30s``, ``10m``, ``24h``, ``1h30m``, ``1 day``, ``2 weeks``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,19 @@ _UNIT_MS = {
     "d": 86_400_000,
     "w": 604_800_000,
 }
-_PART = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*(ms|s|m|h|d|w)", re.ASCII)
+_WORDS = {
+    "millisecond": "ms",
+    "second": "s",
+    "minute": "m",
+    "hour": "h",
+    "day": "d",
+    "week": "w",
+}
+_UNIT = "|".join([*(f"{word}s?" for word in _WORDS), "ms", "[smhdw]"])
+_PART = re.compile(rf"(\d{{1,15}}(?:\.\d{{1,9}})?)\s*({_UNIT})", re.ASCII)
 _WHOLE = re.compile(rf"(?:{_PART.pattern}\s*)+", re.ASCII)
-PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d|w))+$"
-EXPECTED = "a duration such as 30s, 10m, 24h or 7d"
+PATTERN = rf"^([0-9]+(\.[0-9]+)?\s*({_UNIT})\s*)+$"
+EXPECTED = "a duration such as 30s, 10m, 24h or 1 day"
 
 
 def parse_duration(value: object) -> timedelta:
@@ -35,12 +44,17 @@ def parse_duration(value: object) -> timedelta:
     if not isinstance(value, str) or not _WHOLE.fullmatch(value.strip()):
         raise ValueError(f"must be {EXPECTED}")
     total = sum(
-        (Decimal(number) * _UNIT_MS[unit] for number, unit in _PART.findall(value)), Decimal(0)
+        (Decimal(number) * _milliseconds(unit) for number, unit in _PART.findall(value)),
+        Decimal(0),
     )
     try:
         return timedelta(microseconds=int(total * 1000))
     except OverflowError:
         raise ValueError("is too long for a duration") from None
+
+
+def _milliseconds(unit: str) -> int:
+    return _UNIT_MS[_WORDS.get(unit.removesuffix("s"), unit)]
 
 
 def format_duration(value: timedelta) -> str:

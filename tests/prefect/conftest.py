@@ -18,12 +18,13 @@ SERVER = "CONDUIT_TEST_PREFECT"
 def server() -> Iterator[None]:
     """Run a Prefect server of the tests' own, or take the one that is given."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
 
     if url := os.environ.get(SERVER):
         with temporary_settings({PREFECT_API_URL: url}):
             yield
         return
+    from prefect.testing.utilities import prefect_test_harness  # imports Prefect's server
+
     with prefect_test_harness(server_startup_timeout=120):
         yield
 

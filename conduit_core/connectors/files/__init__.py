@@ -64,7 +64,7 @@ def _connector(
     def source(given: BaseModel, context: Context) -> Source:
         own = _own(given, options)
         refuse_options(own, DESTINATION_ONLY, "source", "destination")
-        root = Root(own.path, context.base_dir)
+        root = Root(own.path, context.base_dir, credentials=own.keys)
         policy = own.contradictions if isinstance(own, TypedOptions) else "fail"
         return FileSource(name, root, make(own), contradictions=policy)
 
@@ -79,7 +79,8 @@ def _connector(
         refuse_options(own, SOURCE_ONLY, "destination", "source")
         assert write is not None  # noqa: S101 - only then is this one registered
         assert isinstance(own, LakeOptions)  # noqa: S101 - its options are
-        return make_destination(name, own, own.path, write(own), context, schema, internal_schema)
+        where = (own.path, own.keys)
+        return make_destination(name, own, where, write(own), context, schema, internal_schema)
 
     return Connector(
         name,

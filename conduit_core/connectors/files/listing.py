@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from conduit_core.connectors.datasets import Dataset, files_dataset
+from conduit_core.connectors.files.bucket import open_bucket
 from conduit_core.errors import ConfigError, ConnectionFailedError, SchemaError
 from conduit_core.spec.names import file_type
 
@@ -77,13 +79,19 @@ class Root:
         location: a folder, one file, or a URL that ``pyarrow.fs`` opens; "": ``base_dir`` itself.
         base_dir: what a relative location is relative to.
         filesystem: used instead of the one the location names (``location`` is then its path).
+        credentials: a bucket's, instead of those of the environment.
     """
 
     def __init__(
-        self, location: str, base_dir: Path, filesystem: fs.FileSystem | None = None
+        self,
+        location: str,
+        base_dir: Path,
+        filesystem: fs.FileSystem | None = None,
+        credentials: Mapping[str, str] | None = None,
     ) -> None:
         self._location = location
         self._given = filesystem
+        self._credentials = credentials
         self._lock = threading.Lock()
         self._opened: tuple[fs.FileSystem, str, str] | None = None
         if filesystem is not None or "://" in location:
@@ -109,6 +117,8 @@ class Root:
         try:
             if self._given is not None:
                 system, base = self._given, self._location
+            elif self._credentials:
+                system, base = open_bucket(self._location, self._credentials)
             elif "://" in self._location:
                 system, base = fs.FileSystem.from_uri(self._location)
             else:

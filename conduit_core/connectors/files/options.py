@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from conduit_core.connectors.files.convert import named_field
 from conduit_core.connectors.lake.options import (
@@ -30,6 +30,15 @@ class FilesOptions(BaseModel):
 
     path: str = ""
     """A folder, a file, or a URL; absent, at a source: the pipeline file's folder."""
+    credentials: dict[str, SecretStr] = Field(default_factory=dict)
+    """A bucket's, instead of those of the environment, and what else its client takes:
+    ``{access_key_id: ..., secret_access_key: ..., region: ..., endpoint: ...}`` of S3,
+    ``{service_account_key: ...}`` of GCS, ``{account_name: ..., account_key: ...}`` of Azure."""
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The credentials, opened: for the client alone."""
+        return {name: value.get_secret_value() for name, value in self.credentials.items()}
 
     @field_validator("path")
     @classmethod
@@ -38,8 +47,8 @@ class FilesOptions(BaseModel):
         has_account = parts.scheme in {"abfs", "abfss"} and ":" not in parts.netloc
         if "://" in value and "@" in parts.netloc and not has_account:
             raise ValueError(
-                "keep keys out of the URL: the cloud's own variables (AWS_ACCESS_KEY_ID ...) or"
-                " profile are used"
+                "keep keys out of the URL: write them under `credentials:`, or leave them to the"
+                " cloud's own variables (AWS_ACCESS_KEY_ID ...) or profile"
             )
         return value
 

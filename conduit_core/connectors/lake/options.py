@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -77,13 +78,13 @@ def refuse_options(given: BaseModel, others: frozenset[str], end: str, other: st
 def make_destination(
     system: str,
     options: LakeOptions,
-    path: str,
+    where: tuple[str, Mapping[str, str]],
     form: FileFormat,
     context: Context,
     schema: str | None,
     internal_schema: str | None,
 ) -> Destination:
-    """Return the destination at a folder or URL. Touches nothing yet.
+    """Return the destination at a folder or URL, with a bucket's credentials. Touches nothing yet.
 
     Raises:
         ConfigError: no path, or an option that has no meaning here.
@@ -92,6 +93,7 @@ def make_destination(
     from conduit_core.connectors.lake.writer import WriteOptions
     from conduit_core.connectors.objects import open_store
 
+    path, credentials = where
     if not path:
         raise ConfigError("destination: path is missing: a folder, or a URL such as s3://bucket/x")
     if internal_schema is not None:
@@ -103,7 +105,7 @@ def make_destination(
     cut = WriteOptions(
         options.partition_by, int(options.target_file_size), group, context.budget_bytes // 2
     )
-    store = open_store(path, context.base_dir)
+    store = open_store(path, context.base_dir, credentials)
     return LakeDestination(system, store, form, cut, _url(path, context.base_dir), schema or "")
 
 

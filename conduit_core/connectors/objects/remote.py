@@ -136,6 +136,24 @@ class RemoteStore(ObjectStore):
             ]
         return sorted(found, key=lambda entry: entry.path)
 
+    def entry(self, path: str) -> Entry | None:
+        """Return an object's size and time; None where there is none."""
+        with self._told("look at", path):
+            try:
+                item = self._obstore.head(self._client, checked(path))
+            except FileNotFoundError as error:
+                if _says_no_bucket(error):
+                    _alone(self._no_bucket())
+                return None
+        return Entry(item["path"], item["size"], item["last_modified"])
+
+    def holds(self, prefix: str) -> bool:
+        """Say whether there is an object below a folder."""
+        with self._told("list", prefix):
+            return any(
+                part for part in self._obstore.list(self._client, prefix, chunk_size=1) if part
+            )
+
     def delete(self, paths: Iterable[str]) -> None:
         """See :meth:`ObjectStore.delete`."""
         waiting = [checked(path) for path in paths]

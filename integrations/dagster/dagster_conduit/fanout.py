@@ -81,8 +81,6 @@ def _plan(context: OpExecutionContext) -> Iterator[object]:
             return
         plan = step.planned(Asked())
     yield dg.Output(plan.model_dump_json(), "plan")
-    if plan.empty:
-        return
     for number, split in enumerate(plan.splits.ids()):
         yield dg.DynamicOutput(split, mapping_key=f"split_{number}", output_name="splits")
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from prefect.context import TaskRunContext
 
-from conduit_core.errors import ConduitError
+from conduit_core.errors import ConduitError, LoadFailedError, number
+from prefect_conduit.stopping import stop_event
 
 if TYPE_CHECKING:
     from prefect import Task
     from prefect.client.schemas.objects import State, TaskRun
 
-RETRIES = 2
-WAITS_SECONDS = [5.0, 10.0]
-"""Before each retry."""
+    from conduit_core import RunResult
+
+RETRIES = 3
+WAITS_SECONDS = [2.0, 8.0, 20.0]
+"""Before each retry: a lock is soon free, a database that starts again takes half a minute. A task
+that waits can't be cancelled, and Prefect kills what hasn't ended after 30 s."""
+ATTEMPTS = 1
+"""How often a task run tries: a retry is Prefect's, where people see, count and change it."""
+_SHOWN = 5
+"""Failures that a flow run's message tells."""
 
 
 def step_may_help(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
@@ -35,7 +45,62 @@ def is_final(error: ConduitError, *, plans: bool) -> bool:
     return context.task_run.run_count > context.task.retries
 
 
+def bare(error: ConduitError) -> ConduitError:
+    """Return an error without its traceback and cause: its text is all that a log needs of it.
+
+    Prefect logs the traceback of whatever a task or a flow raises. That of a bug stays.
+    """
+    if type(error) is not ConduitError:
+        error.__traceback__ = None
+        error.__cause__ = None
+        error.__suppress_context__ = True
+    return error
+
+
+@contextmanager
+def short() -> Iterator[None]:
+    """Raise an error of ours without what the log doesn't need of it."""
+    try:
+        yield
+    except ConduitError as error:
+        bare(error)
+        raise
+
+
+def raise_for_run(result: RunResult) -> None:
+    """Raise what failed in a run as one error, whose text names each stream and hook.
+
+    Raises:
+        LoadFailedError: streams or hooks failed.
+    """
+    failed = result.failed
+    if not failed:
+        return
+    lines = [_headline(result), *(each.lines[0] for each in failed[:_SHOWN])]
+    if len(failed) > _SHOWN:
+        lines.append(f"and {len(failed) - _SHOWN} more, each in the message of its task run")
+    error = LoadFailedError("\n".join(lines), errors=tuple(each.to_error() for each in failed))
+    states = {each.lines[1] for each in failed}
+    if len(states) > 1:
+        states = {f"{each.stream}: {each.lines[1]}" for each in failed[:_SHOWN]}
+    raise bare(error.at(state="; ".join(sorted(states)), command=failed[0].lines[3]))
+
+
+def _headline(result: RunResult) -> str:
+    said = []
+    if result.failures:
+        of = len(result.failures) + len(result.results)
+        names = ", ".join(each.stream for each in result.failures)
+        said.append(f"{len(result.failures)} of {number(of, 'stream', 'streams')} failed: {names}")
+    hooks = ", ".join(each.hook for each in result.hooks if each.failure is not None)
+    if hooks:
+        said.append(f"after.{hooks} failed")
+    return f"{result.pipeline}: {'; '.join(said)}"
+
+
 def _retry_of(state: State[Any]) -> str:
+    if stop_event().is_set():  # it fails because it is to end
+        return "never"
     try:
         state.result()
     except ConduitError as error:

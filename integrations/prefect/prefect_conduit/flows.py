@@ -1,32 +1,31 @@
 """``run_pipeline``: a ready flow that loads a pipeline's streams, and does what follows."""
+# ruff: noqa: I002 - served, a flow is pickled, and text says nothing of a type in its process
 
-from __future__ import annotations
-
-import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from prefect import flow
-from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from conduit_core.errors import ConduitError, ConfigError, unexpected
 from prefect_conduit.artifacts import show_run
 from prefect_conduit.blocks import ConduitPipeline
+from prefect_conduit.failures import raise_for_run, short
 from prefect_conduit.hooks import run_after
 from prefect_conduit.pipelines import opened
-from prefect_conduit.requests import Asked, Moment, slice_before
-from prefect_conduit.tasks import load_stream
+from prefect_conduit.requests import Asked, Moment, scheduled_start, slice_before
+from prefect_conduit.stopping import in_stoppable_thread
+from prefect_conduit.tasks import AT_ONCE, load_stream
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
     from conduit_core import HookResult, LoadResult, RunResult, StreamFailure
 
-AT_ONCE = 4
-"""Streams that are loaded at the same time; another task runner says another number."""
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=AT_ONCE)
+"""``with_options(task_runner=...)`` says another number of streams at the same time."""
 Given: TypeAlias = str | dict[str, Any] | ConduitPipeline
 """What a deployment's parameter ``pipeline`` may be: a path, a file's content, or a block."""
 
@@ -39,7 +38,7 @@ def run_pipeline(
     window_to: Moment | None = None,
     window_length: str | None = None,
     full_refresh: bool = False,  # noqa: FBT001, FBT002 - a deployment's parameters have names
-) -> RunResult:
+) -> "RunResult":
     """Load a pipeline's streams side by side, then do what its file says under ``after:``.
 
     A stream that fails doesn't stop the others; the flow run fails at the end, naming it.
@@ -60,7 +59,9 @@ def run_pipeline(
         ConfigError: the pipeline or a parameter is wrong: nothing was started.
         LoadFailedError: streams or hooks failed.
     """
-    return _ran(pipeline, streams, _asked(window_from, window_to, window_length, full_refresh))
+    with short():
+        asked = _asked(window_from, window_to, window_length, full_refresh)
+        return _ran(pipeline, streams, asked)
 
 
 @flow(name="run-pipeline", task_runner=_THREADS)
@@ -71,10 +72,11 @@ async def arun_pipeline(
     window_to: Moment | None = None,
     window_length: str | None = None,
     full_refresh: bool = False,  # noqa: FBT001, FBT002 - a deployment's parameters have names
-) -> RunResult:
+) -> "RunResult":
     """Do what ``run_pipeline`` does, for an asynchronous flow that awaits it."""
-    asked = _asked(window_from, window_to, window_length, full_refresh)
-    return await asyncio.to_thread(_ran, pipeline, streams, asked)
+    with short():
+        asked = _asked(window_from, window_to, window_length, full_refresh)
+        return await in_stoppable_thread(partial(_ran, pipeline, streams, asked))
 
 
 def _asked(
@@ -86,12 +88,12 @@ def _asked(
     if length is not None:
         if start is not None or end is not None:
             raise ConfigError("give window_length, or window_from and window_to, not both")
-        start, end = slice_before(length, flow_run.scheduled_start_time)
+        start, end = slice_before(length, scheduled_start())
     return Asked(window_from=start, window_to=end, full_refresh=full_refresh)
 
 
-def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> RunResult:
-    from conduit_core import RunResult, raise_for_failures
+def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> "RunResult":
+    from conduit_core import RunResult
 
     started = time.perf_counter()
     found = opened(pipeline)
@@ -122,11 +124,13 @@ def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> RunRes
         seconds=time.perf_counter() - started,
     )
     show_run(result)
-    raise_for_failures(result)
+    raise_for_run(result)
     return result
 
 
-def _after(pipeline: Given, hooks: Sequence[str], failed: Sequence[str]) -> tuple[HookResult, ...]:
+def _after(
+    pipeline: Given, hooks: Sequence[str], failed: Sequence[str]
+) -> "tuple[HookResult, ...]":
     """Run each hook as a task; one that fails doesn't stop the others."""
     from conduit_core import HookResult
 
@@ -146,7 +150,7 @@ def _after(pipeline: Given, hooks: Sequence[str], failed: Sequence[str]) -> tupl
     return tuple(done)
 
 
-def _error_of(state: State[Any]) -> BaseException | None:
+def _error_of(state: "State[Any]") -> BaseException | None:
     if state.is_completed():
         return None
     value = state.result(raise_on_failure=False)
@@ -157,7 +161,7 @@ def _error_of(state: State[Any]) -> BaseException | None:
     )
 
 
-def _failure(what: str, error: BaseException) -> StreamFailure:
+def _failure(what: str, error: BaseException) -> "StreamFailure":
     from conduit_core import StreamFailure
 
     known = error if isinstance(error, ConduitError) else unexpected(error)

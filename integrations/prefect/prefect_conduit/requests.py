@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
+from uuid import UUID
 
+from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run, task_run
+from pydantic import ValidationError
 
 from conduit_core.errors import ConfigError
 
@@ -28,6 +34,9 @@ class Asked:
     reload: bool = False
     allow_empty: bool = False
     allow_deletes: bool = False
+    call: str = ""
+    """Which of a flow run's loads of one stream it is, where the window doesn't say."""
+    only: Mapping[str, object] | None = None
 
 
 def request_of(stream: str, asked: Asked) -> RunRequest:
@@ -35,29 +44,43 @@ def request_of(stream: str, asked: Asked) -> RunRequest:
 
     Its key is made of the flow run, the stream and the window, so that each retry of the task and
     of the flow run is the same request, in whatever process. With ``reload`` each task run is one
-    of its own.
+    of its own. A task that no flow started is the same request in its own retries.
+
+    Raises:
+        ConfigError: an argument is of the wrong type.
     """
     from conduit_core import RunRequest
 
-    start, end = _text(asked.window_from), _text(asked.window_to)
+    start, end = _text("window_from", asked.window_from), _text("window_to", asked.window_to)
+    only = _slice_by(asked.only)
     run = flow_run.id or task_run.id
     parts = ["prefect", run, stream, start or "", end or ""]
+    if asked.call:
+        parts.append(asked.call)
+    if only is not None:
+        # Values may be a thousand: the key goes into an index, the values are in the request.
+        parts.append(hashlib.sha256(json.dumps(only).encode()).hexdigest()[:16])
     if asked.full_refresh:
         parts.append("full")
     if asked.reload:
         parts += ["reload", task_run.id or ""]
-    return RunRequest.model_validate(
-        {
-            "window_from": start,
-            "window_to": end,
-            "full_refresh": asked.full_refresh,
-            "request_key": "/".join(parts) if run else None,
-            "allow_empty": asked.allow_empty,
-            "allow_deletes": asked.allow_deletes,
-            "runner": runner_text(),
-            "after": False,
-        }
-    )
+    try:
+        return RunRequest.model_validate(
+            {
+                "window_from": start,
+                "window_to": end,
+                "only": only,
+                "full_refresh": asked.full_refresh,
+                "request_key": "/".join(parts) if run else None,
+                "allow_empty": asked.allow_empty,
+                "allow_deletes": asked.allow_deletes,
+                "runner": runner_text(),
+                "after": False,
+            }
+        )
+    except ValidationError as error:
+        said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"an argument is wrong: {said}", stream=stream) from None
 
 
 def runner_text() -> str:
@@ -74,11 +97,25 @@ def runner_text() -> str:
     return json.dumps({key: item for key, item in facts.items() if item})
 
 
-def slice_before(length: str, scheduled: datetime) -> tuple[str, str]:
+def scheduled_start() -> datetime:
+    """Return when the run was to start that this one belongs to, however late it does.
+
+    A flow that is called by another has no schedule of its own, and is another run when the outer
+    one is retried.
+    """
+    outermost = flow_run.root_flow_run_id
+    if outermost == flow_run.id:
+        return flow_run.scheduled_start_time  # type: ignore[no-any-return]
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_run(UUID(outermost)).expected_start_time
+    return found or flow_run.scheduled_start_time
+
+
+def slice_before(length: object, scheduled: datetime) -> tuple[str, str]:
     """Return the slice of a length that ends at a run's scheduled start.
 
     Args:
-        length: ``1 day``, ``90m``, ``1h30m``.
+        length: ``1 day``, ``90m``, ``1h30m``: an exact time, so that a day has 24 hours.
         scheduled: when the run was to start, however late it does.
 
     Raises:
@@ -86,6 +123,8 @@ def slice_before(length: str, scheduled: datetime) -> tuple[str, str]:
     """
     from conduit_core import parse_duration
 
+    if not isinstance(length, str):
+        raise ConfigError(f"window_length={length!r} is text, such as '1 day'")
     try:
         span = parse_duration(length)
     except ValueError as error:
@@ -95,7 +134,30 @@ def slice_before(length: str, scheduled: datetime) -> tuple[str, str]:
     return (scheduled - span).isoformat(), scheduled.isoformat()
 
 
-def _text(moment: Moment | None) -> str | None:
+def _text(name: str, moment: object) -> str | None:
     if moment is None or isinstance(moment, str):
         return moment
-    return moment.isoformat()
+    if isinstance(moment, date):
+        return moment.isoformat()
+    raise ConfigError(f"{name}= is text, a date or a time, not {type(moment).__name__}")
+
+
+def _slice_by(only: object) -> dict[str, object] | None:
+    """Return the slice that a request asks for: a column, and its values as text."""
+    if only is None:
+        return None
+    if not isinstance(only, Mapping) or len(only) != 1:
+        raise ConfigError(
+            f"only={only!r} is one column with its values, such as {{'region': ['eu', 'us']}}"
+        )
+    ((column, said),) = only.items()
+    values = list(said) if isinstance(said, list | tuple | set | frozenset) else [said]
+    if not all(isinstance(value, str | int | date | Decimal) for value in values):
+        raise ConfigError(f"only= of {column!r}: a value is text, a number, or a date or time")
+    return {"column": column, "values": sorted({_written(value) for value in values})}
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.isoformat() if isinstance(value, date) else str(value)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from prefect import task
@@ -12,7 +13,7 @@ from conduit_core.errors import ConduitError
 from prefect_conduit.failures import RETRIES, WAITS_SECONDS, retry_may_help, step_may_help
 from prefect_conduit.pipelines import PipelineLike, opened
 from prefect_conduit.requests import Asked, Moment, request_of
-from prefect_conduit.state import PREFIX, PrefectStateStore
+from prefect_conduit.state import store_of
 from prefect_conduit.tasks import failed, listeners, published
 from prefect_conduit.twins import in_thread
 
@@ -38,9 +39,13 @@ def plan_stream(
     reload: bool = False,
     allow_empty: bool = False,
     allow_deletes: bool = False,
-    state_prefix: str = PREFIX,
+    only: Mapping[str, object] | None = None,
+    state_prefix: str | None = None,
 ) -> LoadPlan:
     """Plan a load that is staged split by split: ``plan.splits.ids()`` are for ``stage_split``.
+
+    Where nothing is new, or the flow run has loaded it already, there are no splits;
+    ``publish_load`` then returns what became of the load.
 
     Args:
         pipeline: the pipeline's file, its content as a mapping, or a ConduitPipeline block.
@@ -51,23 +56,29 @@ def plan_stream(
         reload: load again what this flow run has loaded already.
         allow_empty: let an empty extract empty the table.
         allow_deletes: let the load delete any share of the table's rows.
-        state_prefix: what the Variables with the state begin with.
+        only: as of ``load_stream``.
+        state_prefix: what the Variables with the state begin with; default: what the block says,
+            or ``conduit``.
 
     Raises:
         ConduitError: it can't be planned.
     """
     from conduit_core import plan
 
-    asked = Asked(window_from, window_to, full_refresh, reload, allow_empty, allow_deletes)
+    asked = Asked(window_from, window_to, full_refresh, reload, allow_empty, allow_deletes, only)
+    store = None
     try:
+        store = store_of(pipeline, state_prefix)
         (made,) = plan(
             opened(pipeline),
             (stream,),
             request=request_of(stream, asked),
-            store=PrefectStateStore(state_prefix),
+            store=store,
             staged=True,
         )
     except ConduitError as error:
+        if store is not None:
+            store.explain(error)
         failed(error, "", stream, plans=True)
         raise
     return made
@@ -90,11 +101,12 @@ def stage_split(pipeline: PipelineLike, plan: LoadPlan, split: str) -> StageRece
         split: one of ``plan.splits.ids()``.
 
     Raises:
-        ConduitError: it failed.
+        ConduitError: it failed; a stale plan is final here, ``plan_stream`` has to run again.
     """
     from conduit_core import stage
 
-    return stage(opened(pipeline), plan, split, listeners=listeners())
+    with _told(plan):
+        return stage(opened(pipeline), plan, split, listeners=listeners())
 
 
 @task(
@@ -114,11 +126,8 @@ def audit_load(
     """
     from conduit_core import audit
 
-    try:
+    with _told(plan):
         return audit(opened(pipeline), plan, receipts, listeners=listeners())
-    except ConduitError as error:
-        failed(error, plan.pipeline, plan.stream, plans=False)
-        raise
 
 
 @task(
@@ -134,7 +143,7 @@ def publish_load(
     receipts: Sequence[StageReceipt],
     report: AuditReport | None = None,
     *,
-    state_prefix: str = PREFIX,
+    state_prefix: str | None = None,
 ) -> LoadResult:
     """Publish what is staged in one transaction, and write the state.
 
@@ -151,16 +160,25 @@ def publish_load(
     from conduit_core import after, publish
 
     heard = listeners()
-    try:
+    with _told(plan):
+        store = store_of(pipeline, state_prefix)
         found = opened(pipeline)
         result = publish(found, plan, receipts, report, listeners=heard)
-        store = PrefectStateStore(state_prefix)
         after(found, [result], store=store, hooks=False, listeners=heard)
-    except ConduitError as error:
-        failed(error, plan.pipeline, plan.stream, plans=False)
-        raise
     published(result, found)
     return result
+
+
+@contextmanager
+def _told(plan: LoadPlan) -> Iterator[None]:
+    """Tell of what a step of a plan raises; that a plan is stale, no retry of the step mends."""
+    try:
+        yield
+    except ConduitError as error:
+        if error.retry == "plan":
+            error.message += "; in Prefect: retry the flow run, so that plan_stream runs again"
+        failed(error, plan.pipeline, plan.stream, plans=False)
+        raise
 
 
 aplan_stream = in_thread(plan_stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prefect import task
@@ -11,16 +12,27 @@ from prefect.runtime import task_run
 
 from conduit_core.errors import ConduitError, QualityError
 from prefect_conduit.artifacts import show_rules
-from prefect_conduit.failures import RETRIES, WAITS_SECONDS, is_final, retry_may_help
+from prefect_conduit.failures import (
+    ATTEMPTS,
+    RETRIES,
+    WAITS_SECONDS,
+    bare,
+    is_final,
+    retry_may_help,
+)
 from prefect_conduit.news import tell_failure, tell_load
 from prefect_conduit.pipelines import PipelineLike, opened
 from prefect_conduit.requests import Asked, Moment, request_of
-from prefect_conduit.state import PREFIX, PrefectStateStore
+from prefect_conduit.state import PrefectStateStore, store_of
+from prefect_conduit.stopping import stop_event
 from prefect_conduit.twins import in_thread
 
 if TYPE_CHECKING:
     from conduit_core import LoadResult, Pipeline
     from conduit_core.events import Listener
+
+AT_ONCE = 4
+"""Loads that share a process, and its memory, as a rule."""
 
 
 @task(
@@ -41,7 +53,8 @@ def load_stream(
     reload: bool = False,
     allow_empty: bool = False,
     allow_deletes: bool = False,
-    state_prefix: str = PREFIX,
+    only: Mapping[str, object] | None = None,
+    state_prefix: str | None = None,
 ) -> LoadResult:
     """Load a stream: plan, read, check and publish it, exactly once.
 
@@ -57,7 +70,10 @@ def load_stream(
         reload: load again what this flow run has loaded already.
         allow_empty: let an empty extract empty the table.
         allow_deletes: let the load delete any share of the table's rows.
-        state_prefix: what the Variables with the state begin with.
+        only: the slice of the rows whose column has a value, or one of some: ``{"region": "eu"}``;
+            with a window, of its rows.
+        state_prefix: what the Variables with the state begin with; default: what the block says,
+            or ``conduit``.
 
     Returns:
         What became of the load.
@@ -65,35 +81,53 @@ def load_stream(
     Raises:
         ConduitError: it failed; its text is the four lines.
     """
-    asked = Asked(window_from, window_to, full_refresh, reload, allow_empty, allow_deletes)
+    asked = Asked(window_from, window_to, full_refresh, reload, allow_empty, allow_deletes, only)
     return loaded(pipeline, stream, asked, state_prefix)
 
 
 aload_stream = in_thread(load_stream)
 
 
-def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str) -> LoadResult:
+def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str | None) -> LoadResult:
     """Load a stream, and tell Prefect of it."""
-    from conduit_core import run
-
     name = ""
     try:
+        store = store_of(given, prefix)
         pipeline = opened(given)
         name = pipeline.name
-        done = run(
-            pipeline,
-            (stream,),
-            request=request_of(stream, asked),
-            store=PrefectStateStore(prefix),
-            listeners=listeners(),
-        )
-        if done.failures:
-            raise done.failures[0].to_error()
+        result = load(pipeline, stream, asked, store)
     except ConduitError as error:
         failed(error, name, stream, plans=True)
         raise
-    (result,) = done.results
     published(result, pipeline)
+    return result
+
+
+def load(pipeline: Pipeline, stream: str, asked: Asked, store: PrefectStateStore) -> LoadResult:
+    """Load a stream, and tell nobody.
+
+    Raises:
+        ConduitError: it failed.
+    """
+    from conduit_core import run
+
+    done = run(
+        pipeline,
+        (stream,),
+        request=request_of(stream, asked),
+        store=store,
+        listeners=listeners(),
+        jobs=AT_ONCE,  # the memory it may take is a share
+        attempts=ATTEMPTS,
+        cancel=stop_event(),
+    )
+    if done.failures:
+        error = done.failures[0].to_error()
+        store.explain(error)
+        raise error
+    if not done.results:
+        raise pipeline.at(ConduitError("ended before it began", retry="step"), stream)
+    (result,) = done.results
     return result
 
 
@@ -106,7 +140,10 @@ def published(result: LoadResult, pipeline: Pipeline) -> None:
 
 
 def failed(error: ConduitError, pipeline: str, stream: str, *, plans: bool) -> None:
-    """Show and tell of an error, before it ends the task."""
+    """Show and tell of an error, before it ends the task; of one that was stopped nobody hears."""
+    bare(error)
+    if stop_event().is_set():
+        return
     if isinstance(error, QualityError):
         show_rules(pipeline, stream, error.reports)
     if is_final(error, plans=plans):

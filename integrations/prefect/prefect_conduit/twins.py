@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task
 
+from prefect_conduit.stopping import in_stoppable_thread
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def in_thread(twin: Task[P, R]) -> Task[P, Coroutine[Any, Any, R]]:
-    """Return a task that an asynchronous flow awaits."""
+    """Return a task that an asynchronous flow awaits; cancelled, it ends its load first."""
     body: Callable[P, R] = twin.fn
 
     @functools.wraps(body)
     async def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        return await asyncio.to_thread(body, *args, **kwargs)
+        return await in_stoppable_thread(functools.partial(body, *args, **kwargs))
 
     return Task(
         run,

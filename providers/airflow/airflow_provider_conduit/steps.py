@@ -55,7 +55,7 @@ class ConduitPlanOperator(RequestOperator):
         for note in (*made.notes, *made.warnings):
             self.log.info("%s: %s", made.stream, note)
         context["ti"].xcom_push(PLAN_KEY, made.model_dump_json())
-        return [] if made.empty else list(made.splits.ids())
+        return list(made.splits.ids())
 
 
 class ConduitStageOperator(Killable, PipelineOperator):
