@@ -22,7 +22,6 @@ from prefect.variables import Variable
 
 import prefect_conduit
 from conduit_core import errors
-from prefect_conduit.state import TAG
 from tests.docs.conftest import SHOP
 from tests.docs.pages import (
     PREFECT,
@@ -41,6 +40,8 @@ FIRST = ROOT / "docs" / "prefect.md"
 FRONT = (ROOT / "README.md", ROOT / "integrations" / "prefect" / "README.md")
 STAYING = ("prefect server start", "prefect worker start")
 """Commands that stay: the demo starts them."""
+LOADED_ONLY = {"beside.py", "on_dask.py", "on_ray.py"}
+"""Files whose flows test_dbt.py and test_fan_out.py run, as each starts something large."""
 
 
 @dataclass
@@ -57,10 +58,10 @@ class Folder:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text.replace("/srv/shop", str(self.path)), encoding="utf-8")
 
-    def run(self, file: str) -> None:
-        """Run a file of Python as a program."""
+    def run(self, file: str, as_name: str = "__main__") -> None:
+        """Run a file of Python, as a program."""
         self.ran.add(file)
-        runpy.run_path(str(self.path / file), run_name="__main__")
+        runpy.run_path(str(self.path / file), run_name=as_name)
 
     def command(self, line: str) -> None:
         """What a line of shell does, in this process."""
@@ -90,15 +91,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
 
 
 def _forget() -> None:
+    """Delete the Variables of the tables that the pages load, and of no others."""
     with get_client(sync_client=True) as client:
-        for variable in client.read_variables():
-            if TAG in variable.tags and variable.name.startswith("conduit-raw-"):
-                client.delete_variable_by_name(variable.name)
+        named = {"name": {"like_": "conduit-raw-"}}
+        for found in client.request("POST", "/variables/filter", json={"variables": named}).json():
+            client.delete_variable_by_name(found["name"])
 
 
-def _served(flow: Flow[..., Any], name: str | None = None, **options: Any) -> None:
+def _served(flow: Flow[..., Any], name: str, *, limit: int | None = None, **options: Any) -> None:
     """Make the deployment, and one run of it in this process: the demo serves a flow for real."""
-    deployment = flow.to_deployment(name=name or flow.name, **options)
+    deployment = flow.to_deployment(name=name, **options)
     flow(**deployment.parameters)
 
 
@@ -116,7 +118,7 @@ def test_blocks_run_as_they_stand(page: Path, folder: Folder) -> None:
             raise
     for block in own:
         if block.language == "python" and block.file not in folder.ran:
-            folder.run(str(block.file))
+            folder.run(str(block.file), "page" if block.file in LOADED_ONLY else "__main__")
 
 
 def _do(page: Path, block: Block, folder: Folder) -> None:
