@@ -15,6 +15,7 @@ from concurrent.futures import (
     wait,
 )
 from concurrent.futures import CancelledError as CancelledFuture
+from contextvars import copy_context
 from dataclasses import dataclass
 
 from conduit_core.connectors.staging import StageReceipt
@@ -96,7 +97,7 @@ class _Crew:
     def _submit(self, splits: list[str], executor: Executor) -> dict[Future[StageReceipt], str]:
         try:
             if self.runtime.workers.share_this_process:
-                return {executor.submit(self._here, s): s for s in splits}
+                return {executor.submit(copy_context().run, self._here, s): s for s in splits}
             self._check_carried()
             text, size = self.plan.model_dump_json(), budgets(self.runtime.workers.count)[0]
             return {

@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -29,6 +30,20 @@ from tests.prefect.proxy import Proxy
 from tests.prefect.shop import ORDERS, Shop
 
 
+class Anywhere(PrefectStateStore):
+    """The store with this test's settings in threads that have none of their own."""
+
+    def __init__(self) -> None:
+        super().__init__(f"t{uuid.uuid4().hex[:8]}")
+        self._context = copy_context()
+
+    def get(self, key: str) -> str | None:
+        return self._context.copy().run(super().get, key)
+
+    def set(self, key: str, entry: str, expect: str | None) -> bool:
+        return self._context.copy().run(super().set, key, entry, expect)
+
+
 class TestVariables(StateStoreSuite):
     """The contract, over Prefect's API; a Variable has no compare-and-set."""
 
@@ -36,7 +51,7 @@ class TestVariables(StateStoreSuite):
 
     @pytest.fixture
     def store(self) -> PrefectStateStore:
-        return PrefectStateStore(f"t{uuid.uuid4().hex[:8]}")
+        return Anywhere()
 
 
 def load(shop: Shop, *listeners: Callable[[Event], None], prefix: str = "conduit") -> LoadResult:

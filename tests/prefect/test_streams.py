@@ -68,7 +68,12 @@ def test_what_a_function_makes_is_loaded_and_a_retry_of_the_flow_doesnt_call_it_
 
     @flow(retries=1, retry_delay_seconds=0)
     async def all_of_them() -> list[LoadResult]:
-        done = [arrow(how_many()), frames(), await later(), arrow.submit(how_many.submit()).result()]
+        done = [
+            arrow(how_many()),
+            frames(),
+            await later(),
+            arrow.submit(how_many.submit()).result(),
+        ]
         if len(calls) < 4:
             raise OSError("after three loads")
         return done

@@ -63,6 +63,10 @@ def test_the_steps_load_what_a_run_loads(spread_lab: SpreadLab) -> None:
     assert lab.ids() == list(range(1000))
     assert [r.counts.read for r in lab.chain()] == [1000]
     assert lab.staged() == []
+    empty = planned(lab)
+    assert (empty.empty, empty.splits.count, empty.splits.ids()) == (True, 0, ())
+    assert audit(pipeline, empty, []).splits == 0
+    assert publish(pipeline, empty, []).outcome == "empty"
 
 
 @pytest.mark.parametrize("step", STEPS)

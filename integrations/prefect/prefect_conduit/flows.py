@@ -10,7 +10,7 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from conduit_core.errors import ConduitError, ConfigError, unexpected
-from prefect_conduit.artifacts import show_run
+from prefect_conduit.artifacts import never_failing, show_run
 from prefect_conduit.blocks import ConduitPipeline
 from prefect_conduit.failures import raise_for_run, short
 from prefect_conduit.hooks import run_after
@@ -123,7 +123,8 @@ def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> "RunRe
         hooks=_after(pipeline, found.outline().hooks, [each.stream for each in failures]),
         seconds=time.perf_counter() - started,
     )
-    show_run(result)
+    with never_failing(f"the run of {found.name} can't be shown"):
+        show_run(result)
     raise_for_run(result)
     return result
 
