@@ -97,6 +97,8 @@ def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> "RunRe
 
     started = time.perf_counter()
     found = opened(pipeline)
+    if streams is not None and not streams:
+        raise ConfigError("streams=[] names no stream: leave it out for all", pipeline=found.name)
     chosen = found.select(None if streams is None else tuple(streams))
     hooks = found.outline().hooks
     check_hooks(found, hooks)
