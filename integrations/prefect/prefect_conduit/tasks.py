@@ -84,7 +84,13 @@ def load_stream(
         ConduitError: it failed; its text is the four lines.
     """
     asked = Asked(
-        window_from, window_to, full_refresh, reload, allow_empty, allow_deletes, only=only
+        window_from=window_from,
+        window_to=window_to,
+        full_refresh=full_refresh,
+        reload=reload,
+        allow_empty=allow_empty,
+        allow_deletes=allow_deletes,
+        only=only,
     )
     return loaded(pipeline, stream, asked, state_prefix)
 
