@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
@@ -102,7 +102,7 @@ def conduit_stream(
     def made(function: Callable[..., object]) -> Task[..., Any]:
         def body(loop: asyncio.AbstractEventLoop | None, args: Any, kwargs: Any) -> LoadResult:
             data = Made(partial(function, *args, **kwargs), loop)
-            pipeline = said.pipeline(data, name or flow_run.flow_name or function.__name__)
+            pipeline = said.pipeline(data.rows, flow_run.flow_name or function.__name__)
             return _loaded(
                 pipeline, data, asked(call=call_text(function, args, kwargs)), state_prefix
             )
@@ -126,7 +126,7 @@ def conduit_stream(
             cache_policy=NO_CACHE,
         )
 
-    return made
+    return cast("Decorator", made)
 
 
 @dataclass(frozen=True)
