@@ -100,7 +100,8 @@ bench: setup ## Measure speed and memory against the limit, as ratios
 .PHONY: constraints
 constraints: $(BIN)/uv ## Pin what pyproject.toml asks for (ARGS=--upgrade: to the newest)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
-	  --all-extras --group dev $(PROJECTS) --no-emit-package conduit-load --output-file constraints.txt $(ARGS)
+	  --all-extras --group dev $(PROJECTS) --no-emit-package conduit-load --no-emit-package conduit-dbt \
+	  --output-file constraints.txt $(ARGS)
 	@{ echo "# The versions this checkout is tested with, on Python 3.11 to 3.13. Made by: make constraints"; \
 	  cat constraints.txt; } > constraints.tmp && mv constraints.tmp constraints.txt
 

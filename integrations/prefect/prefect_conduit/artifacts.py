@@ -146,6 +146,28 @@ def show_run(result: RunResult) -> None:
     )
 
 
+def show_hook(pipeline: str, result: HookResult) -> None:
+    """Make the table of what dbt built: each node, its status and its seconds. No messages."""
+    nodes = result.details.get("nodes")
+    if not isinstance(nodes, list) or not nodes:
+        return
+    table = [
+        {
+            "kind": plain(str(node["kind"])),
+            "node": plain(str(node["name"])),
+            "status": plain(str(node["status"])),
+            "seconds": round(float(node["seconds"]), 2),
+        }
+        for node in nodes[:MOST_ROWS]
+    ]
+    make(
+        "table",
+        artifact_key(pipeline, "after", result.hook),
+        json.dumps(table),
+        f"What {code(f'after.{result.hook}')} did.{_left_out(len(nodes))}",
+    )
+
+
 _HEAD = ("stream", "outcome", "read", "inserted", "updated", "deleted", "rejected", "watermark")
 
 

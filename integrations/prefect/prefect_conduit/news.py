@@ -8,48 +8,44 @@ twice is kept once.
 
 from __future__ import annotations
 
-import contextvars
 import json
+import re
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from prefect.client.orchestration import get_client
 from prefect.events.filters import EventFilter, EventIDFilter, EventOccurredFilter
-from prefect.events.schemas.events import Event
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging import get_logger
 
 from conduit_core.errors import ConduitError, QualityError, StateError
 from conduit_core.events import Committed, RuleChecked
-from prefect_conduit.assets import asset_key
+from prefect_conduit.events import (
+    MOST_ITEMS,
+    asset_events,
+    changed,
+    load_event,
+    rule_facts,
+    stream_event,
+)
 from prefect_conduit.related import related_runs
 
 if TYPE_CHECKING:
-    from conduit_core import LedgerRecord, Pipeline, StateStore, StreamDatasets, TableFacts
+    from prefect.events.schemas.events import Event
+
+    from conduit_core import LedgerRecord, Pipeline, StateStore
     from conduit_core.events import Event as CoreEvent
 
-T = TypeVar("T")
-Kind = Literal["published", "rejected", "failed", "schema-changed"]
 MOST_LOADS = 50
 """Loads told at once, the newest: Prefect answers for no more events in one call."""
-MOST_ITEMS = 200
-"""Columns, changes and rules that one event names."""
-MOST_SOURCES = 50
-"""Sources that one event refers to: Prefect refuses an event with more than 100 resources."""
-_LONGEST = 500
-_OURS = uuid.UUID("5f0e9b0e-6f0c-4d1c-9c1e-2a1f5f6f1c55")
-"""The namespace of our events' ids."""
-_TOO_OFTEN = 429
-_SERVERS_FAULT = 500
+_REFUSED = (400, 404, 413, 422)
+"""What an API answers to events that it won't take the next time either."""
 
 
 class News:
     """A state store that tells Prefect of loads before it keeps their state; a listener, too.
-
-    Made in the task's own thread, and used by whichever thread loads.
 
     Args:
         store: where the state is kept.
@@ -61,7 +57,6 @@ class News:
         self._store = store
         self._pipeline = pipeline
         self._stream = stream
-        self._context = contextvars.copy_context()  # the run's, with the client that is open
         self._found: dict[str, str | None] = {}
         self._committed: set[str] = set()
         self._rules: dict[str, list[RuleChecked]] = {}
@@ -80,7 +75,7 @@ class News:
         Raises:
             StateError: Prefect can't be asked.
         """
-        self._found[key] = found = self._within(partial(self._store.get, key))
+        self._found[key] = found = self._store.get(key)
         return found
 
     def set(self, key: str, entry: str, expect: str | None) -> bool:
@@ -89,12 +84,9 @@ class News:
         Raises:
             StateError: Prefect can't be told: nothing was kept, and the next run does both.
         """
-        found = self._found.get(key)
-        self._within(partial(self._tell, _version(found, like=entry), entry))
-        return self._within(partial(self._store.set, key, entry, expect))
-
-    def _within(self, call: Callable[[], T]) -> T:
-        return self._context.copy().run(call)
+        found = self._found[key] if key in self._found else self.get(key)
+        self._tell(_version(found, like=entry), entry)
+        return self._store.set(key, entry, expect)
 
     def _tell(self, known: int | None, entry: str) -> None:
         from conduit_core import runs
@@ -109,8 +101,10 @@ class News:
             events = [e for r in reversed(loads) if r.load_id not in heard for e in told[r.load_id]]
             send(events)
         except Exception as error:
+            said = re.sub(r"//[^/@\s]*@", "//", str(error).partition("\n")[0])
             raise StateError(
-                f"Prefect can't be told of load {loads[0].load_id}: {error}"
+                f"Prefect can't be told of load {loads[0].load_id}: {type(error).__name__}: {said}",
+                retry="step",
             ) from error
 
     def _events(self, record: LedgerRecord, *, is_newest: bool) -> list[Event]:
@@ -123,84 +117,15 @@ class News:
             (table,) = table_facts(self._pipeline, (self._stream,)) if is_newest else (None,)
             found += asset_events(record, names, table)
         if not record.mode.startswith("state_"):
-            found.append(_of_load("published", record, {}))
+            found.append(load_event("published", record, {}))
         if record.counts.rejected:
-            rules = [_rule(r) for r in self._rules.get(record.load_id, ()) if r.result == "failed"]
-            found.append(_of_load("rejected", record, {"rules": rules[:MOST_ITEMS]}))
+            rules = [
+                rule_facts(r) for r in self._rules.get(record.load_id, ()) if r.result == "failed"
+            ]
+            found.append(load_event("rejected", record, {"rules": rules[:MOST_ITEMS]}))
         if changes:
-            found.append(_of_load("schema-changed", record, {"changes": changes[:MOST_ITEMS]}))
+            found.append(load_event("schema-changed", record, {"changes": changes[:MOST_ITEMS]}))
         return found
-
-
-def changed(record: LedgerRecord) -> bool:
-    """Say whether a load changed a row or a column of its table."""
-    counts = record.counts
-    touched = counts.inserted or counts.updated or counts.deleted or counts.removed
-    return bool(touched or json.loads(record.schema_changes))
-
-
-def asset_events(
-    record: LedgerRecord, names: StreamDatasets, table: TableFacts | None
-) -> list[Event]:
-    """Return a table's materialisation, and the sources it refers to, as ``@materialize`` does.
-
-    Args:
-        record: the load.
-        names: what the stream reads and writes.
-        table: the table as it is, where the load is its newest.
-    """
-    if names.target is None:
-        return []
-    sources = sorted({asset_key(each) for each in names.sources})[:MOST_SOURCES]
-    payload = facts_of(record)
-    payload["dataset"] = {"namespace": names.target.namespace, "name": names.target.name}
-    if changes := json.loads(record.schema_changes):
-        payload["changes"] = changes[:MOST_ITEMS]
-    if table is not None:
-        payload["columns"] = [
-            {"name": c.name, "type": c.type, "nullable": c.nullable}
-            for c in table.columns[:MOST_ITEMS]
-        ]
-    related = [{"prefect.resource.id": s, "prefect.resource.role": "asset"} for s in sources]
-    by = {"prefect.resource.id": "conduit", "prefect.resource.role": "asset-materialized-by"}
-    referenced = [
-        _event(
-            "prefect.asset.referenced",
-            {"prefect.resource.id": source},
-            about=f"{record.load_id}/referenced/{source}",
-            occurred=record.published_at,
-        )
-        for source in sources
-    ]
-    made = _event(
-        "prefect.asset.materialization.succeeded",
-        {
-            "prefect.resource.id": asset_key(names.target),
-            "prefect.resource.name": str(record.target),
-        },
-        about=f"{record.load_id}/asset",
-        occurred=record.published_at,
-        related=[*related, by],
-        payload=payload,
-    )
-    return [*referenced, made]
-
-
-def facts_of(record: LedgerRecord) -> dict[str, Any]:
-    """Return what events say of a load: no row's value but the cursor's."""
-    return {
-        "pipeline": record.pipeline,
-        "stream": record.stream,
-        "target": str(record.target),
-        "load_id": record.load_id,
-        "version": record.version,
-        "mode": record.mode,
-        "window": record.window_text[:_LONGEST],
-        "watermark": record.watermark_text and record.watermark_text[:_LONGEST],
-        "rows": record.counts.model_dump(),
-        "seconds": round((record.published_at - record.started_at).total_seconds(), 3),
-        "published_at": record.published_at.isoformat(),
-    }
 
 
 def tell_failure(error: ConduitError, pipeline: str, stream: str, task_run_id: str | None) -> None:
@@ -229,7 +154,7 @@ def tell_failure(error: ConduitError, pipeline: str, stream: str, task_run_id: s
         broken = [r for r in error.reports if r.get("result") == "failed"]
         payload["rules"] = [{key: r.get(key) for key in kept} for r in broken[:MOST_ITEMS]]
     about = task_run_id or str(uuid.uuid4())
-    send([_stream_event("failed", pipeline, stream, about, datetime.now(UTC), payload)])
+    send([stream_event("failed", pipeline, stream, about, datetime.now(UTC), payload)])
 
 
 def send(events: Sequence[Event]) -> None:
@@ -250,8 +175,7 @@ def send(events: Sequence[Event]) -> None:
         try:
             client.request("POST", "/events", json=[e.model_dump(mode="json") for e in events])
         except PrefectHTTPStatusError as error:
-            status = error.response.status_code
-            if status == _TOO_OFTEN or status >= _SERVERS_FAULT:
+            if error.response.status_code not in _REFUSED:
                 raise
             get_logger("conduit").warning("Prefect refuses events of a load: %s", error)
 
@@ -276,61 +200,3 @@ def _version(text: str | None, *, like: str) -> int | None:
         return int(found["version"]) if same else None
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def _rule(found: RuleChecked) -> dict[str, Any]:
-    return {
-        "rule": found.rule,
-        "action": found.action,
-        "result": found.result,
-        "checked": found.checked,
-        "failed": found.failed,
-    }
-
-
-def _of_load(kind: Kind, record: LedgerRecord, more: dict[str, Any]) -> Event:
-    return _stream_event(
-        kind,
-        record.pipeline,
-        record.stream,
-        record.load_id,
-        record.published_at,
-        {**facts_of(record), **more},
-    )
-
-
-def _stream_event(
-    kind: Kind, pipeline: str, stream: str, about: str, occurred: datetime, payload: dict[str, Any]
-) -> Event:
-    resource = {
-        "prefect.resource.id": f"conduit.stream.{pipeline}.{stream}",
-        "prefect.resource.name": f"{pipeline}.{stream}",
-    }
-    return _event(
-        f"conduit.load.{kind}",
-        resource,
-        about=f"{about}/{kind}",
-        occurred=occurred,
-        payload=payload,
-    )
-
-
-def _event(
-    name: str,
-    resource: dict[str, str],
-    *,
-    about: str,
-    occurred: datetime,
-    related: Sequence[dict[str, str]] = (),
-    payload: dict[str, Any] | None = None,
-) -> Event:
-    return Event.model_validate(
-        {
-            "event": name,
-            "resource": resource,
-            "occurred": occurred,
-            "related": list(related),
-            "payload": payload or {},
-            "id": uuid.uuid5(_OURS, about),
-        }
-    )

@@ -24,7 +24,7 @@ Moment: TypeAlias = str | date | datetime
 """An end of a window: text as on the command line, or a date or time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """What a task's caller asks for."""
 

@@ -69,7 +69,13 @@ def plan_stream(
     from conduit_core import plan
 
     asked = Asked(
-        window_from, window_to, full_refresh, reload, allow_empty, allow_deletes, only=only
+        window_from=window_from,
+        window_to=window_to,
+        full_refresh=full_refresh,
+        reload=reload,
+        allow_empty=allow_empty,
+        allow_deletes=allow_deletes,
+        only=only,
     )
     store = None
     try:

@@ -70,7 +70,7 @@ def conduit_stream(
     name: str | None = None,
     full_refresh: bool = False,
     reload: bool = False,
-    state_prefix: str | None = None,
+    state_prefix: str = PREFIX,
 ) -> Decorator:
     """Make a task of a function: what it returns or yields is loaded, exactly once.
 
@@ -90,7 +90,7 @@ def conduit_stream(
         name: the pipeline's name in the ledger; default: the flow's.
         full_refresh: replace the table's content.
         reload: load each call, also one with the arguments of an earlier one of the flow run.
-        state_prefix: what the Variable with the state begins with; default: ``conduit``.
+        state_prefix: what the Variable with the state begins with.
 
     Raises:
         ConfigError: an argument is wrong.
@@ -102,7 +102,7 @@ def conduit_stream(
     def made(function: Callable[..., object]) -> Task[..., Any]:
         def body(loop: asyncio.AbstractEventLoop | None, args: Any, kwargs: Any) -> LoadResult:
             data = Made(partial(function, *args, **kwargs), loop)
-            pipeline = said.pipeline(data, name or flow_run.flow_name or function.__name__)
+            pipeline = said.pipeline(data.rows, flow_run.flow_name or function.__name__)
             return _loaded(
                 pipeline, data, asked(call=call_text(function, args, kwargs)), state_prefix
             )
@@ -184,7 +184,7 @@ _AGAIN = 2
 _turns: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
 
 
-def _loaded(pipeline: Pipeline, data: Made, asked: Asked, prefix: str | None) -> LoadResult:
+def _loaded(pipeline: Pipeline, data: Made, asked: Asked, prefix: str) -> LoadResult:
     (only,) = pipeline.streams
     try:
         result = _in_turn(

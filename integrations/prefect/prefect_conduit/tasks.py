@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 
-from conduit_core.errors import ConduitError, QualityError
+from conduit_core.errors import ConduitError, ConfigError, QualityError
 from prefect_conduit.artifacts import never_failing, show_failure, show_load, show_rules
 from prefect_conduit.failures import (
     ATTEMPTS,
@@ -84,7 +84,13 @@ def load_stream(
         ConduitError: it failed; its text is the four lines.
     """
     asked = Asked(
-        window_from, window_to, full_refresh, reload, allow_empty, allow_deletes, only=only
+        window_from=window_from,
+        window_to=window_to,
+        full_refresh=full_refresh,
+        reload=reload,
+        allow_empty=allow_empty,
+        allow_deletes=allow_deletes,
+        only=only,
     )
     return loaded(pipeline, stream, asked, state_prefix)
 
@@ -99,6 +105,8 @@ def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str | None) -
         store = store_of(given, prefix)
         pipeline = opened(given)
         name = pipeline.name
+        if not isinstance(stream, str):
+            raise ConfigError(f"stream= is a stream's name, not {stream!r}", pipeline=name)
         result = load(pipeline, stream, asked, store)
     except ConduitError as error:
         failed(error, name, stream, plans=True)
