@@ -21,9 +21,7 @@ def demo(tmp_path: Path) -> Demo:
 
 def prefect_tells_what_it_loaded(demo: Demo) -> None:
     assert re.search(r"^Prefect: http://127\.0\.0\.1:\d+$", demo.output, re.MULTILINE)
-    rows = re.findall(
-        r"^\| (\w+) \| published \| [\d,]+ \| ([\d,]+) \|", demo.output, re.MULTILINE
-    )
+    rows = re.findall(r"^\| (\w+) \| published \| [\d,]+ \| ([\d,]+) \|", demo.output, re.MULTILINE)
     assert {stream: int(n.replace(",", "")) for stream, n in rows} == ROWS
 
 

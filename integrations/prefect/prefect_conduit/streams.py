@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
@@ -70,7 +70,7 @@ def conduit_stream(
     name: str | None = None,
     full_refresh: bool = False,
     reload: bool = False,
-    state_prefix: str = PREFIX,
+    state_prefix: str | None = None,
 ) -> Decorator:
     """Make a task of a function: what it returns or yields is loaded, exactly once.
 
@@ -90,7 +90,7 @@ def conduit_stream(
         name: the pipeline's name in the ledger; default: the flow's.
         full_refresh: replace the table's content.
         reload: load each call, also one with the arguments of an earlier one of the flow run.
-        state_prefix: what the Variable with the state begins with.
+        state_prefix: what the Variable with the state begins with; default: ``conduit``.
 
     Raises:
         ConfigError: an argument is wrong.
@@ -126,7 +126,7 @@ def conduit_stream(
             cache_policy=NO_CACHE,
         )
 
-    return made
+    return cast("Decorator", made)
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ _AGAIN = 2
 _turns: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
 
 
-def _loaded(pipeline: Pipeline, data: Made, asked: Asked, prefix: str) -> LoadResult:
+def _loaded(pipeline: Pipeline, data: Made, asked: Asked, prefix: str | None) -> LoadResult:
     (only,) = pipeline.streams
     try:
         result = _in_turn(
