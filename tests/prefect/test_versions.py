@@ -22,12 +22,16 @@ pytestmark = pytest.mark.slow
 # artifacts, events and assets.
 SCENE = """
     import json
+    import os
+    import subprocess
+    import sys
     import time
     from pathlib import Path
 
     import prefect
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow
+    from prefect.plugins import load_prefect_collections
     from prefect.testing.utilities import prefect_test_harness
 
     from prefect_conduit import ConduitConnection, ConduitPipeline, run_pipeline
@@ -63,7 +67,7 @@ SCENE = """
         failed = load(streams=["nothing", "orders"])
         told["failed"] = [failed.is_failed(), failed.message]
         told["variable"] = client.read_variable_by_name("conduit-main-orders").value["version"]
-        told["artifacts"] = sorted({each.key for each in client.read_artifacts()})
+        told["artifacts"] = sorted({each.key for each in client.read_artifacts() if each.key})
         wanted = {"filter": {"event": {"prefix": ["conduit.", "prefect.asset."]}}, "limit": 50}
         until = time.monotonic() + 60
         while time.monotonic() < until:
@@ -72,6 +76,14 @@ SCENE = """
             if len(told["events"]) >= 4:
                 break
             time.sleep(0.2)
+        env = {**os.environ, "PREFECT_API_URL": str(client.api_url)}
+        def prefect_(*words):
+            command = [sys.executable, "-m", "prefect", "block", *words]
+            done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+            return done.stdout
+        told["registered"] = prefect_("register", "-m", "prefect_conduit")
+        told["types"] = prefect_("type", "ls")
+        told["collections"] = sorted(load_prefect_collections())
     print(json.dumps(told))
 """
 
@@ -130,6 +142,9 @@ def test_a_load_is_done_and_told(which: str, tmp_path: Path) -> None:
     assert told["failed"][0]
     assert "nothing" in told["failed"][1]
     assert {"conduit-shop", "conduit-shop-orders-rules"} <= set(told["artifacts"])
+    assert "prefect_conduit" in told["collections"]
+    assert "Conduit Connection" in told["registered"]
+    assert "conduit-pipeline" in told["types"]
     assert told["events"] == [
         "conduit.load.failed",
         "conduit.load.published",
