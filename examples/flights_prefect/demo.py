@@ -47,6 +47,7 @@ def settings(at: int) -> dict[str, str]:
         "PREFECT_SERVER_API_HOST": "127.0.0.1",
         "PREFECT_SERVER_API_PORT": str(at),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # a slow machine's SQLite is locked at times
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "DO_NOT_TRACK": "1",
         "FLIGHTS_DATA": str(data_folder()),
@@ -87,8 +88,8 @@ class Prefect:
         # A DuckDB file has one writer at a time, so runs come one after the other.
         pool = WorkPoolCreate(name=POOL, type="process", concurrency_limit=1)
         self._client.create_work_pool(pool, overwrite=True)
-        block = ConduitConnection(url=f"duckdb:///{WAREHOUSE}")
-        block.save("warehouse", overwrite=True)
+        warehouse = ConduitConnection(type="duckdb", path=str(WAREHOUSE))
+        warehouse.save("warehouse", overwrite=True)
         deploy = [PREFECT, "--no-prompt", "deploy", "--all"]
         done = subprocess.run(deploy, cwd=HERE, capture_output=True, text=True, check=False)
         if done.returncode:

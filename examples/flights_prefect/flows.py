@@ -20,8 +20,7 @@ FROM raw.flights WHERE arr_delay IS NOT NULL GROUP BY ALL ORDER BY 2 DESC LIMIT 
 def flights_and_models(pipeline: str = "flights.yml") -> None:
     """Load the streams, then let dbt build what is downstream of the tables that changed."""
     run_pipeline(pipeline)
-    project = {"project_dir": "../flights_dbt/dbt", "profile": "from_destination"}
-    run_dbt(pipeline, options=project)
+    run_dbt(pipeline, project_dir="../flights_dbt/dbt", profile="from_destination")
 
 
 @flow(name="worst-months")
