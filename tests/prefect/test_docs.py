@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import runpy
 import shlex
 import sqlite3
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import yaml
@@ -74,7 +77,10 @@ class Folder:
             self.run(file)
         elif words and not line.startswith(STAYING):
             assert words[0] == "prefect", line
-            invoke_and_assert(words[1:], expected_code=0)
+            with warnings.catch_warnings():  # Prefect's commands leave their sockets to Python
+                warnings.simplefilter("ignore", ResourceWarning)
+                invoke_and_assert(words[1:], expected_code=0)
+                gc.collect()
 
 
 @pytest.fixture
@@ -91,11 +97,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
 
 
 def _forget() -> None:
-    """Delete the Variables of the tables that the pages load, and of no others."""
+    """Delete the Variables of the pages' tables, and their deployments; nothing of other tests."""
     with get_client(sync_client=True) as client:
-        named = {"name": {"like_": "conduit-raw-"}}
-        for found in client.request("POST", "/variables/filter", json={"variables": named}).json():
+        tables = {"variables": {"name": {"like_": "conduit-raw-"}}}
+        for found in client.request("POST", "/variables/filter", json=tables).json():
             client.delete_variable_by_name(found["name"])
+        pools = {"work_pools": {"name": {"any_": ["shop"]}}}
+        for found in client.request("POST", "/deployments/filter", json=pools).json():
+            client.delete_deployment(UUID(found["id"]))
 
 
 def _served(flow: Flow[..., Any], name: str, *, limit: int | None = None, **options: Any) -> None:
