@@ -8,7 +8,6 @@ import json
 import runpy
 import shlex
 import sqlite3
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -77,10 +76,7 @@ class Folder:
             self.run(file)
         elif words and not line.startswith(STAYING):
             assert words[0] == "prefect", line
-            with warnings.catch_warnings():  # Prefect's commands leave their sockets to Python
-                warnings.simplefilter("ignore", ResourceWarning)
-                invoke_and_assert(words[1:], expected_code=0)
-                gc.collect()
+            invoke_and_assert(words[1:], expected_code=0)
 
 
 @pytest.fixture
@@ -94,6 +90,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
     _forget()
     yield Folder(tmp_path, monkeypatch.setenv)
     _forget()
+    gc.collect()
 
 
 def _forget() -> None:
@@ -113,6 +110,7 @@ def _served(flow: Flow[..., Any], name: str, *, limit: int | None = None, **opti
     flow(**deployment.parameters)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # Prefect's commands and clients
 @pytest.mark.parametrize("page", PREFECT, ids=name)
 def test_blocks_run_as_they_stand(page: Path, folder: Folder) -> None:
     """With the first page's pipeline and block; a file that no command runs is run as a whole."""
