@@ -89,6 +89,10 @@ demo-airflow: setup ## Start Airflow with a DAG that loads the flights (ARGS=--o
 demo-dagster: setup ## Start Dagster, and load the flights and their models in it (ARGS=--once: then end)
 	@$(BIN)/python examples/flights_dagster/demo.py $(ARGS)
 
+.PHONY: demo-prefect
+demo-prefect: setup ## Start Prefect, and load the flights by its worker (ARGS=--once: then end)
+	@$(BIN)/python examples/flights_prefect/demo.py $(ARGS)
+
 .PHONY: bench
 bench: setup ## Measure speed and memory against the limit, as ratios
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -96,7 +100,8 @@ bench: setup ## Measure speed and memory against the limit, as ratios
 .PHONY: constraints
 constraints: $(BIN)/uv ## Pin what pyproject.toml asks for (ARGS=--upgrade: to the newest)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
-	  --all-extras --group dev $(PROJECTS) --no-emit-package conduit-load --output-file constraints.txt $(ARGS)
+	  --all-extras --group dev $(PROJECTS) --no-emit-package conduit-load --no-emit-package conduit-dbt \
+	  --output-file constraints.txt $(ARGS)
 	@{ echo "# The versions this checkout is tested with, on Python 3.11 to 3.13. Made by: make constraints"; \
 	  cat constraints.txt; } > constraints.tmp && mv constraints.tmp constraints.txt
 
@@ -104,5 +109,5 @@ constraints: $(BIN)/uv ## Pin what pyproject.toml asks for (ARGS=--upgrade: to t
 clean: ## Remove .venv, caches, builds and what the demo loaded
 	@rm -rf $(VENV) dist build htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache examples/*/warehouse.duckdb examples/*/warehouse.duckdb.wal examples/*/dbt/target \
-	  examples/*/airflow
+	  examples/*/airflow examples/*/prefect
 	@find $(PACKAGES) tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from conduit_core.connectors.staging import StageReceipt
     from conduit_core.engine.admin import (
         StateView,
+        runs,
         state_entry,
         state_reset,
         state_set,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from conduit_core.spec.durations import parse_duration
     from conduit_core.spec.outline import Outline, RuleOutline, StreamOutline, outline
     from conduit_core.spec.secrets import shows_secret
+    from conduit_core.state.ledger import LedgerRecord
     from conduit_core.state.store import StateStore, seal_of
 
 _HOMES = {
@@ -99,6 +101,7 @@ _HOMES = {
     "HookContext": "conduit_core.engine.hooks",
     "HookReport": "conduit_core.engine.hooks",
     "HookResult": "conduit_core.engine.model",
+    "LedgerRecord": "conduit_core.state.ledger",
     "LoadPlan": "conduit_core.engine.model",
     "LoadResult": "conduit_core.engine.model",
     "Outline": "conduit_core.spec.outline",
@@ -142,6 +145,7 @@ _HOMES = {
     "replay": "conduit_core.engine.deadletters",
     "run": "conduit_core.engine.run",
     "run_hook": "conduit_core.engine.hooks",
+    "runs": "conduit_core.engine.admin",
     "seal_of": "conduit_core.state.store",
     "shows_secret": "conduit_core.spec.secrets",
     "source_facts": "conduit_core.engine.lineage",
@@ -173,6 +177,7 @@ __all__ = [
     "HookContext",
     "HookReport",
     "HookResult",
+    "LedgerRecord",
     "LoadPlan",
     "LoadResult",
     "Outline",
@@ -216,6 +221,7 @@ __all__ = [
     "replay",
     "run",
     "run_hook",
+    "runs",
     "seal_of",
     "shows_secret",
     "source_facts",

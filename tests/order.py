@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     import pytest
 
 DEEP = "CONDUIT_DEEP"
-TOGETHER = ("tests/airflow/scheduled/", "tests/airflow/test_", "tests/prefect/test_")
+TOGETHER = (
+    "tests/airflow/scheduled/",
+    "tests/airflow/test_",
+    "tests/prefect/test_",
+    "tests/dbt/",
+)
 """Files whose paths begin so share something slow to start: one worker runs them, as the first.
 
 (xdist's own groups change a test's id, which pytest has not allowed since 9.)
@@ -55,17 +60,17 @@ def sort(items: list[pytest.Item]) -> None:
 
 
 def mark_deep(items: list[pytest.Item]) -> None:
-    """Where a test is for each destination: try SQLite and one of the other two, by turns.
+    """Where a test is for each destination: try SQLite, and by turns DuckDB, PostgreSQL or neither.
 
     A test that keeps a promise tries all, and so does one that has more than destinations to try.
     What a destination does with each statement is for the contract suites to say.
     """
-    heavy = ("duckdb", "postgres")
+    turns = ({"postgres"}, {"duckdb"}, {"duckdb", "postgres"})
     for item in items:
         params = getattr(getattr(item, "callspec", None), "params", {})
         if params.keys() == {"each_lab"} and not re.search(r"test_p\d\d", item.nodeid):
             test = item.nodeid.partition("[")[0]
-            if params["each_lab"] == heavy[crc32(test.encode()) % 2]:
+            if params["each_lab"] in turns[crc32(test.encode()) % 3]:
                 item.add_marker("deep")
 
 

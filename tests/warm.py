@@ -48,15 +48,18 @@ class Command:
         args: what stands behind ``python``: ``-m module``, ``-c code`` or a script; its arguments.
         cwd: its folder.
         env: its whole environment.
+        more: a module to import before, where a process of its own has all that imports.
     """
 
-    def __init__(self, args: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, args: Sequence[str], *, cwd: Path, env: Mapping[str, str], more: str = ""
+    ) -> None:
         # Closed when it has ended.
         self._outputs = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         self._said: tuple[str, str] | None = None
         self._news, told = os.pipe()
         files = [*(output.fileno() for output in self._outputs), told]
-        _warm().ask({"args": list(args), "cwd": str(cwd), "env": dict(env)}, files)
+        _warm(more).ask({"args": list(args), "cwd": str(cwd), "env": dict(env)}, files)
         os.close(told)
         self.returncode: int | None = None
         self.pid = int(self._next_word())
@@ -125,14 +128,17 @@ class _Warm:
 
     Its output goes into a pipe from the start, as a command's does: Python keeps what it has once
     found out about its streams. What it says there itself is shown if it dies.
+
+    Args:
+        more: a module that it imports as well.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, more: str) -> None:
         self._requests, theirs = socket.socketpair()
         kept = {k: v for k, v in os.environ.items() if not k.startswith("CONDUIT_")}
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.warm", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.warm", str(theirs.fileno()), *more.split()],
                 cwd=ROOT,
                 env={**kept, "PYDANTIC_DISABLE_PLUGINS": "__all__", "MIMALLOC_PURGE_DELAY": "0"},
                 pass_fds=[theirs.fileno()],
@@ -159,8 +165,8 @@ class _Warm:
 
 
 @cache
-def _warm() -> _Warm:
-    return _Warm()
+def _warm(more: str) -> _Warm:
+    return _Warm(more)
 
 
 # --- in the warm process --------------------------------------------------------------------------
@@ -227,14 +233,14 @@ def _become(job: dict[str, Any], out: int, err: int) -> list[str]:
     return list(job["args"])
 
 
-def _modules() -> list[str]:
+def modules(package: str = "conduit_core") -> list[str]:
     """Return every module a command may import, but what is run and not imported."""
-    import conduit_core
-
-    found = [m.name for m in pkgutil.walk_packages(conduit_core.__path__, "conduit_core.")]
+    places = importlib.import_module(package).__path__
+    found = [m.name for m in pkgutil.walk_packages(places, f"{package}.")]
     wanted = [name for name in found if not name.endswith("__main__")]
     testing = "conduit_core.testing"  # needs pytest
-    return [n for n in wanted if not n.startswith(testing)] + [f"{testing}.faults"]
+    faults = [f"{testing}.faults"] if package == "conduit_core" else []
+    return [n for n in wanted if not n.startswith(testing)] + faults
 
 
 def _main() -> None:
@@ -242,7 +248,7 @@ def _main() -> None:
     from conduit_core.cli.startup import arrow_without_pandas
 
     arrow_without_pandas()  # as the command does
-    for name in (*_modules(), *DRIVERS):
+    for name in (*modules(), *DRIVERS, *sys.argv[2:]):
         importlib.import_module(name)
     gc.collect()
     gc.freeze()

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 def facts(record: LedgerRecord) -> list[tuple[str, str]]:
     """Return names and texts; each changed column is a fact of its own."""
-    from conduit_core.state.cursor import Cursor
-
     read = f"{figures.count(record.counts.read)} read"
     runner = json.loads(record.runner)
     return [
@@ -22,8 +20,8 @@ def facts(record: LedgerRecord) -> list[tuple[str, str]]:
         ("stream", f"{record.stream} ({record.pipeline})"),
         ("target", f"{record.target} version {record.version}"),
         ("mode", record.mode),
-        ("window", window(record)),
-        ("watermark", Cursor.from_json(record.cursor).display() if record.cursor else "none"),
+        ("window", record.window_text),
+        ("watermark", record.watermark_text or "none"),
         ("rows", ", ".join(p for p in (read, figures.kinds(record.counts.model_dump())) if p)),
         ("request", record.request),
         ("request key", record.request_key or "none"),
@@ -33,15 +31,6 @@ def facts(record: LedgerRecord) -> list[tuple[str, str]]:
         ("published", record.published_at.isoformat()),
         ("took", took(record)),
     ]
-
-
-def window(record: LedgerRecord) -> str:
-    """Return what a load covered."""
-    from conduit_core.state.window import Window
-
-    if record.mode == "replay":
-        return "dead letters"
-    return Window.from_json(record.load_window).display()
 
 
 def took(record: LedgerRecord) -> str:

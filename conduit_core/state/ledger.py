@@ -66,6 +66,22 @@ class LedgerRecord(BaseModel):
         return Table(self.target_schema, self.target_table)
 
     @property
+    def window_text(self) -> str:
+        """What the load covered, for people."""
+        from conduit_core.state.window import Window  # it reads Arrow's types
+
+        if self.mode == "replay":
+            return "dead letters"
+        return Window.from_json(self.load_window).display()
+
+    @property
+    def watermark_text(self) -> str | None:
+        """The watermark after the load, for people; None: it has none."""
+        from conduit_core.state.cursor import Cursor  # as above
+
+        return Cursor.from_json(self.cursor).display() if self.cursor else None
+
+    @property
     def empties_target(self) -> bool:
         """Whether rows of earlier records are no more: replaced, or deleted and to be loaded again.
 

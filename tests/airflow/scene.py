@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from tests import services
 from tests.airflow.given import DUCK_POINTS
 from tests.airflow.server import AirflowServer
 from tests.crash.source import Source
+from tests.examples.demos import EXAMPLES, data_folder
 
 DAGS = Path(__file__).with_name("dags")
+DEMO = EXAMPLES / "flights_airflow"
 SLICES = datetime(2024, 1, 1, tzinfo=UTC)
 DAYS = 16
 GATE = 77
@@ -103,6 +106,8 @@ def scene(folder: Path, server: services.PostgresServer) -> Iterator[Scene]:
         (conn, conn_password), (file, file_password) = roles.items()
         env = {
             "SCENE_FOLDER": str(sources),
+            "FLIGHTS_DATA": str(data_folder()),
+            "WAREHOUSE": str(sources / "flights.duckdb"),
             "AIRFLOW_CONN_DUCK": json.dumps(
                 {
                     "conn_type": "conduit",
@@ -119,6 +124,7 @@ def scene(folder: Path, server: services.PostgresServer) -> Iterator[Scene]:
         airflow = AirflowServer(home, DAGS, driver, env)
         made = Scene(sources, airflow, database, metadata, (conn_password, file_password))
         _fill(made)
+        shutil.copytree(DEMO / "dags", airflow.dags, dirs_exist_ok=True)
         for name, role in (("secret", file), ("refused", "nobody")):
             text = _secret_file(made, _as(database, role, file_password))
             (airflow.dags / f"{name}.yml").write_text(text)

@@ -1,4 +1,4 @@
-"""A real Airflow: scheduler with LocalExecutor, DAG processor, triggerer and API server.
+"""A real Airflow: scheduler with LocalExecutor, DAG processor and API server.
 
 Tests talk to it through its REST API alone, as a person or another system would.
 """
@@ -31,31 +31,6 @@ DONE = ("success", "failed")
 
 T = TypeVar("T")
 
-# The components share a process group, which this shell ends when we close the pipe, or die. The
-# API server imports for as long as the database is made.
-_UNTIL_WE_END = """
-trap : TERM
-"$1" api-server </dev/null >"$2/api-server.log" 2>&1 &
-"$1" db migrate </dev/null >"$2/migrate.log" 2>&1 || exit 1
-for component in scheduler dag-processor triggerer; do
-  "$1" $component </dev/null >"$2/$component.log" 2>&1 &
-done
-read _
-kill -TERM 0
-wait; wait
-"""
-# Tasks are forks of the scheduler: each would import these for itself, which takes seconds.
-_LOCAL_SETTINGS = """
-import sys
-if "scheduler" in sys.argv:
-    import adbc_driver_postgresql.dbapi, adbc_driver_sqlite.dbapi, psycopg2, sqlite3
-    import pyarrow.compute, pyarrow.parquet
-    import airflow_provider_conduit.load, airflow_provider_conduit.state
-    import conduit_core
-    for name in conduit_core.__all__:
-        getattr(conduit_core, name)
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -66,7 +41,7 @@ class Answer:
 
 
 class AirflowServer:
-    """An Airflow of its own: home, database, DAG folder, and the four processes.
+    """An Airflow of its own: home, database, DAG folder, and its processes.
 
     Args:
         home: its folder, which must be empty.
@@ -81,19 +56,17 @@ class AirflowServer:
         self.dags = home / "dags"
         self.logs = home / "logs"
         shutil.copytree(dags, self.dags, ignore=shutil.ignore_patterns("__pycache__"))
-        (home / "config").mkdir()
-        (home / "config" / "airflow_local_settings.py").write_text(_LOCAL_SETTINGS)
         self._said = home / "said"
         self._said.mkdir()
         ports = _free_ports(4)
-        self.url = f"http://127.0.0.1:{ports[0]}"
+        self.port = ports[0]
+        self.url = f"http://127.0.0.1:{self.port}"
         self._env = {**_environment(home, self.url, ports, database), **env}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        program = Path(sys.executable).with_name("airflow")
-        self._process = subprocess.Popen(
-            ["/bin/sh", "-c", _UNTIL_WE_END, "sh", program, self._said],
+        self._process = subprocess.Popen(  # leads a group of processes, which are Airflow's all
+            [sys.executable, "-m", "tests.airflow.components", self._said],
             cwd=self.home, env=self._env, stdin=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         try:
@@ -111,13 +84,18 @@ class AirflowServer:
             process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=10)
-        with suppress(ProcessLookupError):  # the group is ours alone: it began with the shell
+        with suppress(ProcessLookupError):  # the group is ours alone: it began with that process
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=10)
 
-    def _healthy(self) -> bool:
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """What holds all its processes."""
         assert self._process is not None
-        if self._process.poll() is not None:
+        return self._process
+
+    def _healthy(self) -> bool:
+        if self.process.poll() is not None:
             raise AssertionError(f"Airflow has ended:\n{self.said()}")
         with suppress(OSError):
             self.ask("GET", "/execution/health")  # the first request makes its models: for seconds
@@ -172,7 +150,7 @@ class AirflowServer:
         deadline = time.monotonic() + seconds
         while not (answer := found()):
             assert time.monotonic() < deadline, f"no {what} in {seconds} s\n{self.said()}"
-            time.sleep(0.2)  # between two questions
+            time.sleep(0.5)  # between two questions: an answer costs 0.05 s
         return answer
 
     def dag(self, dag_id: str) -> None:
@@ -274,6 +252,7 @@ def _environment(home: Path, url: str, ports: list[int], database: str) -> dict[
         "API__BASE_URL": url,
         "API__HOST": "127.0.0.1",
         "API__PORT": ports[0],
+        "API__CLIENT_USE_PUBLIC_CERTS": False,
         "API__SECRET_KEY": secrets.token_hex(16),
         "API_AUTH__JWT_SECRET": secrets.token_hex(32),
         "DATABASE__CHECK_MIGRATIONS": False,
@@ -286,7 +265,7 @@ def _environment(home: Path, url: str, ports: list[int], database: str) -> dict[
         "LOGGING__WORKER_LOG_SERVER_PORT": ports[2],
         "OPENLINEAGE__DISABLED": True,
         "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": 1,
-        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.5,
         "SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": ports[3],
         "USAGE_DATA_COLLECTION__ENABLED": False,
         "WORKERS__EXECUTION_API_TIMEOUT": 60,
@@ -297,6 +276,8 @@ def _environment(home: Path, url: str, ports: list[int], database: str) -> dict[
         **{f"AIRFLOW__{name}": str(value) for name, value in settings.items()},
         "AIRFLOW_HOME": str(home),
         "NO_COLOR": "1",
+        # It talks to itself without TLS, and each worker would read all certificates for that.
+        "SSL_CERT_FILE": os.devnull,
         "PYTHONPATH": os.pathsep.join(map(str, MEMBERS)),
     }
 

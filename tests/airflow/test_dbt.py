@@ -9,7 +9,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.airflow.lab import ROOT, Lab
+import pytest
+
+from tests.airflow.lab import ROOT, Airflow, Lab
 from tests.airflow.two_streams import change, open_shop, rows
 
 AFTER = """
@@ -29,6 +31,13 @@ GROUP = """
         load = ConduitTaskGroup(pipeline="shop.yml", after=False)
         load >> ConduitDbtOperator(task_id="dbt", pipeline="shop.yml", {options})
 """
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_dbt(airflow: Airflow) -> None:
+    """From here on, for the tasks in Airflow's process."""
+    code = "from tests.dbt.lab import hasten_dbt; hasten_dbt()"
+    airflow.ask("call", airflow.home / "quick.log", {}, code=code, args={})
 
 
 def example(folder: Path, schema: str) -> Path:
@@ -192,12 +201,12 @@ def test_a_hook_is_told_which_streams_failed_wherever_in_their_steps(lab: Lab) -
         from conduit_core.engine.hooks import Hook, HookReport, _added
 
         def slow(options, context):
+            made.on_kill()  # as soon as it runs, however long all before took
             threading.Event().wait(30)
             return HookReport("never")
 
         _added["slow"] = Hook("slow", _added["note"].options, slow)
         made = ConduitHookOperator(task_id="x", hook="slow", pipeline=pipeline)
-        threading.Timer(1.0, made.on_kill).start()
         try:
             made.execute({"ti": None})
         except Exception as error:

@@ -68,12 +68,25 @@ def make_system(name: str, folder: Path, database: Callable[[], str]) -> System:
     return {"duckdb": DuckDB, "sqlite": SQLite, "parquet": Parquet}[name](folder)
 
 
-def killed_at(points: Sequence[str], fewer: Sequence[str]) -> list[Any]:
-    """Return (system, point) pairs: all points on two systems, fewer on the two like them."""
+def killed_at(
+    points: Sequence[str], fewer: Sequence[str], deep: Sequence[tuple[str, str]]
+) -> list[Any]:
+    """Return (system, point) pairs: all points on two systems, fewer on the two like them.
+
+    ``deep`` are pairs that another test has, with or without splits.
+    """
     pairs = [(name, point) for name in ("postgres", "duckdb") for point in points]
     pairs += [(name, point) for name in ("sqlite", "parquet") for point in fewer]
-    marks = {"postgres": [pytest.mark.postgres]}
-    return [pytest.param(*pair, marks=marks.get(pair[0], ())) for pair in pairs]
+    return [
+        pytest.param(
+            *pair,
+            marks=[
+                *([pytest.mark.postgres] if pair[0] == "postgres" else []),
+                *([pytest.mark.deep] if pair in deep else []),
+            ],
+        )
+        for pair in pairs
+    ]
 
 
 @pytest.fixture(params=SYSTEMS)

@@ -82,10 +82,14 @@ class Running:
 
 @dataclass
 class Worker:
-    """A machine that runs pipelines: a disk of its own, and nothing on it that must survive."""
+    """A machine that runs pipelines: a disk of its own, and nothing on it that must survive.
+
+    ``more`` is a module that its processes have imported from the start.
+    """
 
     disk: Path
     started: list[Running] = field(default_factory=list)
+    more: str = ""
 
     def start(
         self, pipeline: Path, *args: str, fault: str | None = None, freeze: str | None = None
@@ -105,7 +109,7 @@ class Worker:
             env["CONDUIT_LISTENERS"] = "conduit_core.testing.faults:from_environment"
             env["CONDUIT_FAULT"] = at
             env["CONDUIT_FAULT_SIGNAL"] = "KILL" if fault else "STOP"
-        process = Command(arguments, cwd=self.disk, env=env)
+        process = Command(arguments, cwd=self.disk, env=env, more=self.more)
         self.started.append(Running(process))
         return self.started[-1]
 
@@ -123,7 +127,7 @@ class Worker:
 
     def fresh(self) -> Worker:
         """Return another machine, with an empty disk."""
-        return Worker(self.disk.with_name(f"{self.disk.name}-again"), self.started)
+        return Worker(self.disk.with_name(f"{self.disk.name}-again"), self.started, self.more)
 
     def files(self) -> list[str]:
         """List what is on the disk."""

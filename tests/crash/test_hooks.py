@@ -12,6 +12,7 @@ from tests.crash.harness import Ended, Worker
 from tests.dbt.lab import COMMENT, DbtLab
 
 pytestmark = pytest.mark.crash
+warmed = "tests.dbt.warmed"
 
 
 def outcome(ended: Ended) -> str:
@@ -25,7 +26,7 @@ def test_a_hook_is_made_good_by_the_next_run(tmp_path: Path) -> None:
     """Killed before it and, when that is made good, before it is recorded; then behind it."""
     lab = DbtLab(tmp_path / "lab")
     file = lab.file()
-    worker = Worker(tmp_path / "disk")
+    worker = Worker(tmp_path / "disk", more=warmed)
     worker.run(file, fault="before_hooks").killed()
     worker.fresh().run(file, fault="after_hook").killed()
     assert outcome(worker.fresh().run(file, "--json")) == "succeeded"
@@ -43,7 +44,7 @@ def test_killed_while_dbt_builds(tmp_path: Path, postgres_database: str) -> None
     lab.write("models/totals.sql", f"{totals} where pg_sleep(600) is not null")
     lab.write("dbt_project.yml", (lab.project / "dbt_project.yml").read_text() + COMMENT)
     file = lab.file()
-    worker = Worker(tmp_path / "disk")
+    worker = Worker(tmp_path / "disk", more=warmed)
     running = worker.start(file)
     assert '"conduit_pipeline": "shop"' in _wait_for_sleep(postgres_database)
     os.kill(running.process.pid, 9)

@@ -38,7 +38,11 @@ def run_again(scene: Scene, expected: Content) -> None:
 
 @pytest.mark.parametrize(
     ("system", "point"),
-    killed_at([*BEFORE_COMMIT, "after_commit"], ("mid_stage:2", "after_commit")),
+    killed_at(
+        [*BEFORE_COMMIT, "after_commit"],
+        ("mid_stage:2", "after_commit"),
+        [("postgres", "mid_stage:2"), ("duckdb", "audit")],
+    ),
     indirect=["system"],
 )
 def test_p01_p13_killed_anywhere_loads_each_row_once(

@@ -60,7 +60,11 @@ def run_again(scene: Scene, expected: Content) -> None:
 @pytest.mark.parametrize(
     ("system", "point"),
     # a folder of staged files is the same beside DuckDB, SQLite and files: all points on one
-    killed_at([*BEFORE_COMMIT, "after_commit"], ("after_commit",)),
+    killed_at(
+        [*BEFORE_COMMIT, "after_commit"],
+        ("after_commit",),
+        [("postgres", "audit"), ("duckdb", "mid_stage:2")],
+    ),
     indirect=["system"],
 )
 def test_p01_p02_a_load_in_splits_killed_anywhere_loads_each_row_once(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import inspect
 import json
 import runpy
@@ -21,7 +20,18 @@ import dagster_conduit
 from conduit_core import errors
 from dagster_conduit import ConduitResource
 from tests.docs.conftest import SHOP
-from tests.docs.pages import COMPONENT, DAGSTER, ROOT, Block, blocks, code, name, tables
+from tests.docs.pages import (
+    COMPONENT,
+    DAGSTER,
+    ROOT,
+    Block,
+    assert_default,
+    blocks,
+    code,
+    listed,
+    name,
+    tables,
+)
 from tests.docs.test_blocks import CHECKS
 
 FIRST = ROOT / "docs" / "dagster.md"
@@ -161,38 +171,19 @@ CALLED: dict[str, Callable[..., object]] = {
 }
 
 
-def _listed(heading: str) -> dict[str, list[str]]:
-    for page in DAGSTER:
-        rows = tables(page).get(heading)
-        if rows is not None:
-            return {code(row[0])[0]: row for row in rows}
-    raise AssertionError(f"no page has a table of {heading}")
-
-
-def _same(label: str, row: list[str], default: object, *, required: bool) -> None:
-    if required:
-        assert row[1] == "required", label
-    elif default in (None, "", (), [], {}):
-        assert not row[1], label
-    else:
-        value = default.value if isinstance(default, enum.Enum) else default
-        text = value if isinstance(value, str) else json.dumps(value)
-        assert code(row[1]) == [text], label
-
-
 @pytest.mark.parametrize("label", CALLED)
 def test_arguments_are_those_of_the_signatures(label: str) -> None:
     found = inspect.signature(CALLED[label]).parameters
     wanted = {each: p for each, p in found.items() if each != "self"}
-    rows = _listed(f"Arguments of `{label}`: argument")
+    rows = listed(DAGSTER, f"Arguments of `{label}`: argument")
     assert list(rows) == list(wanted)
     for each, p in wanted.items():
         is_required = p.default is inspect.Parameter.empty
-        _same(f"{label}: {each}", rows[each], p.default, required=is_required)
+        assert_default(f"{label}: {each}", rows[each], p.default, required=is_required)
 
 
 def test_arguments_of_the_resource_are_its_fields() -> None:
-    rows = _listed("Arguments of `ConduitResource`: argument")
+    rows = listed(DAGSTER, "Arguments of `ConduitResource`: argument")
     assert list(rows) == list(ConduitResource.model_fields)
     assert not any(f.is_required() for f in ConduitResource.model_fields.values())
 
@@ -209,17 +200,17 @@ def test_fields_of_a_jobs_form_are_its_config(which: str, folder: Folder) -> Non
     op = jobs[f"shop_{which}"].graph.node_defs[0]
     assert isinstance(op, dg.OpDefinition)
     fields = op.config_schema.config_type.fields  # type: ignore[union-attr]
-    rows = _listed(f"NAME_{which}: field")
+    rows = listed(DAGSTER, f"NAME_{which}: field")
     assert set(rows) == set(fields)
     for each, made in fields.items():
         default = made.default_value if made.default_provided else None
-        _same(f"{which}: {each}", rows[each], default, required=made.is_required)
+        assert_default(f"{which}: {each}", rows[each], default, required=made.is_required)
 
 
 def test_which_errors_are_retried_is_what_their_classes_say() -> None:
     page = ROOT / "docs/dagster/failures.md"
     rows = tables(page)["Failures, retries, re-executions: `retry`"]
-    listed = {code(row[0])[0]: set(code(row[2])) for row in rows}
+    named = {code(row[0])[0]: set(code(row[2])) for row in rows}
     for retry in ("step", "plan"):
         found = {
             each.__name__
@@ -228,7 +219,7 @@ def test_which_errors_are_retried_is_what_their_classes_say() -> None:
             and each.__module__ == errors.__name__
             and getattr(each, "default_retry", "") == retry
         }
-        assert listed[retry] == found
+        assert named[retry] == found
 
 
 def test_each_page_is_linked_from_the_first() -> None:

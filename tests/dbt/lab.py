@@ -36,8 +36,7 @@ MODELS = {
 }
 
 
-@pytest.fixture(scope="session")
-def quick_dbt() -> Iterator[None]:
+def hasten_dbt() -> None:
     """Spare dbt half a second per start: it searches all modules for who defines each flag.
 
     And three per project: what Jinja made of a macro is kept, as dbt's own tests do.
@@ -45,9 +44,19 @@ def quick_dbt() -> Iterator[None]:
     from dbt_common import tests
     from dbt_common.behavior_flags import BehaviorFlagRendered
 
+    BehaviorFlagRendered._default_source = lambda _: "dbt"  # type: ignore[method-assign]
+    tests.enable_test_caching()
+
+
+@pytest.fixture(scope="session")
+def quick_dbt() -> Iterator[None]:
+    """A dbt that keeps what it found out, for the tests that ask for it."""
+    from dbt_common import tests
+    from dbt_common.behavior_flags import BehaviorFlagRendered
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BehaviorFlagRendered, "_default_source", lambda _: "dbt")
-        tests.enable_test_caching()
+        patch.setattr(BehaviorFlagRendered, "_default_source", None)  # to have it back at the end
+        hasten_dbt()
         yield
         tests.disable_test_caching()
 

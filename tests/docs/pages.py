@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import enum
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ DAGSTER = sorted([ROOT / "docs" / "dagster.md", *(ROOT / "docs" / "dagster").glo
 """Pages whose blocks run in Dagster: tests/dagster/test_*docs.py."""
 COMPONENT = ROOT / "docs" / "dagster" / "component.md"
 """A page whose blocks are files of a Dagster project: tests/dagster/test_component_docs.py."""
+PREFECT = sorted([ROOT / "docs" / "prefect.md", *(ROOT / "docs" / "prefect").glob("*.md")])
+"""Pages whose blocks run in Prefect: tests/prefect/test_docs.py."""
 PAGES = sorted(
     [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
 )
@@ -82,3 +86,24 @@ def tables(page: Path) -> dict[str, list[list[str]]]:
 def code(cell: str) -> list[str]:
     """Return what stands in backticks."""
     return re.findall(r"`([^`]+)`", cell)
+
+
+def listed(pages: Iterable[Path], heading: str) -> dict[str, list[str]]:
+    """Return the rows of the one table, somewhere in these pages, by what its first cells name."""
+    for page in pages:
+        rows = tables(page).get(heading)
+        if rows is not None:
+            return {code(row[0])[0]: row for row in rows}
+    raise AssertionError(f"no page has a table of {heading}")
+
+
+def assert_default(label: str, row: list[str], default: object, *, required: bool) -> None:
+    """Check that the second cell of an argument's row is its default."""
+    if required:
+        assert row[1] == "required", label
+    elif default in (None, "", (), [], {}):
+        assert not row[1], label
+    else:
+        value = default.value if isinstance(default, enum.Enum) else default
+        text = value if isinstance(value, str) else json.dumps(value)
+        assert code(row[1]) == [text], label

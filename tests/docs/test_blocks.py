@@ -20,7 +20,7 @@ from conduit_core.cli import main
 from conduit_core.observe.jsonlog import log_schema
 from conduit_core.spec import json_schema, spec_from_mapping
 from conduit_dbt import DbtOptions
-from tests.docs.pages import AIRFLOW, DAGSTER, PAGES, ROOT, Block, blocks, name
+from tests.docs.pages import AIRFLOW, DAGSTER, PAGES, PREFECT, ROOT, Block, blocks, name
 
 UPDATE = os.environ.get("CONDUIT_UPDATE_DOCS") == "1"
 """Set to write what the commands of ``console`` blocks say today into the pages."""
@@ -34,7 +34,7 @@ ENV = {"SHOP_URL": "postgres://u@h/db", "SHOP_PASSWORD": "secret"}
 
 
 def _ids() -> list[Path]:
-    elsewhere = {*AIRFLOW, *DAGSTER}
+    elsewhere = {*AIRFLOW, *DAGSTER, *PREFECT}
     return [page for page in PAGES if page not in elsewhere and any(True for _ in blocks(page))]
 
 
@@ -96,8 +96,8 @@ def _json(page: Path, block: Block, shop: Path) -> None:
 
 
 def _python(page: Path, block: Block, shop: Path) -> None:
-    if "airflow" in block.text or "dagster" in block.text:
-        return  # test_docs.py of tests/airflow, of tests/dagster, runs it
+    if any(runner in block.text for runner in ("airflow", "dagster", "prefect")):
+        return  # test_docs.py of that runner's tests runs it
     exec(compile(block.text, f"{name(page)}:{block.line}", "exec"), {"__name__": "page"})  # noqa: S102
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LEFT = ("*.duckdb*", "__pycache__", "airflow", "target")
+LEFT = ("*.duckdb*", "__pycache__", "airflow", "prefect", "target")
 """What earlier runs have left in the examples."""
 
 
@@ -64,6 +64,13 @@ class Demo:
     output: str
 
 
+def copy_beside_flights(base: Path, name: str, *beside: str) -> Path:
+    """Copy an example, that of the flights, and further ones that it reads; return its folder."""
+    for each in ("flights", *beside, name):
+        shutil.copytree(EXAMPLES / each, base / each, ignore=shutil.ignore_patterns(*LEFT))
+    return base / name
+
+
 def demo_of_flights(tmp_path: Path, name: str, *arguments: str, beside: Iterable[str] = ()) -> Demo:
     """Run an example that stands beside that of the flights, from copies of both.
 
@@ -74,9 +81,8 @@ def demo_of_flights(tmp_path: Path, name: str, *arguments: str, beside: Iterable
         beside: further examples that it reads.
     """
     base = tmp_path / "demo"
-    home, cwd, folder = base / "home", base / "cwd", base / name
-    for each in ("flights", *beside, name):
-        shutil.copytree(EXAMPLES / each, base / each, ignore=shutil.ignore_patterns(*LEFT))
+    folder = copy_beside_flights(base, name, *beside)
+    home, cwd = base / "home", base / "cwd"
     home.mkdir()
     cwd.mkdir()
     return Demo(folder, home, cwd, run_demo(folder, home, cwd, *arguments))

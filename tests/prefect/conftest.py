@@ -12,6 +12,8 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 SERVER = "CONDUIT_TEST_PREFECT"
 """The URL of a running Prefect API that tests may fill: starting one takes half a minute."""
+if url := os.environ.get(SERVER):
+    os.environ["PREFECT_API_URL"] = url  # threads of Prefect's own don't see temporary settings
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -89,6 +89,14 @@ class Shop:
             )
             con.commit()
 
+    def fill_with_note(self, first: int, last: int) -> None:
+        """Add orders to a table that has got a column ``note``."""
+        days = "datetime('2026-01-01', '+{n} days')"
+        values = ", ".join(
+            f"({n}, {n * 10}, 'eu', {days.format(n=n)}, 'new')" for n in range(first, last)
+        )
+        self.sql(f"INSERT INTO orders VALUES {values}")
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Ask the warehouse; ``raw`` stands for the target's schema."""
         with duckdb.connect(str(self.folder / "wh.duckdb")) as con:
@@ -110,3 +118,8 @@ class Shop:
         with get_client(sync_client=True) as client:
             found = client.read_variable_by_name(f"conduit-{self.schema}-{table}")
         return None if found is None else found.value
+
+    def delete_variable(self, table: str = "orders") -> None:
+        """Delete a table's Variable."""
+        with get_client(sync_client=True) as client:
+            client.delete_variable_by_name(f"conduit-{self.schema}-{table}")

@@ -14,7 +14,7 @@ from tests.soak.schedule import Row, Spec, schedule
 
 pytestmark = pytest.mark.crash
 
-SLICE = 6
+SLICE = 4
 
 
 def soak(*args: str) -> subprocess.CompletedProcess[str]:

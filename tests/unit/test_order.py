@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
         ("tests/airflow/scheduled/test_kill.py::test_a[x::y]", "tests/airflow/scheduled/"),
         ("tests/airflow/test_load.py::test_a", "tests/airflow/test_"),
         ("tests/airflow/unit/test_names.py::test_a", "tests/airflow/unit/test_names.py"),
+        ("tests/dbt/test_gate.py::test_a", "tests/dbt/"),
         ("tests/cli/test_run.py::TestA::test_a[1]", "tests/cli/test_run.py"),
     ],
 )

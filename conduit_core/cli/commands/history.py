@@ -10,7 +10,7 @@ from conduit_core.cli import options
 from conduit_core.cli.screen import Answer, Screen
 from conduit_core.cli.session import Session, age_of
 from conduit_core.observe import figures
-from conduit_core.observe.facts import facts, took, window
+from conduit_core.observe.facts import facts, took
 
 if TYPE_CHECKING:
     from conduit_core.engine.audit import RuleReport
@@ -123,7 +123,7 @@ def _row(record: LedgerRecord) -> tuple[str, ...]:
         record.stream,
         str(record.version),
         record.mode,
-        window(record),
+        record.window_text,
         figures.count(record.counts.read),
         figures.kinds(record.counts.model_dump()),
         took(record),

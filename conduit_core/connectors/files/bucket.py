@@ -46,8 +46,8 @@ class _Bucket(fs.FileSystemHandler):
     def normalize_path(self, path: str) -> str:
         return path
 
-    def get_file_info(self, paths: list[str]) -> list[fs.FileInfo]:
-        return [self._info(path) for path in paths]
+    def get_file_info(self, paths: str | list[str]) -> list[fs.FileInfo]:
+        return [self._info(path) for path in ([paths] if isinstance(paths, str) else paths)]
 
     def _info(self, path: str) -> fs.FileInfo:
         found = self._store.entry(path) if path else None
@@ -78,4 +78,6 @@ class _Bucket(fs.FileSystemHandler):
 
 
 def _file(entry: Entry) -> fs.FileInfo:
-    return fs.FileInfo(entry.path, fs.FileType.File, size=entry.size, mtime=entry.modified)
+    # In whole seconds: a listing has fractions of them that a look at the object hasn't.
+    modified = float(int(entry.modified.timestamp()))
+    return fs.FileInfo(entry.path, fs.FileType.File, size=entry.size, mtime=modified)

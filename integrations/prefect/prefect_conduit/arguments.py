@@ -76,10 +76,12 @@ def _of_rows(value: Any) -> str | None:
 
     sink = _Digest()
     try:
-        with pa.RecordBatchReader.from_stream(value) as reader:
-            with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), reader.schema) as writer:
-                for batch in reader:
-                    writer.write_batch(batch)
+        with (
+            pa.RecordBatchReader.from_stream(value) as reader,
+            pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), reader.schema) as writer,
+        ):
+            for batch in reader:
+                writer.write_batch(batch)
     except (pa.ArrowException, TypeError, ValueError):  # what it holds has no type in Arrow
         return None
     return sink.hash.hexdigest()

@@ -171,7 +171,7 @@ run_pipeline(ConduitPipeline.load("shop"))
     state_prefix: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9_]{1,100}$",
-        description="What the Variables with the state begin with, in place of `conduit`.",
+        description="What the Variables with the state begin with, in place of conduit.",
     )
 
     @model_validator(mode="after")

@@ -66,7 +66,10 @@ class PrefectConnections:
                 f"{name!r} can't be a block: its name has small letters, digits and dashes only",
                 command="prefect block ls",
             )
-        return reader(_document(kind, own), f"Prefect block {kind}/{own}")
+        try:
+            return reader(_document(kind, own), f"Prefect block {kind}/{own}")
+        except ConfigError as error:
+            raise error.at(command=f"prefect block inspect {kind}/{own}") from None
 
 
 def _document(kind: str, name: str) -> Document:
@@ -82,7 +85,7 @@ def _document(kind: str, name: str) -> Document:
                 raise _no_type(kind, name) from None
     except ConfigError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever keeps Prefect from answering
         refused = isinstance(error, HTTPStatusError) and error.response.status_code in (401, 403)
         why = "" if isinstance(error, HTTPStatusError) else f": {error}"
         raise ConnectionFailedError(

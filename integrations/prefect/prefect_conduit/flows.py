@@ -10,10 +10,10 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from conduit_core.errors import ConduitError, ConfigError, unexpected
-from prefect_conduit.artifacts import show_run
+from prefect_conduit.artifacts import never_failing, show_run
 from prefect_conduit.blocks import ConduitPipeline
 from prefect_conduit.failures import raise_for_run, short
-from prefect_conduit.hooks import run_after
+from prefect_conduit.hooks import check_hooks, run_after
 from prefect_conduit.pipelines import opened
 from prefect_conduit.requests import Asked, Moment, scheduled_start, slice_before
 from prefect_conduit.stopping import in_stoppable_thread
@@ -97,7 +97,11 @@ def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> "RunRe
 
     started = time.perf_counter()
     found = opened(pipeline)
+    if streams is not None and not streams:
+        raise ConfigError("streams=[] names no stream: leave it out for all", pipeline=found.name)
     chosen = found.select(None if streams is None else tuple(streams))
+    hooks = found.outline().hooks
+    check_hooks(found, hooks)
     futures = {
         stream.name: load_stream.submit(
             pipeline,
@@ -120,10 +124,11 @@ def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> "RunRe
         pipeline=found.name,
         results=tuple(results),
         failures=tuple(failures),
-        hooks=_after(pipeline, found.outline().hooks, [each.stream for each in failures]),
+        hooks=_after(pipeline, hooks, [each.stream for each in failures]),
         seconds=time.perf_counter() - started,
     )
-    show_run(result)
+    with never_failing(f"the run of {found.name} can't be shown"):
+        show_run(result)
     raise_for_run(result)
     return result
 

@@ -35,14 +35,15 @@ class Made:
         self.raised: Exception | None = None
         """What the function itself raised."""
 
-    def __call__(self) -> object:
+    def rows(self) -> object:
         """Call the function."""
+        loop = self._loop
         with self._kept():
             found = self._context.run(self._call)
-            if inspect.iscoroutine(found):
-                found = self._waited(self._started(found))
-        if isinstance(found, AsyncIterator):
-            found = self._each_awaited(found)
+            if loop is not None and inspect.iscoroutine(found):
+                found = self._waited(self._started(found, loop))
+        if loop is not None and isinstance(found, AsyncIterator):
+            found = self._each_awaited(found, loop)
         if isinstance(found, Iterator) and not hasattr(found, "__arrow_c_stream__"):
             return self._each(found)
         return found
@@ -51,7 +52,9 @@ class Made:
         with self._kept():
             yield from found
 
-    def _each_awaited(self, found: AsyncIterator[object]) -> Iterator[object]:
+    def _each_awaited(
+        self, found: AsyncIterator[object], loop: asyncio.AbstractEventLoop
+    ) -> Iterator[object]:
         """Yield what an asynchronous generator does; it is one step ahead, and one task's."""
         handed: asyncio.Queue[object] = asyncio.Queue(1)
 
@@ -61,17 +64,19 @@ class Made:
                     await handed.put(item)
             await handed.put(_END)
 
-        producer = self._started(produce())
+        producer = self._started(produce(), loop)
         try:
-            while (item := self._waited(self._started(handed.get()), producer)) is not _END:
+            while (item := self._waited(self._started(handed.get(), loop), producer)) is not _END:
                 yield item
                 del item
         finally:
             producer.cancel()
 
-    def _started(self, coroutine: Coroutine[Any, Any, object]) -> Future[object]:
-        assert self._loop is not None, "only an asynchronous function makes coroutines"
-        return self._context.copy().run(asyncio.run_coroutine_threadsafe, coroutine, self._loop)
+    def _started(
+        self, coroutine: Coroutine[Any, Any, object], loop: asyncio.AbstractEventLoop
+    ) -> Future[object]:
+        start = asyncio.run_coroutine_threadsafe
+        return self._context.copy().run(start, coroutine, loop)
 
     def _waited(self, future: Future[object], *others: Future[object]) -> object:
         """Return what a future gives; end it where the task is to end, or one of others fails."""

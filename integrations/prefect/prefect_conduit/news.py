@@ -1,130 +1,203 @@
-"""What Prefect hears of a load: an asset's materialisation and events, each once per load.
+"""What Prefect hears of a load: its asset's materialisation and events, each once per load.
 
-An event's id is made of the load's: a task that died after the commit and runs again tells the same
-event, which Prefect keeps once.
+They are told after the commit and before the state: where a Variable has a version, Prefect has
+heard of it. A task that died in between leaves the Variable behind the ledger; whoever loads the
+table next tells what is missing. An event's id is made of the load's, so that one that is told
+twice is kept once.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import uuid
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from prefect.events import emit_event
+from prefect.client.orchestration import get_client
+from prefect.events.filters import EventFilter, EventIDFilter, EventOccurredFilter
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.logging import get_logger
+
+from conduit_core.errors import ConduitError, QualityError, StateError
+from conduit_core.events import Committed, RuleChecked
+from prefect_conduit.events import (
+    MOST_ITEMS,
+    asset_events,
+    changed,
+    load_event,
+    rule_facts,
+    stream_event,
+)
+from prefect_conduit.related import related_runs
 
 if TYPE_CHECKING:
-    from conduit_core import Dataset, LoadResult, Pipeline
-    from conduit_core.errors import ConduitError
+    from prefect.events.schemas.events import Event
 
-_OURS = uuid.UUID("5f0e9b0e-6f0c-4d1c-9c1e-2a1f5f6f1c55")
-"""The namespace of our events' ids."""
-Kind = Literal["published", "rejected", "failed", "schema-changed"]
+    from conduit_core import LedgerRecord, Pipeline, StateStore
+    from conduit_core.events import Event as CoreEvent
 
-
-def resource_of(pipeline: str, stream: str) -> dict[str, str]:
-    """Return a stream as Prefect's events name it."""
-    return {
-        "prefect.resource.id": f"conduit.stream.{pipeline}.{stream}",
-        "prefect.resource.name": f"{pipeline}.{stream}",
-    }
+MOST_LOADS = 50
+"""Loads told at once, the newest: Prefect answers for no more events in one call."""
+_REFUSED = (400, 404, 413, 422)
+"""What an API answers to events that it won't take the next time either."""
 
 
-def tell_load(result: LoadResult, pipeline: Pipeline) -> None:
-    """Tell of a published load: what it changed, rejected, and made new of the table's columns.
+class News:
+    """A state store that tells Prefect of loads before it keeps their state; a listener, too.
 
     Args:
-        result: what became of the load.
-        pipeline: asked how the two tables are called.
+        store: where the state is kept.
+        pipeline: the pipeline.
+        stream: its stream.
     """
-    counts = result.counts.model_dump()
-    if result.load_id is None:
-        return
-    payload = {
-        "load_id": result.load_id,
-        "version": result.version,
-        "target": result.target,
-        "mode": result.mode,
-        "window": result.window,
-        "watermark": result.watermark,
-        "rows": counts,
-        "seconds": round(result.seconds, 3),
-    }
-    _emit("published", result.pipeline, result.stream, payload, result.load_id)
-    if counts.get("rejected"):
-        rules = result.quality.get("rules", ())
-        _emit(
-            "rejected",
-            result.pipeline,
-            result.stream,
-            {**payload, "rules": rules},
-            result.load_id,
-        )
-    if result.schema_changes:
-        changes = [change.model_dump(mode="json") for change in result.schema_changes]
-        _emit(
-            "schema-changed",
-            result.pipeline,
-            result.stream,
-            {**payload, "changes": changes},
-            result.load_id,
-        )
-    if changed(result):
-        _materialise(result, pipeline, payload)
+
+    def __init__(self, store: StateStore, pipeline: Pipeline, stream: str) -> None:
+        self._store = store
+        self._pipeline = pipeline
+        self._stream = stream
+        self._found: dict[str, str | None] = {}
+        self._committed: set[str] = set()
+        self._rules: dict[str, list[RuleChecked]] = {}
+
+    def hear(self, event: CoreEvent) -> None:
+        """Remember which loads this task has committed, and what rules found in them."""
+        match event:
+            case RuleChecked():
+                self._rules.setdefault(event.load_id, []).append(event)
+            case Committed():
+                self._committed.add(event.load_id)
+
+    def get(self, key: str) -> str | None:
+        """Return the entry's text, or None.
+
+        Raises:
+            StateError: Prefect can't be asked.
+        """
+        self._found[key] = found = self._store.get(key)
+        return found
+
+    def set(self, key: str, entry: str, expect: str | None) -> bool:
+        """Tell of the loads that the entry is ahead of the one that was found; then keep it.
+
+        Raises:
+            StateError: Prefect can't be told: nothing was kept, and the next run does both.
+        """
+        found = self._found[key] if key in self._found else self.get(key)
+        self._tell(_version(found, like=entry), entry)
+        return self._store.set(key, entry, expect)
+
+    def _tell(self, known: int | None, entry: str) -> None:
+        from conduit_core import runs
+
+        now = int(json.loads(entry)["version"])
+        first = now if known is None else max(known + 1, now - MOST_LOADS + 1)
+        loads = [r for r in runs(self._pipeline, (self._stream,)) if first <= r.version <= now]
+        told = {r.load_id: self._events(r, is_newest=r.version == now) for r in loads}
+        in_doubt = [r for r in loads if r.load_id not in self._committed]
+        try:
+            heard = _heard(told, in_doubt)
+            events = [e for r in reversed(loads) if r.load_id not in heard for e in told[r.load_id]]
+            send(events)
+        except Exception as error:
+            said = re.sub(r"//[^/@\s]*@", "//", str(error).partition("\n")[0])
+            raise StateError(
+                f"Prefect can't be told of load {loads[0].load_id}: {type(error).__name__}: {said}",
+                retry="step",
+            ) from error
+
+    def _events(self, record: LedgerRecord, *, is_newest: bool) -> list[Event]:
+        from conduit_core import datasets, table_facts
+
+        changes = json.loads(record.schema_changes)
+        found: list[Event] = []
+        if changed(record):
+            (names,) = datasets(self._pipeline, (self._stream,))
+            (table,) = table_facts(self._pipeline, (self._stream,)) if is_newest else (None,)
+            found += asset_events(record, names, table)
+        if not record.mode.startswith("state_"):
+            found.append(load_event("published", record, {}))
+        if record.counts.rejected:
+            rules = [
+                rule_facts(r) for r in self._rules.get(record.load_id, ()) if r.result == "failed"
+            ]
+            found.append(load_event("rejected", record, {"rules": rules[:MOST_ITEMS]}))
+        if changes:
+            found.append(load_event("schema-changed", record, {"changes": changes[:MOST_ITEMS]}))
+        return found
 
 
 def tell_failure(error: ConduitError, pipeline: str, stream: str, task_run_id: str | None) -> None:
-    """Tell of a load that failed for good."""
+    """Tell of a load that failed for good.
+
+    What the error says may show values of rows: it is in the run's state, and not in the event.
+
+    Args:
+        error: why.
+        pipeline: the pipeline's name; "" where it couldn't be opened.
+        stream: the stream's.
+        task_run_id: the task run's: it tells of one failure once.
+    """
     lines = error.lines()
-    payload = {
+    payload: dict[str, Any] = {
+        "pipeline": pipeline,
+        "stream": stream,
         "error": type(error).__name__,
         "exit_code": error.exit_code,
         "retry": error.retry,
-        "what": lines[0],
         "state": lines[1],
         "command": lines[3],
     }
-    _emit("failed", pipeline, stream, payload, task_run_id or str(uuid.uuid4()))
+    if isinstance(error, QualityError):
+        kept = ("rule", "action", "result", "checked", "failed")
+        broken = [r for r in error.reports if r.get("result") == "failed"]
+        payload["rules"] = [{key: r.get(key) for key in kept} for r in broken[:MOST_ITEMS]]
+    about = task_run_id or str(uuid.uuid4())
+    send([stream_event("failed", pipeline, stream, about, datetime.now(UTC), payload)])
 
 
-def changed(result: LoadResult) -> bool:
-    """Say whether a load changed rows of its table, or its columns."""
-    counts = result.counts
-    rows = counts.inserted + counts.updated + counts.deleted
-    return result.outcome != "empty" and bool(rows or result.schema_changes)
+def send(events: Sequence[Event]) -> None:
+    """Send events to Prefect, and wait until it has taken them.
 
+    ``emit_event`` would leave them to a thread that nobody hears of when it fails. What Prefect
+    takes in no form is left out, with a warning: it would be the same the next time.
 
-def _materialise(result: LoadResult, pipeline: Pipeline, payload: Mapping[str, Any]) -> None:
-    from conduit_core import datasets
-
-    (found,) = datasets(pipeline, (result.stream,))
-    if found.target is None:
+    Raises:
+        Exception: Prefect can't be reached, or has trouble of its own.
+    """
+    if not events:
         return
-    related = [
-        {"prefect.resource.id": asset_key(each), "prefect.resource.role": "asset"}
-        for each in found.sources
-    ]
-    by = {"prefect.resource.id": "conduit", "prefect.resource.role": "asset-materialized-by"}
-    emit_event(
-        event="prefect.asset.materialization.succeeded",
-        resource={
-            "prefect.resource.id": asset_key(found.target),
-            "prefect.resource.name": result.target,
-        },
-        related=[*related, by],
-        payload=dict(payload),
-        id=uuid.uuid5(_OURS, f"{result.load_id}/asset"),
-    )
+    related = related_runs()
+    for event in events:
+        event.related += related
+    with get_client(sync_client=True) as client:
+        try:
+            client.request("POST", "/events", json=[e.model_dump(mode="json") for e in events])
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code not in _REFUSED:
+                raise
+            get_logger("conduit").warning("Prefect refuses events of a load: %s", error)
 
 
-def asset_key(dataset: Dataset) -> str:
-    """Return the key of a table's asset."""
-    return f"{dataset.namespace}/{dataset.name}"
+def _heard(told: dict[str, list[Event]], loads: Iterable[LedgerRecord]) -> set[str]:
+    """Return which loads Prefect has heard of: their events went together."""
+    asked = {told[r.load_id][-1].id: r.load_id for r in loads if told[r.load_id]}
+    if not asked:
+        return set()
+    tomorrow = datetime.now(UTC) + timedelta(days=1)  # clocks differ
+    days = EventOccurredFilter.model_validate({"until": tomorrow})
+    wanted = EventFilter(occurred=days, id=EventIDFilter(id=list(asked)))
+    with get_client(sync_client=True) as client:
+        page = client.read_events(wanted, limit=len(asked))
+    return {asked[event.id] for event in page.events}
 
 
-def _emit(kind: Kind, pipeline: str, stream: str, payload: Mapping[str, Any], about: str) -> None:
-    emit_event(
-        event=f"conduit.load.{kind}",
-        resource=resource_of(pipeline, stream),
-        payload=dict(payload),
-        id=uuid.uuid5(_OURS, f"{about}/{kind}"),
-    )
+def _version(text: str | None, *, like: str) -> int | None:
+    """Return the version of a stored entry; None where it has none, or is of another target."""
+    try:
+        found, wanted = json.loads(text or ""), json.loads(like)
+        same = found["target_fingerprint"] == wanted["target_fingerprint"]
+        return int(found["version"]) if same else None
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -34,9 +34,9 @@ class Asked:
     reload: bool = False
     allow_empty: bool = False
     allow_deletes: bool = False
+    only: Mapping[str, object] | None = None
     call: str = ""
     """Which of a flow run's loads of one stream it is, where the window doesn't say."""
-    only: Mapping[str, object] | None = None
 
 
 def request_of(stream: str, asked: Asked) -> RunRequest:
@@ -55,11 +55,11 @@ def request_of(stream: str, asked: Asked) -> RunRequest:
     only = _slice_by(asked.only)
     run = flow_run.id or task_run.id
     parts = ["prefect", run, stream, start or "", end or ""]
-    if asked.call:
-        parts.append(asked.call)
     if only is not None:
         # Values may be a thousand: the key goes into an index, the values are in the request.
         parts.append(hashlib.sha256(json.dumps(only).encode()).hexdigest()[:16])
+    if asked.call:
+        parts.append(asked.call)
     if asked.full_refresh:
         parts.append("full")
     if asked.reload:

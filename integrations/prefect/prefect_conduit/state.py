@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import VariableCreate, VariableUpdate
@@ -59,7 +59,7 @@ class PrefectStateStore:
     """
 
     def __init__(self, prefix: str = PREFIX) -> None:
-        if not isinstance(prefix, str) or not _PREFIXES.fullmatch(prefix):
+        if not _PREFIXES.fullmatch(str(prefix)):
             raise ConfigError(
                 f"state_prefix={prefix!r}: it is up to a hundred small letters, digits and _"
             )
@@ -155,11 +155,12 @@ def _asking(name: str, what: str) -> Iterator[None]:
         ) from error
 
 
-def _value(entry: str) -> object:
+def _value(entry: str) -> dict[str, Any] | str:
     try:
-        return json.loads(entry)
+        value: dict[str, Any] = json.loads(entry)
     except ValueError:
         return entry
+    return value
 
 
 def _text(client: SyncPrefectClient, name: str) -> str | None:

@@ -11,7 +11,9 @@ from prefect.cache_policies import NO_CACHE
 
 from conduit_core.errors import ConduitError
 from prefect_conduit.failures import RETRIES, WAITS_SECONDS, retry_may_help, step_may_help
+from prefect_conduit.news import News
 from prefect_conduit.pipelines import PipelineLike, opened
+from prefect_conduit.progress import Progress
 from prefect_conduit.requests import Asked, Moment, request_of
 from prefect_conduit.state import store_of
 from prefect_conduit.stopping import stop_event
@@ -114,8 +116,11 @@ def stage_split(pipeline: PipelineLike, plan: LoadPlan, split: str) -> StageRece
     """
     from conduit_core import stage
 
-    with _told(plan):
-        return stage(opened(pipeline), plan, split, listeners=listeners(), cancel=stop_event())
+    estimate = plan.rows_estimate
+    rows = estimate and max(estimate // plan.splits.count, 1)
+    with _told(plan), Progress(plan.pipeline, plan.stream, rows) as progress:
+        heard = (*listeners(), progress.hear)
+        return stage(opened(pipeline), plan, split, listeners=heard, cancel=stop_event())
 
 
 @task(
@@ -168,13 +173,13 @@ def publish_load(
     """
     from conduit_core import after, publish
 
-    heard = listeners()
     with _told(plan):
-        store = store_of(pipeline, state_prefix)
         found = opened(pipeline)
+        news = News(store_of(pipeline, state_prefix), found, plan.stream)
+        heard = (*listeners(), news.hear)
         result = publish(found, plan, receipts, report, listeners=heard)
-        after(found, [result], store=store, hooks=False, listeners=heard)
-    published(result, found)
+        after(found, [result], store=news, hooks=False, listeners=heard)
+    published(result)
     return result
 
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
@@ -25,7 +25,7 @@ from prefect_conduit.connections import PrefectConnections
 from prefect_conduit.failures import RETRIES, WAITS_SECONDS, retry_may_help
 from prefect_conduit.made import Made
 from prefect_conduit.requests import Asked
-from prefect_conduit.state import PREFIX, PrefectStateStore
+from prefect_conduit.state import store_of
 from prefect_conduit.stopping import in_stoppable_thread, stop_event
 from prefect_conduit.tasks import failed, load, published
 
@@ -70,7 +70,7 @@ def conduit_stream(
     name: str | None = None,
     full_refresh: bool = False,
     reload: bool = False,
-    state_prefix: str = PREFIX,
+    state_prefix: str | None = None,
 ) -> Decorator:
     """Make a task of a function: what it returns or yields is loaded, exactly once.
 
@@ -90,7 +90,7 @@ def conduit_stream(
         name: the pipeline's name in the ledger; default: the flow's.
         full_refresh: replace the table's content.
         reload: load each call, also one with the arguments of an earlier one of the flow run.
-        state_prefix: what the Variable with the state begins with.
+        state_prefix: what the Variable with the state begins with; default: ``conduit``.
 
     Raises:
         ConfigError: an argument is wrong.
@@ -102,7 +102,7 @@ def conduit_stream(
     def made(function: Callable[..., object]) -> Task[..., Any]:
         def body(loop: asyncio.AbstractEventLoop | None, args: Any, kwargs: Any) -> LoadResult:
             data = Made(partial(function, *args, **kwargs), loop)
-            pipeline = said.pipeline(data, name or flow_run.flow_name or function.__name__)
+            pipeline = said.pipeline(data.rows, flow_run.flow_name or function.__name__)
             return _loaded(
                 pipeline, data, asked(call=call_text(function, args, kwargs)), state_prefix
             )
@@ -126,7 +126,7 @@ def conduit_stream(
             cache_policy=NO_CACHE,
         )
 
-    return made
+    return cast("Decorator", made)
 
 
 @dataclass(frozen=True)
@@ -184,11 +184,11 @@ _AGAIN = 2
 _turns: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
 
 
-def _loaded(pipeline: Pipeline, data: Made, asked: Asked, prefix: str) -> LoadResult:
+def _loaded(pipeline: Pipeline, data: Made, asked: Asked, prefix: str | None) -> LoadResult:
     (only,) = pipeline.streams
     try:
         result = _in_turn(
-            pipeline, partial(load, pipeline, only.name, asked, PrefectStateStore(prefix))
+            pipeline, partial(load, pipeline, only.name, asked, store_of(None, prefix))
         )
     except ConduitError as error:
         own = data.raised
@@ -202,7 +202,7 @@ def _loaded(pipeline: Pipeline, data: Made, asked: Asked, prefix: str) -> LoadRe
             "nothing was loaded: this flow run has loaded the same function with the same"
             " arguments before; give each call other arguments, or say reload=True"
         )
-    published(result, pipeline)
+    published(result)
     return result
 
 

@@ -10,8 +10,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 
-from conduit_core.errors import ConduitError, QualityError
-from prefect_conduit.artifacts import show_rules
+from conduit_core.errors import ConduitError, ConfigError, QualityError
+from prefect_conduit.artifacts import never_failing, show_failure, show_load, show_rules
 from prefect_conduit.failures import (
     ATTEMPTS,
     RETRIES,
@@ -20,8 +20,10 @@ from prefect_conduit.failures import (
     is_final,
     retry_may_help,
 )
-from prefect_conduit.news import tell_failure, tell_load
+from prefect_conduit.news import News, tell_failure
 from prefect_conduit.pipelines import PipelineLike, opened
+from prefect_conduit.progress import Progress
+from prefect_conduit.related import in_ready_flow
 from prefect_conduit.requests import Asked, Moment, request_of
 from prefect_conduit.state import PrefectStateStore, store_of
 from prefect_conduit.stopping import stop_event
@@ -103,58 +105,66 @@ def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str | None) -
         store = store_of(given, prefix)
         pipeline = opened(given)
         name = pipeline.name
+        if not isinstance(stream, str):
+            raise ConfigError(f"stream= is a stream's name, not {stream!r}", pipeline=name)
         result = load(pipeline, stream, asked, store)
     except ConduitError as error:
         failed(error, name, stream, plans=True)
         raise
-    published(result, pipeline)
+    published(result)
     return result
 
 
 def load(pipeline: Pipeline, stream: str, asked: Asked, store: PrefectStateStore) -> LoadResult:
-    """Load a stream, and tell nobody.
+    """Load a stream, and tell of what is published before its state is kept.
 
     Raises:
         ConduitError: it failed.
     """
     from conduit_core import run
 
-    done = run(
-        pipeline,
-        (stream,),
-        request=request_of(stream, asked),
-        store=store,
-        listeners=listeners(),
-        jobs=AT_ONCE,  # the memory it may take is a share
-        attempts=ATTEMPTS,
-        cancel=stop_event(),
-    )
-    if done.failures:
-        error = done.failures[0].to_error()
-        store.explain(error)
-        raise error
+    news = News(store, pipeline, stream)
+    with Progress(pipeline.name, stream) as progress:
+        done = run(
+            pipeline,
+            (stream,),
+            request=request_of(stream, asked),
+            store=news,
+            listeners=(*listeners(), news.hear, progress.hear),
+            jobs=AT_ONCE,  # the memory it may take is a share
+            attempts=ATTEMPTS,
+            cancel=stop_event(),
+        )
+        if done.failures:
+            error = done.failures[0].to_error()
+            store.explain(error)
+            raise error
     if not done.results:
         raise pipeline.at(ConduitError("ended before it began", retry="step"), stream)
     (result,) = done.results
     return result
 
 
-def published(result: LoadResult, pipeline: Pipeline) -> None:
-    """Show and tell what became of a load."""
+def published(result: LoadResult) -> None:
+    """Show what became of a load. Prefect has heard of it when its state was kept."""
     rules = result.quality.get("rules", ())
-    show_rules(result.pipeline, result.stream, rules)  # type: ignore[arg-type]
-    if result.outcome != "empty":
-        tell_load(result, pipeline)
+    with never_failing(f"the load of {result.stream} can't be shown"):
+        show_rules(result.pipeline, result.stream, rules)  # type: ignore[arg-type]
+        if not in_ready_flow():  # which shows all of its loads at once
+            show_load(result)
 
 
 def failed(error: ConduitError, pipeline: str, stream: str, *, plans: bool) -> None:
-    """Show and tell of an error, before it ends the task; of one that was stopped nobody hears."""
+    """Show and tell of an error that is final; of one that was stopped nobody hears."""
     bare(error)
-    if stop_event().is_set():
+    if stop_event().is_set() or not is_final(error, plans=plans):
         return
-    if isinstance(error, QualityError):
-        show_rules(pipeline, stream, error.reports)
-    if is_final(error, plans=plans):
+    with never_failing(f"the failure of {stream} can't be shown"):
+        if isinstance(error, QualityError):
+            show_rules(pipeline, stream, error.reports)
+        if not in_ready_flow():
+            show_failure(pipeline, stream, error)
+    with never_failing(f"Prefect can't be told of the failure of {stream}"):
         tell_failure(error, pipeline, stream, task_run.id)
 
 
