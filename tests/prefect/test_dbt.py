@@ -170,6 +170,8 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_dbt: None) ->
 
 
 def test_beside_prefect_dbt_each_model_is_built_once_behind_its_loads(example: Path) -> None:
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
     add_a_day = runpy.run_path("make_shop.py")["add_a_day"]
     load_and_build = runpy.run_path("dbt_beside.py")["load_and_build"]
 
@@ -180,6 +182,7 @@ def test_beside_prefect_dbt_each_model_is_built_once_behind_its_loads(example: P
     add_a_day(example)
     assert len(load_and_build()) == 2
     assert models() == {"stg_orders": 1, "revenue": 1}
+    DuckDBConnectionManager.close_all_connections()  # else open as long as this process lives
     (example / "dbt" / "target" / "run_results.json").unlink()
     assert load_and_build() == []
     assert not (example / "dbt" / "target" / "run_results.json").exists()
