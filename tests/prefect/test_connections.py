@@ -129,7 +129,10 @@ def test_aws_blocks_open_a_bucket(shop: Shop, s3_server: str) -> None:
     _through_a_bucket(shop, "s3", saved(aws, shop.name), saved(minio, shop.name))
 
 
-def test_gcp_blocks_open_a_bucket(shop: Shop, gcs_server: str) -> None:
+def test_gcp_blocks_open_a_bucket(
+    shop: Shop, gcs_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_BASE_URL", gcs_server)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -142,7 +145,6 @@ def test_gcp_blocks_open_a_bucket(shop: Shop, gcs_server: str) -> None:
         "private_key": key.decode(),
         "client_email": "conduit@example.com",
         "token_uri": "http://127.0.0.1:1/token",
-        "gcs_base_url": gcs_server,
         "disable_oauth": True,
     }
     name = saved(GcpCredentials(service_account_info=info), shop.name)  # type: ignore[arg-type]
@@ -159,7 +161,7 @@ def _through_a_bucket(shop: Shop, scheme: str, into: str, out: str) -> None:
             "name": f"{shop.name}-back",
             "source": {"connection": out, "type": "csv", "path": place},
             "destination": {"type": "duckdb", "path": "wh.duckdb", "schema": shop.schema},
-            "streams": [{"path": "orders/*.csv", "name": "orders"}],
+            "streams": [{"path": "orders/*.csv", "name": "orders", "metadata": []}],
         },
         shop.folder,
         connections=PrefectConnections(),
