@@ -101,7 +101,7 @@ def ended(client: SyncPrefectClient, run: uuid.UUID) -> str:
 
 def environment(example: Example) -> dict[str, str]:
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
-    patient = {"PREFECT_CLIENT_MAX_RETRIES": "20"}  # a busy server's SQLite is locked at times
+    patient = {"PREFECT_CLIENT_MAX_RETRIES": "20"}  # a busy server says 503 at times
     return {**os.environ, **settings, **patient, "PWD": str(example.folder)}
 
 
