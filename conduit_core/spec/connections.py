@@ -161,8 +161,11 @@ def resolve_connections(
             else:
                 changed[end] = spec.model_copy(update={"connection": name}).over(named)
         except (ConfigError, ValueError) as error:
-            told = error.message if isinstance(error, ConfigError) else str(error)
-            raise loaded.problem((end, "connection"), told) from None
+            if not isinstance(error, ConfigError):
+                raise loaded.problem((end, "connection"), str(error)) from None
+            problem = loaded.problem((end, "connection"), error.message)
+            problem.command = error.command or problem.command
+            raise problem from None
     if not changed:
         return loaded
     return LoadedSpec(loaded.spec.model_copy(update=changed), loaded.base_dir, loaded.place)

@@ -141,7 +141,7 @@ class Launched:
         def stopped() -> bool:
             assert process.is_running(), self.said
             assert process.status() != psutil.STATUS_ZOMBIE, self.said
-            return process.status() == psutil.STATUS_STOPPED
+            return bool(process.status() == psutil.STATUS_STOPPED)
 
         wait_for(stopped, "a run that is frozen")
         return process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 
 from tests import warm
@@ -11,5 +12,8 @@ _OF_PREFECT = (
     "prefect.client.orchestration", "prefect.main", "prefect_conduit", "stamina",
 )  # fmt: skip
 
-for name in (*warm._modules(), *warm.DRIVERS, *_OF_PREFECT):
+for name in (*warm.modules(), *warm.DRIVERS, *_OF_PREFECT):
     importlib.import_module(name)
+
+gc.collect()
+gc.freeze()  # else the first look for garbage in a fork copies all of it

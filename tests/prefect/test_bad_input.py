@@ -63,7 +63,7 @@ def test_a_task_tells_what_is_wrong_before_it_writes(shop: Shop) -> None:
     def all_wrong() -> list[State[Any]]:
         return [load_stream(*args, **more, return_state=True) for args, more, _ in wrong]
 
-    states = all_wrong(return_state=True).result(raise_on_failure=False)
+    states: Any = all_wrong(return_state=True).result(raise_on_failure=False)
     for state, (_, _, said) in zip(states, wrong, strict=True):
         assert state.is_failed()
         assert "ConfigError: " in state.message

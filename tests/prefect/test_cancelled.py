@@ -53,7 +53,8 @@ def test_p12_a_flow_that_is_interrupted_publishes_nothing_and_goes_on_when_run_a
         held.is_untouched()
     state = flow_run(run).state
     assert state is not None
-    assert state.is_crashed(), launched.said
+    # SIGTERM ends the process before Prefect writes that; who started it does then.
+    assert state.is_crashed() or (number == signal.SIGTERM and state.is_running()), launched.said
     asked_again(run)
     again = Launched(name, run, tmp_path)
     assert again.end() == 0, again.said

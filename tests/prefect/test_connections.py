@@ -19,7 +19,7 @@ from prefect_aws import AwsCredentials, MinIOCredentials
 from prefect_gcp import GcpCredentials
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
 
-from conduit_core import Pipeline, raise_for_failures, run
+from conduit_core import Pipeline, run
 from conduit_core.connectors.postgres.options import PostgresOptions
 from conduit_core.errors import ConduitError, ConfigError, ConnectionFailedError
 from prefect_conduit import ConduitConnection
@@ -40,13 +40,23 @@ def saved(block: Any, name: str) -> str:
 
 def loaded(shop: Shop, source: dict[str, Any], destination: dict[str, Any]) -> None:
     """Load the shop's orders by the core, with Prefect's blocks as connections."""
-    mapping = {"name": shop.name, "source": source, "destination": destination}
-    stream = {"name": "orders", "mode": "append"}
-    stream |= {"path": "orders.csv"} if source.get("path") else {"table": "orders"}
     made = Pipeline.from_mapping(
-        {**mapping, "streams": [stream]}, shop.folder, connections=PrefectConnections()
+        {
+            "name": shop.name,
+            "source": source,
+            "destination": destination,
+            "streams": ["orders"],
+        },
+        shop.folder,
+        connections=PrefectConnections(),
     )
-    raise_for_failures(run(made))
+    done(made)
+
+
+def done(made: Pipeline) -> None:
+    """Run a pipeline, or raise what its stream failed by."""
+    for failure in run(made).failures:
+        raise failure.to_error()
 
 
 def test_sqlalchemy_and_secret_blocks_reach_their_databases(
@@ -154,7 +164,7 @@ def _through_a_bucket(shop: Shop, scheme: str, into: str, out: str) -> None:
         shop.folder,
         connections=PrefectConnections(),
     )
-    raise_for_failures(run(back))
+    done(back)
     assert shop.count() == 5
     spec = back.connected().source
     assert "KEY" not in f"{spec!r}{spec.options}{back!r}"

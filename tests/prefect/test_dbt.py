@@ -29,15 +29,29 @@ __all__ = ["quick_dbt"]
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:Logger 'prefect.task_runs':UserWarning"),  # no flow
 ]
 
 
 class Lab(DbtLab):
-    """A pipeline and a dbt project, under a name that no other test has in Prefect."""
+    """A pipeline and a dbt project, under names that no other test has in Prefect."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.name = f"shop-{uuid.uuid4().hex[:8]}"
+        own = uuid.uuid4().hex[:8]
+        self.name, self.schema = f"shop_{own}", f"raw_{own}"
+        self.destination = {**self.destination, "schema": self.schema}
+        self.sources("orders", "items")
+
+    @property
+    def models(self) -> str:
+        return self.schema
+
+    def sources(self, *tables: str) -> None:
+        """Write the project's sources."""
+        named = [{"name": table} for table in tables]
+        found = {"name": "raw", "schema": self.schema, "tables": named}
+        self.write("models/sources.yml", json.dumps({"sources": [found]}))
 
     def mapping(self, *streams: dict[str, object], **dbt: object) -> dict[str, Any]:
         return {**super().mapping(*streams, **dbt), "name": self.name}
@@ -58,7 +72,7 @@ def built(result: Any) -> dict[str, str]:
 
 def shown(lab: Lab) -> list[dict[str, Any]]:
     """Return the newest table of what dbt did."""
-    key = ArtifactFilterKey(any_=[f"conduit-{lab.name}--after--dbt"])
+    key = ArtifactFilterKey(any_=[f"conduit-{lab.name.replace('_', '-')}--after--dbt"])
     with get_client(sync_client=True) as client:
         found = client.read_artifacts(artifact_filter=ArtifactFilter(key=key))
     newest = max(found, key=lambda each: each.created or 0)  # type: ignore[arg-type,return-value]
@@ -76,14 +90,14 @@ def test_what_changed_is_built_and_a_failure_is_made_good_by_the_next_run(lab: L
     lab.write("models/stg_items.sql", "select nothing from {{ source('raw', 'items') }}")
     with pytest.raises(LoadFailedError, match=r"after\.dbt.*stg_items") as failed:
         run_pipeline(str(lab.file()))
-    assert "the loads of raw.items are published" in str(failed.value)
+    assert f"the loads of {lab.schema}.items are published" in str(failed.value)
     assert [row["status"] for row in shown(lab)] == ["error"]
 
     lab.write("models/stg_items.sql", "select id from {{ source('raw', 'items') }}")
     good = run_pipeline(str(lab.file()))
     assert [each.outcome for each in good.results] == ["empty", "empty"]
     assert built(good.hooks[0]) == {"stg_items": "success"}
-    assert lab.select("select count(*) from raw.stg_items") == [(2,)]
+    assert lab.select(f"select count(*) from {lab.schema}.stg_items") == [(2,)]
 
 
 def test_a_run_that_died_before_dbt_is_made_good_and_options_win_over_the_file(lab: Lab) -> None:
@@ -100,7 +114,7 @@ def test_a_run_that_died_before_dbt_is_made_good_and_options_win_over_the_file(l
 
     died()
     result = next_run()
-    assert result.tables == ("raw.orders", "raw.items")
+    assert result.tables == (f"{lab.schema}.orders", f"{lab.schema}.items")
     assert built(result) == {"stg_items": "success"}
 
 
@@ -114,7 +128,7 @@ def test_behind_a_failed_stream_dbt_does_what_on_partial_says(lab: Lab) -> None:
         run_pipeline(lab.mapping(*ruled))
     with pytest.raises(LoadFailedError, match="items"):
         run_pipeline(lab.mapping(*ruled, on_partial="changed"))
-    assert lab.select("select amount from raw.totals") == [(30,)]
+    assert lab.select(f"select amount from {lab.schema}.totals") == [(30,)]
 
 
 def test_what_cant_be_done_is_told_before_anything_is_loaded(
@@ -132,7 +146,7 @@ def test_what_cant_be_done_is_told_before_anything_is_loaded(
 
     @flow
     def unnamed() -> None:
-        lab.write("models/sources.yml", "sources: [{name: raw, tables: [{name: orders}]}]")
+        lab.sources("orders")
         lab.write("models/stg_items.sql", "select 1 as id")
         load_stream(lab.mapping(), "items")
         run_dbt(lab.mapping())

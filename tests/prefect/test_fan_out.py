@@ -78,7 +78,7 @@ def is_loaded(shop: Shop, rows: int) -> bool:
 
 def test_p12_splits_are_staged_on_threads_and_nothing_new_stages_nothing(split: Shop) -> None:
     result = fanned(split.mapping)
-    assert (result.outcome, result.counts.read, result.version) == ("published", 100, "1")
+    assert (result.outcome, result.counts.read, result.version) == ("published", 100, 1)
     assert {each["result"] for each in result.quality["rules"]} == {"passed"}
     assert is_loaded(split, 100)
     assert split.variable()["version"] == "1"
@@ -99,7 +99,7 @@ def test_p12_a_flow_run_that_has_published_stages_nothing_when_it_runs_again(spl
         return tries[-1]
 
     assert dies_late().outcome == "replayed"
-    assert [each.version for each in tries] == ["1", "1"]
+    assert [each.version for each in tries] == [1, 1]
     assert split.count() == 100
 
 

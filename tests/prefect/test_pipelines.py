@@ -53,10 +53,10 @@ def test_paths_are_relative_to_where_they_stand(here: Shop) -> None:
     ("given", "told"),
     [
         ("nowhere.yml", "there is no nowhere.yml in .*ls -l"),
-        ("jobs", "jobs is a folder"),
+        ("jobs", "jobs: is a folder; name the file in it"),
         ("jobs/empty.yml", "empty.yml"),
         ({"name": "shop", "sauce": {}}, "source"),
-        ({}, "source"),
+        ({}, "is empty"),
         (3, "not int"),
         (None, "not NoneType"),
     ],

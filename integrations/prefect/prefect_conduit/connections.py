@@ -66,7 +66,10 @@ class PrefectConnections:
                 f"{name!r} can't be a block: its name has small letters, digits and dashes only",
                 command="prefect block ls",
             )
-        return reader(_document(kind, own), f"Prefect block {kind}/{own}")
+        try:
+            return reader(_document(kind, own), f"Prefect block {kind}/{own}")
+        except ConfigError as error:
+            raise error.at(command=f"prefect block inspect {kind}/{own}") from None
 
 
 def _document(kind: str, name: str) -> Document:

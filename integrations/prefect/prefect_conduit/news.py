@@ -185,8 +185,8 @@ def _heard(told: dict[str, list[Event]], loads: Iterable[LedgerRecord]) -> set[s
     asked = {told[r.load_id][-1].id: r.load_id for r in loads if told[r.load_id]}
     if not asked:
         return set()
-    until: Any = datetime.now(UTC) + timedelta(days=1)  # clocks differ; Prefect has its own type
-    days = EventOccurredFilter(until=until)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)  # clocks differ
+    days = EventOccurredFilter.model_validate({"until": tomorrow})
     wanted = EventFilter(occurred=days, id=EventIDFilter(id=list(asked)))
     with get_client(sync_client=True) as client:
         page = client.read_events(wanted, limit=len(asked))

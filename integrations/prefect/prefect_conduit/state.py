@@ -122,7 +122,7 @@ class PrefectStateStore:
                 f"if the destination is right: {unset}, and the next run follows its ledger; if two"
                 " destinations have a table of this name: give one of them another state_prefix="
             )
-        elif isinstance(error, StateError) and error.command == _OF_STORE:
+        elif isinstance(error, StateError) and (error.command or "").startswith(_OF_STORE):
             error.command = f"{unset}  # the next run follows the ledger"
 
 

@@ -24,6 +24,9 @@ PARTS = st.tuples(
     st.sampled_from([(unit, word) for unit, words in UNITS.items() for word in words]),
     st.sampled_from(["", " ", "  "]),
 )
+TEXTS = st.lists(PARTS, max_size=4).map(
+    lambda parts: "".join(f"{number}{gap}{word}{gap}" for number, (_, word), gap in parts)
+)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,7 @@ def test_words_and_letters_mean_the_same(parts: list[tuple[int, tuple[str, str],
     assert parse_duration(words) == parse_duration(letters)
 
 
-@given(st.from_regex(PATTERN, fullmatch=True) | st.text("0123456789 .dayshourmsw", max_size=12))
+@given(TEXTS | st.text("0123456789 .dayshourmsw", max_size=12))
 def test_editors_take_what_the_parser_takes(text: str) -> None:
     """But for a number of more digits than any duration needs, and space at the start."""
     is_long = re.search(r"\d{16}|\.\d{10}", text) is not None

@@ -1,0 +1,131 @@
+"""The lowest Prefect that we support and the newest there is, each in an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.warm import ROOT
+
+pytestmark = pytest.mark.slow
+
+# A load by a deployment whose parameter is a block: retried by none, told by state, Variable,
+# artifacts, events and assets.
+SCENE = """
+    import json
+    import time
+    from pathlib import Path
+
+    import prefect
+    from prefect.client.orchestration import get_client
+    from prefect.flow_engine import run_flow
+    from prefect.testing.utilities import prefect_test_harness
+
+    from prefect_conduit import ConduitConnection, ConduitPipeline, run_pipeline
+
+    told = {"version": prefect.__version__}
+    Path("orders.csv").write_text("id,amount\\n1,5\\n2,-6\\n3,7\\n")
+    rules = [{"rule": "range", "column": "amount", "min": 0, "action": "dlq"}]
+    content = {
+        "name": "shop",
+        "source": {"connection": "here"},
+        "destination": "duckdb:///wh.duckdb",
+        "streams": [
+            {"path": "orders.csv", "mode": "append", "cursor": "id", "quality": rules},
+            {"path": "nothing.csv"},
+        ],
+    }
+    with prefect_test_harness(server_startup_timeout=300), get_client(sync_client=True) as client:
+        ConduitConnection(type="csv", path=str(Path.cwd())).save("here")
+        block = ConduitPipeline(content=content).save("shop")
+        reference = {"pipeline": {"$ref": {"block_document_id": str(block)}}, "streams": ["orders"]}
+        deployment = run_pipeline.to_deployment("hourly", parameters=reference).apply()
+
+        def load(**more):
+            asked = {**reference, **more}
+            made = client.create_flow_run_from_deployment(deployment, parameters=asked)
+            return run_flow(run_pipeline, flow_run=made, return_type="state")
+
+        first = load()
+        told["first"] = [r.counts.inserted for r in first.result().results]
+        with Path("orders.csv").open("a") as file:
+            file.write("4,8\\n")
+        told["second"] = [r.counts.inserted for r in load().result().results]
+        failed = load(streams=["nothing", "orders"])
+        told["failed"] = [failed.is_failed(), failed.message]
+        told["variable"] = client.read_variable_by_name("conduit-main-orders").value["version"]
+        told["artifacts"] = sorted({each.key for each in client.read_artifacts()})
+        wanted = {"filter": {"event": {"prefix": ["conduit.", "prefect.asset."]}}, "limit": 50}
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            events = client._client.post("/events/filter", json=wanted).json()["events"]
+            told["events"] = sorted({each["event"] for each in events})
+            if len(told["events"]) >= 4:
+                break
+            time.sleep(0.2)
+    print(json.dumps(told))
+"""
+
+
+def named() -> str:
+    """Return the lowest version, as our package says it."""
+    text = (ROOT / "integrations" / "prefect" / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r'"prefect>=([\d.]+),<4"', text)
+    assert found
+    return found[1]
+
+
+def environment(asked: str, home: Path) -> Path:
+    """Return the interpreter of an environment with a version of Prefect, and what we need."""
+    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    if not Path(uv).exists():
+        pytest.skip("uv isn't installed: `make setup` installs it")
+    python = home / "env" / "bin" / "python"
+    ours = [f"{ROOT}[duckdb]", str(ROOT / "integrations" / "prefect")]
+    for command in (
+        ["venv", "--python", sys.executable, str(home / "env")],
+        ["pip", "install", "--python", str(python), "--upgrade-package", "prefect", asked, *ours],
+    ):
+        done = subprocess.run([uv, *command], check=False, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"{asked} can't be installed: {done.stderr.strip()[-300:]}")
+    return python
+
+
+@pytest.mark.parametrize("which", ["lowest", "newest"])
+def test_a_load_is_done_and_told(which: str, tmp_path: Path) -> None:
+    asked = f"prefect=={named()}" if which == "lowest" else "prefect"
+    python = environment(asked, tmp_path)
+    (tmp_path / "scene.py").write_text(textwrap.dedent(SCENE))
+    mine = {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "PYTHONPATH"))}
+    done = subprocess.run(
+        [python, "scene.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**env, **mine, "DO_NOT_TRACK": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    if which == "lowest":
+        assert told["version"] == named()
+    assert (told["first"], told["second"], told["variable"]) == ([2], [1], "2")
+    assert told["failed"][0]
+    assert "nothing" in told["failed"][1]
+    assert {"conduit-shop", "conduit-shop-orders-rules"} <= set(told["artifacts"])
+    assert told["events"] == [
+        "conduit.load.failed",
+        "conduit.load.published",
+        "conduit.load.rejected",
+        "prefect.asset.materialization.succeeded",
+    ]
