@@ -26,11 +26,6 @@ from tests.examples.demos import EXAMPLES
 __all__ = ["quick_dbt"]
 
 # Prefect leaves a connection to its API to the garbage collector.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:Logger 'prefect.task_runs':UserWarning"),  # no flow
-]
 
 
 class Lab(DbtLab):

@@ -110,7 +110,6 @@ def _served(flow: Flow[..., Any], name: str, *, limit: int | None = None, **opti
     flow(**deployment.parameters)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # Prefect's commands and clients
 @pytest.mark.parametrize("page", PREFECT, ids=name)
 def test_blocks_run_as_they_stand(page: Path, folder: Folder) -> None:
     """With the first page's pipeline and block; a file that no command runs is run as a whole."""
