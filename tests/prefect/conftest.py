@@ -4,6 +4,7 @@ import gc
 import os
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -39,13 +40,13 @@ def server() -> Iterator[None]:
     """Run a Prefect server of the tests' own, or take the one that is given."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    if url := os.environ.get(SERVER):
-        with temporary_settings({PREFECT_API_URL: url}):
-            yield
-        return
-    from prefect.testing.utilities import prefect_test_harness  # imports Prefect's server
+    with ExitStack() as stack:
+        if url := os.environ.get(SERVER):
+            stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
+        else:
+            from prefect.testing.utilities import prefect_test_harness  # imports the server
 
-    with prefect_test_harness(server_startup_timeout=120):
+            stack.enter_context(prefect_test_harness(server_startup_timeout=120))
         yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
