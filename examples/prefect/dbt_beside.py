@@ -13,6 +13,7 @@ STREAMS = ("customers", "orders")
 
 # Tasks of load_stream do nothing of `after:`, so each model runs once: here. run_pipeline does what
 # its file says; a file with `after: dbt:` needs no prefect-dbt beside it.
+# dbt-duckdb keeps the file open until the process ends: nothing is loaded behind it in this one.
 @flow
 def load_and_build() -> list[str]:
     loads = [load_stream.submit(PIPELINE, stream) for stream in STREAMS]

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import gc
 import os
+import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,19 +19,38 @@ if url := os.environ.get(SERVER):
     os.environ["PREFECT_API_URL"] = url  # threads of Prefect's own don't see temporary settings
 
 
+_PREFECTS_OWN = (
+    "ignore:unclosed:ResourceWarning",  # its clients leave sockets to the garbage collector
+    "ignore::pytest.PytestUnraisableExceptionWarning",  # the same, told by pytest
+    "ignore:Logger 'prefect.task_runs':UserWarning",  # of a task that no flow calls
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let warnings pass that Prefect itself gives, in these tests alone."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            for warning in _PREFECTS_OWN:
+                item.add_marker(pytest.mark.filterwarnings(warning))
+
+
 @pytest.fixture(scope="package", autouse=True)
 def server() -> Iterator[None]:
     """Run a Prefect server of the tests' own, or take the one that is given."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    if url := os.environ.get(SERVER):
-        with temporary_settings({PREFECT_API_URL: url}):
-            yield
-        return
-    from prefect.testing.utilities import prefect_test_harness  # imports Prefect's server
+    with ExitStack() as stack:
+        if url := os.environ.get(SERVER):
+            stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
+        else:
+            from prefect.testing.utilities import prefect_test_harness  # imports the server
 
-    with prefect_test_harness(server_startup_timeout=120):
+            stack.enter_context(prefect_test_harness(server_startup_timeout=120))
         yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()  # else what is left of these tests is told of at the end of all
 
 
 @pytest.fixture

@@ -26,11 +26,6 @@ from tests.examples.demos import EXAMPLES
 __all__ = ["quick_dbt"]
 
 # Prefect leaves a connection to its API to the garbage collector.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:Logger 'prefect.task_runs':UserWarning"),  # no flow
-]
 
 
 class Lab(DbtLab):
@@ -170,6 +165,8 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_dbt: None) ->
 
 
 def test_beside_prefect_dbt_each_model_is_built_once_behind_its_loads(example: Path) -> None:
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
     add_a_day = runpy.run_path("make_shop.py")["add_a_day"]
     load_and_build = runpy.run_path("dbt_beside.py")["load_and_build"]
 
@@ -180,6 +177,7 @@ def test_beside_prefect_dbt_each_model_is_built_once_behind_its_loads(example: P
     add_a_day(example)
     assert len(load_and_build()) == 2
     assert models() == {"stg_orders": 1, "revenue": 1}
+    DuckDBConnectionManager.close_all_connections()  # else open as long as this process lives
     (example / "dbt" / "target" / "run_results.json").unlink()
     assert load_and_build() == []
     assert not (example / "dbt" / "target" / "run_results.json").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import runpy
@@ -12,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import yaml
@@ -88,14 +90,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
     _forget()
     yield Folder(tmp_path, monkeypatch.setenv)
     _forget()
+    gc.collect()
 
 
 def _forget() -> None:
-    """Delete the Variables of the tables that the pages load, and of no others."""
+    """Delete the Variables of the pages' tables, and their deployments; nothing of other tests."""
     with get_client(sync_client=True) as client:
-        named = {"name": {"like_": "conduit-raw-"}}
-        for found in client.request("POST", "/variables/filter", json={"variables": named}).json():
+        tables = {"variables": {"name": {"like_": "conduit-raw-"}}}
+        for found in client.request("POST", "/variables/filter", json=tables).json():
             client.delete_variable_by_name(found["name"])
+        pools = {"work_pools": {"name": {"any_": ["shop"]}}}
+        for found in client.request("POST", "/deployments/filter", json=pools).json():
+            client.delete_deployment(UUID(found["id"]))
 
 
 def _served(flow: Flow[..., Any], name: str, *, limit: int | None = None, **options: Any) -> None:

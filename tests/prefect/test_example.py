@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.settings import get_current_settings
-from prefect.workers.process import ProcessWorker
 
 from prefect_conduit import run_pipeline
 from tests.examples.demos import EXAMPLES, ask
@@ -101,25 +101,36 @@ def ended(client: SyncPrefectClient, run: uuid.UUID) -> str:
 
 def environment(example: Example) -> dict[str, str]:
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
-    patient = {"PREFECT_CLIENT_MAX_RETRIES": "20"}  # a busy server's SQLite is locked at times
+    patient = {"PREFECT_CLIENT_MAX_RETRIES": "20"}  # a busy server says 503 at times
     return {**os.environ, **settings, **patient, "PWD": str(example.folder)}
+
+
+@contextmanager
+def running(example: Example, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process of the example's beside the test; end it."""
+    env = {**environment(example), "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    with subprocess.Popen([sys.executable, *arguments], cwd=example.folder, env=env) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(DEADLINE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 @pytest.mark.deep
 def test_serve(example: Example, client: SyncPrefectClient) -> None:
     """A run that is asked of the API is done by the process that serves."""
-    command = [sys.executable, "serve.py"]
-    with subprocess.Popen(command, cwd=example.folder, env=environment(example)) as serving:
-        try:
-            deadline = time.monotonic() + DEADLINE_SECONDS
-            while not (found := deployments(client, f"shop-{example.own}-hourly")):
-                assert serving.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-            run = client.create_flow_run_from_deployment(found[0])
-            assert ended(client, run.id) == "Completed"
-        finally:
-            serving.terminate()
+    with running(example, "serve.py") as serving:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not (found := deployments(client, f"shop-{example.own}-hourly")):
+            assert serving.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        run = client.create_flow_run_from_deployment(found[0])
+        assert ended(client, run.id) == "Completed"
     assert example.rows("orders") == 24
 
 
@@ -147,27 +158,21 @@ def test_a_worker_runs_what_is_deployed_and_an_automation_what_follows(
     assert hourly.global_concurrency_limit is not None
     assert hourly.global_concurrency_limit.limit == 1
     automation = example.made("automation.py")["after_orders"](f"report/{pool}").create()
+    report = client.read_deployment_by_name(f"report/{pool}")
+    run = client.create_flow_run_from_deployment(hourly.id)
     try:
-        run = client.create_flow_run_from_deployment(hourly.id)
-        work(pool)
-        assert ended(client, run.id) == "Completed"
-        assert example.rows("orders") == 24
-        report = client.read_deployment_by_name(f"report/{pool}")
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not (follows := runs_of(client, report.id)):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        work(pool)
-        assert [ended(client, each) for each in follows] == ["Completed"]
+        with running(example, "-m", "prefect", "worker", "start", "--pool", pool):
+            assert ended(client, run.id) == "Completed"
+            assert example.rows("orders") == 24
+            deadline = time.monotonic() + DEADLINE_SECONDS
+            while not (follows := runs_of(client, report.id)):
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            assert [ended(client, each) for each in follows] == ["Completed"]
     finally:
         automation.delete(_sync=True)
     shown = Artifact.get(f"shop-{example.own}-report", _sync=True)
     assert '"name": "Ada", "orders": 12' in shown.data
-
-
-def work(pool: str) -> None:
-    """Have a worker do what is due; it waits for what it started only if it has a limit."""
-    asyncio.run(ProcessWorker(work_pool_name=pool, limit=1).start(run_once=True))
 
 
 def runs_of(client: SyncPrefectClient, deployment: uuid.UUID) -> list[uuid.UUID]:

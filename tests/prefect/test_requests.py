@@ -120,8 +120,6 @@ def test_a_slice_by_value_and_each_of_a_flows_requests(shop: Shop) -> None:
     assert len(shop.chain()) == 10
 
 
-# Prefect's own log of a task that no flow started.
-@pytest.mark.filterwarnings("ignore:Logger 'prefect.task_runs' attempted to send logs")
 def test_p12_a_task_of_no_flow_is_one_request_through_its_retries(shop: Shop) -> None:
     """It dies after the commit, and is tried again: an append without a cursor, loaded once."""
     shop.streams = ({"table": "orders", "mode": "append"},)

@@ -26,11 +26,6 @@ from prefect_conduit.arguments import call_text
 from tests.prefect.shop import Shop
 
 # Prefect leaves a connection to its API to the garbage collector.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:Logger 'prefect.task_runs':UserWarning"),  # no flow
-]
 
 
 def numbers(*items: int) -> pa.Table:

@@ -23,10 +23,6 @@ from tests.dagster.crashing import GATE, HELD, POSTGRES_SOURCE
 from tests.prefect.shop import ORDERS, Shop
 
 # A loop that ends leaves Prefect's own connections to the collector.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
 
 
 def test_p19_twins_side_by_side_give_typed_results_in_process(shop: Shop) -> None:
