@@ -30,7 +30,12 @@ IDS: dict[str, str] = {}
 """The ids that a page shows: what they are in this run, for the commands below that name them."""
 _ID = re.compile(r"\b[0-9a-f]{16,64}\b")
 _WHO = re.compile(r"\bhost \S+, pid \d+, user \S+")
-ENV = {"SHOP_URL": "postgres://u@h/db", "SHOP_PASSWORD": "secret"}
+ENV = {
+    "SHOP_URL": "postgres://u@h/db",
+    "SHOP_PASSWORD": "secret",
+    "LAKE_KEY": "key",
+    "LAKE_SECRET": "secret",
+}
 
 
 def _ids() -> list[Path]:

@@ -7,15 +7,17 @@ import json
 import logging
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prefect import flow
 from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.flow_engine import run_flow
 from pydantic import ValidationError
 
 from conduit_core.errors import ConduitError, ConfigError
-from prefect_conduit import ConduitConnection, ConduitPipeline, run_pipeline
+from prefect_conduit import ConduitConnection, ConduitPipeline, load_stream, run_pipeline
 from tests.prefect.shop import Shop
 
 CANARY = "hunter2canary"
@@ -98,8 +100,13 @@ def test_no_secret_shows_in_a_run_that_fails(shop: Shop, caplog: pytest.LogCaptu
     name = here(shop, "down")
     ConduitConnection(url=f"postgres://me:{CANARY}@127.0.0.1:1/shop").save(name)  # type: ignore[arg-type,unused-coroutine]
     shop.more = {"source": {"connection": name}}
+
+    @flow
+    def once(pipeline: dict[str, Any]) -> None:
+        load_stream.with_options(retries=0)(pipeline, "orders")
+
     with caplog.at_level(logging.DEBUG):
-        state = run_pipeline.with_options(retries=0)(shop.mapping, return_state=True)
+        state = once(shop.mapping, return_state=True)
         with pytest.raises(ConduitError) as caught:
             state.result()
     told = "".join(traceback.format_exception(caught.value)) + caplog.text + str(state)

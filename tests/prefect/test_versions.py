@@ -73,7 +73,7 @@ SCENE = """
         while time.monotonic() < until:
             events = client._client.post("/events/filter", json=wanted).json()["events"]
             told["events"] = sorted({each["event"] for each in events})
-            if len(told["events"]) >= 4:
+            if len(told["events"]) >= 5:
                 break
             time.sleep(0.2)
         env = {**os.environ, "PREFECT_API_URL": str(client.api_url)}
@@ -141,13 +141,13 @@ def test_a_load_is_done_and_told(which: str, tmp_path: Path) -> None:
     assert (told["first"], told["second"], told["variable"]) == ([2], [1], "2")
     assert told["failed"][0]
     assert "nothing" in told["failed"][1]
-    assert {"conduit-shop", "conduit-shop-orders-rules"} <= set(told["artifacts"])
+    assert {"conduit-shop", "conduit-shop--orders--rules"} <= set(told["artifacts"])
     assert "prefect_conduit" in told["collections"]
     assert "Conduit Connection" in told["registered"]
     assert "conduit-pipeline" in told["types"]
-    assert told["events"] == [
+    assert {
         "conduit.load.failed",
         "conduit.load.published",
         "conduit.load.rejected",
         "prefect.asset.materialization.succeeded",
-    ]
+    } <= set(told["events"])
