@@ -33,6 +33,7 @@ def target(shop: Shop) -> Iterator[None]:
         ({"window_from": "2026-02-01", "window_to": "2026-01-01"}, "2026-02-01"),
         ({"window_length": "1d", "window_to": "2026-01-01"}, "not both"),
         ({"window_length": "soon"}, "window_length='soon'"),
+        ({"window_length": "300000 weeks"}, "before the year 1"),
         ({"pipeline": "gone.yml"}, "there is no gone.yml in "),
         ({"pipeline": {"name": "shop"}}, "source"),
         ({"pipeline": 5}, "pipeline"),

@@ -74,6 +74,12 @@ class PostgresOptions(BaseModel):
                 "url has an @, /, ? or # in its user or password: write them percent-encoded"
                 " (%40, %2F, %3F, %23)"
             )
+        try:
+            urlsplit(self.url.get_secret_value())
+        except ValueError:  # its own text would show what stands there
+            raise ValueError(
+                "url has a [ or ] where no address is: write them percent-encoded (%5B, %5D)"
+            ) from None
         return self
 
     def conninfo(self) -> str:

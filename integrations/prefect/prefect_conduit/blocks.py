@@ -210,16 +210,22 @@ run_pipeline(ConduitPipeline.load("shop"))
         )
 
 
+def end_with_secret(content: Mapping[str, object]) -> str | None:
+    """Return the end of a pipeline, source or destination, that has a password written in it."""
+    from conduit_core import shows_secret
+
+    return next((e for e in ("source", "destination") if shows_secret(content.get(e))), None)
+
+
 def _check(content: Mapping[str, object], source: str | None, destination: str | None) -> None:
     """Check a file's content, as far as can be done without the variables that it names."""
-    from conduit_core import Pipeline, outline, shows_secret
+    from conduit_core import Pipeline, outline
 
-    for end in ("source", "destination"):
-        if shows_secret(content.get(end)):
-            raise ConfigError(
-                f"{end}: a password can't stand in a block's content, which people can read: name a"
-                f" connection, as {end}: {{connection: shop}}, or a variable: ${{SHOP_URL}}"
-            )
+    if end := end_with_secret(content):
+        raise ConfigError(
+            f"{end}: a password can't stand in a block's content, which people can read: name a"
+            f" connection, as {end}: {{connection: shop}}, or a variable: ${{SHOP_URL}}"
+        )
     if "${" in json.dumps(content, default=str):
         outline(content)
         return

@@ -7,11 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from prefect import flow
+from prefect.logging import get_run_logger
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from conduit_core.errors import ConduitError, ConfigError, unexpected
 from prefect_conduit.artifacts import never_failing, show_run
-from prefect_conduit.blocks import ConduitPipeline
+from prefect_conduit.blocks import ConduitPipeline, end_with_secret
 from prefect_conduit.failures import raise_for_run, short
 from prefect_conduit.hooks import check_hooks, run_after
 from prefect_conduit.pipelines import opened
@@ -96,6 +97,12 @@ def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> "RunRe
     from conduit_core import RunResult
 
     started = time.perf_counter()
+    if isinstance(pipeline, dict) and (end := end_with_secret(pipeline)):
+        get_run_logger().warning(
+            f"a password stands under {end}: in the parameter pipeline, which Prefect keeps and"
+            f" shows: name a connection, as {end}: {{connection: shop}}, or a variable:"
+            " ${SHOP_URL}"
+        )
     found = opened(pipeline)
     if streams is not None and not streams:
         raise ConfigError("streams=[] names no stream: leave it out for all", pipeline=found.name)

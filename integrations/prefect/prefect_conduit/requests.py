@@ -131,7 +131,11 @@ def slice_before(length: object, scheduled: datetime) -> tuple[str, str]:
         raise ConfigError(f"window_length={length!r} {error}") from None
     if span <= timedelta(0):
         raise ConfigError(f"window_length={length!r} is no length of time")
-    return (scheduled - span).isoformat(), scheduled.isoformat()
+    try:
+        start = scheduled - span
+    except OverflowError:
+        raise ConfigError(f"window_length={length!r} begins before the year 1") from None
+    return start.isoformat(), scheduled.isoformat()
 
 
 def _text(name: str, moment: object) -> str | None:

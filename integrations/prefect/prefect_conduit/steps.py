@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from conduit_core.errors import ConduitError
+from conduit_core.errors import ConduitError, ConfigError
 from prefect_conduit.failures import RETRIES, WAITS_SECONDS, retry_may_help, step_may_help
 from prefect_conduit.news import News
 from prefect_conduit.pipelines import PipelineLike, opened
@@ -116,8 +116,9 @@ def stage_split(pipeline: PipelineLike, plan: LoadPlan, split: str) -> StageRece
     """
     from conduit_core import stage
 
+    _check(plan)
     estimate = plan.rows_estimate
-    rows = estimate and max(estimate // plan.splits.count, 1)
+    rows = estimate and max(estimate // max(plan.splits.count, 1), 1)
     with _told(plan), Progress(plan.pipeline, plan.stream, rows) as progress:
         heard = (*listeners(), progress.hear)
         return stage(opened(pipeline), plan, split, listeners=heard, cancel=stop_event())
@@ -140,6 +141,7 @@ def audit_load(
     """
     from conduit_core import audit
 
+    _check(plan, receipts)
     with _told(plan):
         return audit(opened(pipeline), plan, receipts, listeners=listeners())
 
@@ -173,6 +175,7 @@ def publish_load(
     """
     from conduit_core import after, publish
 
+    _check(plan, receipts)
     with _told(plan):
         found = opened(pipeline)
         news = News(store_of(pipeline, state_prefix), found, plan.stream)
@@ -181,6 +184,21 @@ def publish_load(
         after(found, [result], store=news, hooks=False, listeners=heard)
     published(result)
     return result
+
+
+def _check(plan: object, receipts: object = ()) -> None:
+    """Look whether a step got what the steps before it return."""
+    from conduit_core import LoadPlan, StageReceipt
+
+    if not isinstance(plan, LoadPlan):
+        raise ConfigError(f"plan= is what plan_stream returned, not {type(plan).__name__}")
+    if not isinstance(receipts, Sequence):
+        raise ConfigError(f"receipts= is a list of receipts, not {type(receipts).__name__}")
+    for each in receipts:
+        if not isinstance(each, StageReceipt):
+            raise ConfigError(
+                f"receipts= has a {type(each).__name__}: each is what a stage_split returned"
+            )
 
 
 @contextmanager

@@ -323,6 +323,8 @@ def test_an_error_in_mid_stream_says_what_the_server_said(source: PostgresSource
         ({"url": "mysql://u:canary@h/d"}, "must look like"),
         ({"url": "postgresql://u:can@ary@h/d"}, "percent-encoded"),
         ({"url": "postgresql://u:can/ary@h/d"}, "percent-encoded"),
+        ({"url": "postgresql://u:can[ary@h/d"}, "percent-encoded"),
+        ({"url": "postgresql://u:pass@[::1/d"}, "percent-encoded"),
         ({"host": "h", "passwrd": "canary"}, "passwrd"),
     ],
 )
