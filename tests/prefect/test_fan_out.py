@@ -35,7 +35,7 @@ from tests import services
 from tests.prefect.shop import ORDERS, Shop
 
 SPLITS = 4
-TRIES = 3
+TRIES = 5
 """How often Ray is started: it gives itself half a minute, which a busy machine may not have."""
 
 
@@ -156,7 +156,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         for left in reversed(range(TRIES)):
             try:
                 ray.init(
-                    num_cpus=2,
+                    num_cpus=1,
+                    log_to_driver=False,
                     include_dashboard=False,
                     object_store_memory=80 << 20,
                     _temp_dir=str(folder),
