@@ -40,14 +40,16 @@ def test_p12_a_late_run_and_its_retry_load_the_slice_of_their_schedule(shop: Sho
     shop.streams = (WINDOWED,)
     asked = {"pipeline": shop.mapping, "window_length": "2 days"}
     run = scheduled(run_pipeline, asked, NOON)
-    state = run_flow(run_pipeline, flow_run=run, parameters=asked, return_type="state")
+    state: Any = run_flow(run_pipeline, flow_run=run, parameters=asked, return_type="state")
     assert state.is_completed()
     (result,) = state.result().results
     # the column is of Berlin, an hour ahead: from the 2nd at 13:00 to the 4th at 13:00
     assert shop.rows("SELECT id FROM raw.orders ORDER BY id") == [(2,), (3,)]
     assert "2026-01-02T13:00:00" in result.window.replace(" ", "T")
     shop.sql("UPDATE orders SET amount = 999")
-    once_more = run_flow(run_pipeline, flow_run=again(run), parameters=asked, return_type="state")
+    once_more: Any = run_flow(
+        run_pipeline, flow_run=again(run), parameters=asked, return_type="state"
+    )
     (repeated,) = once_more.result().results
     assert (repeated.outcome, repeated.window) == ("replayed", result.window)
     assert [record.version for record in shop.chain()] == [1]
@@ -78,11 +80,11 @@ def test_what_has_no_times_can_t_be_cut_by_a_schedule(shop: Shop) -> None:
         {**ORDERS, "cursor": "id"},
         {"table": "plain", **upsert},
     )
-    state = run_pipeline(shop.mapping, window_length="1 day", return_state=True)
+    state: Any = run_pipeline(shop.mapping, window_length="1 day", return_state=True)
     assert state.is_failed()
     assert "needs a stream with a cursor" in state.message
     assert "int64" in state.message
-    wrong = run_pipeline(shop.mapping, window_length="1 fortnight", return_state=True)
+    wrong: Any = run_pipeline(shop.mapping, window_length="1 fortnight", return_state=True)
     assert "window_length='1 fortnight' must be a duration such as" in wrong.message
 
 

@@ -62,7 +62,7 @@ def load(shop: Shop, *listeners: Callable[[Event], None], prefix: str = "conduit
     return done.results[0]
 
 
-def edit(shop: Shop, value: object) -> None:
+def edit(shop: Shop, value: Any) -> None:
     """Write a Variable as people do in Prefect's UI."""
     name = f"conduit-{shop.schema}-orders"
     with get_client(sync_client=True) as client:
@@ -249,7 +249,7 @@ def test_two_destinations_with_one_table_name_share_prefect_by_a_prefix(shop: Sh
             "schema": shop.schema,
         }
     }
-    state = run_pipeline(shop.mapping, return_state=True)
+    state: Any = run_pipeline(shop.mapping, return_state=True)
     assert state.is_failed()
     assert "belongs to another target" in str(state.message)
     (failed,) = task_states(state)
@@ -272,7 +272,7 @@ def task_states(state: Any) -> list[Any]:
                 id=FlowRunFilterId(any_=[state.state_details.flow_run_id])
             )
         )
-    return [run.state for run in runs if run.state.is_failed()]
+    return [run.state for run in runs if run.state and run.state.is_failed()]
 
 
 @task
