@@ -134,7 +134,7 @@ def transform_rows(plan: LoadPlan, stream: StreamSpec) -> Transformed | None:
         return None
     from conduit_core.quality import Transform  # most loads never get here
 
-    return Transform(stream.transform, schema_from_json(plan.source_schema))
+    return Transform(stream.transform, schema_from_json(plan.source_schema), stream.redact)
 
 
 def screen_rows(

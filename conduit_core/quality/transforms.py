@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TypeAlias, cast
 
@@ -39,13 +39,17 @@ class Transform:
     Args:
         steps: in the order they are carried out.
         schema: the rows' columns as the source gives them.
+        redact: columns that come out, of which no error may show a value.
 
     Raises:
         SchemaError: a step names a column that isn't there, or that is there already.
         ConfigError: a step doesn't fit its column's type, or leaves no column.
     """
 
-    def __init__(self, steps: Sequence[StepSpec], schema: pa.Schema) -> None:
+    def __init__(
+        self, steps: Sequence[StepSpec], schema: pa.Schema, redact: Collection[str] = ()
+    ) -> None:
+        self._redact = frozenset(redact)
         self._columns = [_Out(field, index, ()) for index, field in enumerate(schema)]
         for step in steps:
             self._carry_out(step)
@@ -67,10 +71,22 @@ class Transform:
         arrays = []
         for out in self._columns:
             column = batch.column(out.index)
-            for change in out.changes:
-                column = change(column)
+            try:
+                for change in out.changes:
+                    column = change(column)
+            except SchemaError as error:
+                raise self._without_values(error, out.field) from None
             arrays.append(column)
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def _without_values(self, error: SchemaError, field: Field) -> SchemaError:
+        if field.name not in self._redact:
+            return error
+        return SchemaError(
+            f"`transform` of column {field.name!r}: a value doesn't fit {field.type}; `redact`"
+            " keeps it out of this text",
+            command=error.command,
+        )
 
     def _carry_out(self, step: StepSpec) -> None:
         if isinstance(step, RenameStep):

@@ -22,7 +22,7 @@ from conduit_core import LoadResult, Pipeline
 from conduit_core.errors import ConduitError, ConfigError
 from conduit_core.state.ledger import LedgerRecord
 from prefect_conduit import ConduitConnection, conduit_stream
-from prefect_conduit.arguments import call_text
+from prefect_conduit.arguments import call_of
 from tests.prefect.shop import Shop
 
 # Prefect leaves a connection to its API to the garbage collector.
@@ -207,7 +207,7 @@ def test_calls_are_told_apart_by_their_arguments() -> None:
     def made(one: object = None, *more: object, **named: object) -> None: ...
 
     def told(*args: object, **kwargs: object) -> str:
-        return call_text(made, args, kwargs)
+        return call_of(made, args, kwargs).text
 
     assert told(1, a=[2]) == told(one=1, a=[2]) == told(1, a=[2])
     frame = pd.DataFrame({"n": [1, 2]})
@@ -223,3 +223,22 @@ def test_calls_are_told_apart_by_their_arguments() -> None:
     assert told(numbers(1, 2)) == told(numbers(1, 2))
     assert told(pl.Series([3])[0]) == told(3)
     assert told(pa.RecordBatchReader.from_batches(numbers(1).schema, [])).count("/") == 1
+
+
+def test_calls_that_cant_be_told_apart_are_an_error_and_none_is_lost_in_silence(shop: Shop) -> None:
+    class Client:
+        def __init__(self, first: int) -> None:
+            self.first = first
+
+    @stream(shop)
+    def rows(client: Client) -> pa.Table:
+        return numbers(client.first)
+
+    @flow
+    def loads() -> str:
+        first, second = rows(Client(0)), rows(Client(1), return_state=True)
+        assert first.outcome == "published"
+        return str(second.message)
+
+    assert "The argument `client` counts by its type alone" in loads()
+    assert loaded(shop) == [0]

@@ -7,7 +7,7 @@ import inspect
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence, Set, Sized
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -20,18 +20,40 @@ from pydantic import BaseModel
 _BY_TEXT = (date, time, timedelta, Decimal, UUID, PurePath)
 
 
-def call_text(function: Callable[..., object], args: Sequence[Any], kwargs: Any) -> str:
-    """Return the function's name, and a digest of its arguments where it has any.
+@dataclass(frozen=True)
+class Call:
+    """One call of a function.
+
+    Args:
+        text: the function's name, and a digest of its arguments where it has any.
+        by_type: an argument that counts by its type alone, so that two of them look the same.
+    """
+
+    text: str
+    by_type: str | None = None
+
+
+def call_of(function: Callable[..., object], args: Sequence[Any], kwargs: Any) -> Call:
+    """Return which call of a function this is.
 
     Values count as what they are, and tables and frames by their rows. What is none of these (a
-    client, a session, a generator) counts by its type alone.
+    client, a session, a generator, a method's own object) counts by its type alone.
     """
     bound = inspect.signature(function).bind(*args, **kwargs)
     bound.apply_defaults()
     if not bound.arguments:
-        return function.__qualname__
+        return Call(function.__qualname__)
+    said = {name: _said(value) for name, value in bound.arguments.items()}
+    by_type = next((name for name, each in said.items() if _has_unknown(each)), None)
     text = json.dumps(_said(bound.arguments), sort_keys=True)
-    return f"{function.__qualname__}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Call(f"{function.__qualname__}/{digest}", by_type)
+
+
+def _has_unknown(said: Any) -> bool:
+    if isinstance(said, dict):
+        return any(each is None or _has_unknown(each) for each in said.values())
+    return isinstance(said, list) and any(_has_unknown(each) for each in said)
 
 
 def _said(value: Any) -> Any:

@@ -18,8 +18,8 @@ from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run, task_run
 
-from conduit_core.errors import ConcurrentLoadError, ConduitError
-from prefect_conduit.arguments import call_text
+from conduit_core.errors import ConcurrentLoadError, ConduitError, ConfigError
+from prefect_conduit.arguments import Call, call_of
 from prefect_conduit.blocks import ConduitConnection
 from prefect_conduit.connections import PrefectConnections
 from prefect_conduit.failures import RETRIES, WAITS_SECONDS, retry_may_help
@@ -103,9 +103,8 @@ def conduit_stream(
         def body(loop: asyncio.AbstractEventLoop | None, args: Any, kwargs: Any) -> LoadResult:
             data = Made(partial(function, *args, **kwargs), loop)
             pipeline = said.pipeline(data.rows, flow_run.flow_name or function.__name__)
-            return _loaded(
-                pipeline, data, asked(call=call_text(function, args, kwargs)), state_prefix
-            )
+            call = call_of(function, args, kwargs)
+            return _loaded(pipeline, data, call, asked(call=call.text), state_prefix)
 
         @functools.wraps(function)
         def plain(*args: Any, **kwargs: Any) -> LoadResult:
@@ -184,12 +183,17 @@ _AGAIN = 2
 _turns: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
 
 
-def _loaded(pipeline: Pipeline, data: Made, asked: Asked, prefix: str | None) -> LoadResult:
+def _loaded(
+    pipeline: Pipeline, data: Made, call: Call, asked: Asked, prefix: str | None
+) -> LoadResult:
     (only,) = pipeline.streams
     try:
         result = _in_turn(
             pipeline, partial(load, pipeline, only.name, asked, store_of(None, prefix))
         )
+        is_first = flow_run.run_count == task_run.run_count == 1
+        if result.outcome == "replayed" and is_first and call.by_type is not None:
+            raise pipeline.at(_not_told_apart(call), only.name)
     except ConduitError as error:
         own = data.raised
         if own is None or isinstance(own, ConduitError) or not _is_retried():
@@ -197,13 +201,21 @@ def _loaded(pipeline: Pipeline, data: Made, asked: Asked, prefix: str | None) ->
         if own is not None:
             raise own from None
         raise
-    if result.outcome == "replayed" and flow_run.run_count == task_run.run_count == 1:
+    if result.outcome == "replayed" and is_first:
         get_run_logger().warning(
             "nothing was loaded: this flow run has loaded the same function with the same"
             " arguments before; give each call other arguments, or say reload=True"
         )
     published(result)
     return result
+
+
+def _not_told_apart(call: Call) -> ConfigError:
+    return ConfigError(
+        f"nothing was loaded: this flow run has loaded a call of {call.text.partition('/')[0]}"
+        f" that looks the same. The argument `{call.by_type}` counts by its type alone: give each"
+        " call an argument that differs and is a plain value, or say reload=True"
+    )
 
 
 def _in_turn(pipeline: Pipeline, attempt: Callable[[], LoadResult]) -> LoadResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pyarrow as pa
@@ -215,6 +216,17 @@ def test_a_value_that_does_not_fit_its_cast() -> None:
     rows = pa.RecordBatch.from_pylist([{"name": "12x"}], schema=SCHEMA)
     with pytest.raises(SchemaError, match="'name' to int64"):
         transform(rows)
+
+
+def test_a_value_of_a_redacted_column_is_in_no_error() -> None:
+    steps = [
+        STEP.validate_python(s) for s in ({"cast": {"name": "int64"}}, {"rename": {"name": "n"}})
+    ]
+    transform = Transform(steps, SCHEMA, redact=["n"])
+    rows = pa.RecordBatch.from_pylist([{"name": "12x"}], schema=SCHEMA)
+    with pytest.raises(SchemaError, match="'n': a value doesn't fit int64") as caught:
+        transform(rows)
+    assert "12x" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_an_unknown_step() -> None:
