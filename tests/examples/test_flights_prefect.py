@@ -11,7 +11,7 @@ from tests.examples.demos import EXAMPLES, Demo, ask, demo_of_flights, files
 
 ROWS = {"airlines": 16, "flights": 336_776, "planes": 3292}
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.deep]
 
 
 @pytest.fixture

@@ -176,6 +176,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.filterwarnings("default")  # Ray's own, in what it imports
 @pytest.mark.usefixtures("cluster")
 def test_splits_are_staged_on_ray(split: Shop, postgres_database: str) -> None:

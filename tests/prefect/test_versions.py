@@ -120,7 +120,7 @@ def environment(asked: Sequence[str], home: Path) -> Path:
     return python
 
 
-@pytest.mark.parametrize("which", list(ASKED))
+@pytest.mark.parametrize("which", ["lowest", pytest.param("newest", marks=pytest.mark.deep)])
 def test_a_load_is_done_and_told(which: str, tmp_path: Path) -> None:
     python = environment(ASKED[which](), tmp_path)
     (tmp_path / "scene.py").write_text(textwrap.dedent(SCENE))
