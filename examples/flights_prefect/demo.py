@@ -43,6 +43,7 @@ def settings(at: int) -> dict[str, str]:
     return {
         **yours,
         "PREFECT_HOME": str(HOME),
+        "TMPDIR": str(HOME / "tmp"),  # a worker leaves its runs' folders there
         "PREFECT_API_URL": f"http://127.0.0.1:{at}/api",
         "PREFECT_SERVER_API_HOST": "127.0.0.1",
         "PREFECT_SERVER_API_PORT": str(at),
@@ -140,7 +141,7 @@ def main() -> None:
     for name in (signal.SIGINT, signal.SIGTERM):  # also where this was started to ignore Ctrl-C
         signal.signal(name, signal.default_int_handler)
     at = free_port(4200)
-    HOME.mkdir(exist_ok=True)
+    (HOME / "tmp").mkdir(parents=True, exist_ok=True)
     given = settings(at)
     os.environ.clear()
     os.environ.update(given)  # before Prefect is imported here, too

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dbt import deprecations
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -356,6 +357,7 @@ def project(folder: Path) -> Path:
 
 def dbt(root: Path, *commands: str) -> None:
     """Run the real dbt, to which each warning, a deprecation among them, is an error."""
+    deprecations.reset_deprecations()  # dbt counts on from the tests before
     runner = InProcess()
     for command in commands:
         ended = runner.invoke(

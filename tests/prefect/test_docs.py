@@ -18,6 +18,7 @@ from uuid import UUID
 import pytest
 import yaml
 from prefect import Flow, Task
+from prefect.blocks.fields import SecretDict
 from prefect.client.orchestration import get_client
 from prefect.testing.cli import invoke_and_assert
 from prefect.variables import Variable
@@ -207,6 +208,8 @@ def test_fields_are_those_of_the_blocks(label: str) -> None:
     assert list(rows) == list(fields)
     for each, made in fields.items():
         default = made.get_default(call_default_factory=True)
+        if isinstance(default, SecretDict):
+            default = default.get_secret_value()
         assert_default(f"{label}: {each}", rows[each], default, required=made.is_required())
 
 
