@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from dbt import deprecations
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -357,6 +356,8 @@ def project(folder: Path) -> Path:
 
 def dbt(root: Path, *commands: str) -> None:
     """Run the real dbt, to which each warning, a deprecation among them, is an error."""
+    from dbt import deprecations
+
     deprecations.reset_deprecations()  # dbt counts on from the tests before
     runner = InProcess()
     for command in commands:
