@@ -21,6 +21,8 @@ MOST_ITEMS = 200
 """Columns, changes and rules that one event names."""
 MOST_SOURCES = 50
 """Sources that one event refers to: Prefect refuses an event with more than 100 resources."""
+OF_RULE = ("rule", "action", "result", "checked", "failed")
+"""What events say of a rule."""
 _LONGEST = 500
 _OURS = uuid.UUID("5f0e9b0e-6f0c-4d1c-9c1e-2a1f5f6f1c55")
 """The namespace of our events' ids."""
@@ -99,13 +101,7 @@ def facts_of(record: LedgerRecord) -> dict[str, Any]:
 
 def rule_facts(found: RuleChecked) -> dict[str, Any]:
     """Return what events say of a rule: how many rows, none of their values."""
-    return {
-        "rule": found.rule,
-        "action": found.action,
-        "result": found.result,
-        "checked": found.checked,
-        "failed": found.failed,
-    }
+    return {key: getattr(found, key) for key in OF_RULE}
 
 
 def load_event(kind: Kind, record: LedgerRecord, more: dict[str, Any]) -> Event:

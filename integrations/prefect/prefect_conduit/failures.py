@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
+from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.context import TaskRunContext
 
 from conduit_core.errors import ConduitError, LoadFailedError, number
@@ -37,6 +39,26 @@ def retry_may_help(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -
     return _retry_of(state) in ("step", "plan")
 
 
+class TaskOptions(TypedDict):
+    """What each of our tasks says of its retries, and that no cached result stands for it."""
+
+    retries: int
+    retry_delay_seconds: list[float]
+    retry_condition_fn: Callable[[Task[..., Any], TaskRun, State[Any]], bool]
+    cache_policy: CachePolicy
+
+
+PLANS: TaskOptions = {
+    "retries": RETRIES,
+    "retry_delay_seconds": WAITS_SECONDS,
+    "retry_condition_fn": retry_may_help,
+    "cache_policy": NO_CACHE,
+}
+"""Of a task that plans, so that another try has a new plan."""
+HAS_A_PLAN: TaskOptions = {**PLANS, "retry_condition_fn": step_may_help}
+"""Of a task that is given its plan."""
+
+
 def is_final(error: ConduitError, *, plans: bool) -> bool:
     """Say whether the task run that fails with an error isn't tried again."""
     context = TaskRunContext.get()
@@ -55,6 +77,11 @@ def bare(error: ConduitError) -> ConduitError:
         error.__cause__ = None
         error.__suppress_context__ = True
     return error
+
+
+def said_by(error: Exception) -> str:
+    """Return the first line of what another library's error says, without a URL's user."""
+    return re.sub(r"//[^/@\s]*@", "//", str(error).partition("\n")[0])
 
 
 @contextmanager

@@ -7,11 +7,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from conduit_core.errors import ConfigError
 from prefect_conduit.artifacts import never_failing, show_hook
-from prefect_conduit.failures import RETRIES, WAITS_SECONDS, retry_may_help, short
+from prefect_conduit.failures import PLANS, short
 from prefect_conduit.pipelines import PipelineLike, opened
 from prefect_conduit.tasks import listeners
 from prefect_conduit.twins import in_thread
@@ -25,10 +24,7 @@ Command = Literal["build", "run", "test", "seed", "freshness"]
 @task(
     name="run-hook",
     task_run_name="after {hook}",
-    retries=RETRIES,
-    retry_delay_seconds=WAITS_SECONDS,
-    retry_condition_fn=retry_may_help,
-    cache_policy=NO_CACHE,
+    **PLANS,
 )
 def run_after(pipeline: PipelineLike, hook: str, failed: Sequence[str] = ()) -> HookResult:
     """Run a hook of ``after:`` on what changed since it last finished."""
@@ -37,10 +33,7 @@ def run_after(pipeline: PipelineLike, hook: str, failed: Sequence[str] = ()) -> 
 
 @task(
     name="run-dbt",
-    retries=RETRIES,
-    retry_delay_seconds=WAITS_SECONDS,
-    retry_condition_fn=retry_may_help,
-    cache_policy=NO_CACHE,
+    **PLANS,
 )
 def run_dbt(
     pipeline: PipelineLike,

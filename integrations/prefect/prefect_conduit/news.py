@@ -9,7 +9,6 @@ twice is kept once.
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,12 +23,14 @@ from conduit_core.errors import ConduitError, QualityError, StateError
 from conduit_core.events import Committed, RuleChecked
 from prefect_conduit.events import (
     MOST_ITEMS,
+    OF_RULE,
     asset_events,
     changed,
     load_event,
     rule_facts,
     stream_event,
 )
+from prefect_conduit.failures import said_by
 from prefect_conduit.related import related_runs
 
 if TYPE_CHECKING:
@@ -101,9 +102,9 @@ class News:
             events = [e for r in reversed(loads) if r.load_id not in heard for e in told[r.load_id]]
             send(events)
         except Exception as error:
-            said = re.sub(r"//[^/@\s]*@", "//", str(error).partition("\n")[0])
             raise StateError(
-                f"Prefect can't be told of load {loads[0].load_id}: {type(error).__name__}: {said}",
+                f"Prefect can't be told of load {loads[0].load_id}: {type(error).__name__}:"
+                f" {said_by(error)}",
                 retry="step",
             ) from error
 
@@ -150,9 +151,8 @@ def tell_failure(error: ConduitError, pipeline: str, stream: str, task_run_id: s
         "command": lines[3],
     }
     if isinstance(error, QualityError):
-        kept = ("rule", "action", "result", "checked", "failed")
         broken = [r for r in error.reports if r.get("result") == "failed"]
-        payload["rules"] = [{key: r.get(key) for key in kept} for r in broken[:MOST_ITEMS]]
+        payload["rules"] = [{key: r.get(key) for key in OF_RULE} for r in broken[:MOST_ITEMS]]
     about = task_run_id or str(uuid.uuid4())
     send([stream_event("failed", pipeline, stream, about, datetime.now(UTC), payload)])
 

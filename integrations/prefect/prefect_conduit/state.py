@@ -19,6 +19,7 @@ from prefect.exceptions import ObjectAlreadyExists
 
 from conduit_core.errors import ConduitError, ConfigError, StateDivergedError, StateError
 from prefect_conduit.blocks import ConduitPipeline
+from prefect_conduit.failures import said_by
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -146,7 +147,7 @@ def _asking(name: str, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = re.sub(r"//[^/@\s]*@", "//", str(error).partition("\n")[0])
+        said = said_by(error)
         raise StateError(
             f"the variable {name} can't be {what}, Prefect's API says: {type(error).__name__}"
             f"{': ' if said else ''}{said}",

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from conduit_core.errors import ConduitError, ConfigError
-from prefect_conduit.failures import RETRIES, WAITS_SECONDS, retry_may_help, step_may_help
+from prefect_conduit.failures import HAS_A_PLAN, PLANS
 from prefect_conduit.news import News
 from prefect_conduit.pipelines import PipelineLike, opened
 from prefect_conduit.progress import Progress
@@ -27,10 +26,7 @@ if TYPE_CHECKING:
 @task(
     name="plan-stream",
     task_run_name="plan {stream}",
-    retries=RETRIES,
-    retry_delay_seconds=WAITS_SECONDS,
-    retry_condition_fn=retry_may_help,
-    cache_policy=NO_CACHE,
+    **PLANS,
 )
 def plan_stream(
     pipeline: PipelineLike,
@@ -98,10 +94,7 @@ def plan_stream(
 @task(
     name="stage-split",
     task_run_name="stage {split}",
-    retries=RETRIES,
-    retry_delay_seconds=WAITS_SECONDS,
-    retry_condition_fn=step_may_help,
-    cache_policy=NO_CACHE,
+    **HAS_A_PLAN,
 )
 def stage_split(pipeline: PipelineLike, plan: LoadPlan, split: str) -> StageReceipt:
     """Read one split of a plan and stage its rows, on any worker.
@@ -126,10 +119,7 @@ def stage_split(pipeline: PipelineLike, plan: LoadPlan, split: str) -> StageRece
 
 @task(
     name="audit-load",
-    retries=RETRIES,
-    retry_delay_seconds=WAITS_SECONDS,
-    retry_condition_fn=step_may_help,
-    cache_policy=NO_CACHE,
+    **HAS_A_PLAN,
 )
 def audit_load(
     pipeline: PipelineLike, plan: LoadPlan, receipts: Sequence[StageReceipt]
@@ -148,10 +138,7 @@ def audit_load(
 
 @task(
     name="publish-load",
-    retries=RETRIES,
-    retry_delay_seconds=WAITS_SECONDS,
-    retry_condition_fn=step_may_help,
-    cache_policy=NO_CACHE,
+    **HAS_A_PLAN,
 )
 def publish_load(
     pipeline: PipelineLike,

@@ -6,20 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 
 from conduit_core.errors import ConduitError, ConfigError, QualityError
 from prefect_conduit.artifacts import never_failing, show_failure, show_load, show_rules
-from prefect_conduit.failures import (
-    ATTEMPTS,
-    RETRIES,
-    WAITS_SECONDS,
-    bare,
-    is_final,
-    retry_may_help,
-)
+from prefect_conduit.failures import ATTEMPTS, PLANS, bare, is_final
 from prefect_conduit.news import News, tell_failure
 from prefect_conduit.pipelines import PipelineLike, opened
 from prefect_conduit.progress import Progress
@@ -40,10 +32,7 @@ AT_ONCE = 4
 @task(
     name="load-stream",
     task_run_name="load {stream}",
-    retries=RETRIES,
-    retry_delay_seconds=WAITS_SECONDS,
-    retry_condition_fn=retry_may_help,
-    cache_policy=NO_CACHE,
+    **PLANS,
 )
 def load_stream(
     pipeline: PipelineLike,
