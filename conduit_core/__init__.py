@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from conduit_core.engine.steps import after, audit, publish, stage
     from conduit_core.errors import ConduitError
     from conduit_core.observe.lines import PlainLines
+    from conduit_core.observe.observing import Observation, Origin, observing
     from conduit_core.spec import ConnectionResolver, ConnectionSpec
     from conduit_core.spec.calling import calling_file
     from conduit_core.spec.connections import GivenConnections
@@ -104,6 +105,8 @@ _HOMES = {
     "LedgerRecord": "conduit_core.state.ledger",
     "LoadPlan": "conduit_core.engine.model",
     "LoadResult": "conduit_core.engine.model",
+    "Observation": "conduit_core.observe.observing",
+    "Origin": "conduit_core.observe.observing",
     "Outline": "conduit_core.spec.outline",
     "Pipeline": "conduit_core.engine.pipeline",
     "PlainLines": "conduit_core.observe.lines",
@@ -136,6 +139,7 @@ _HOMES = {
     "files": "conduit_core.engine.read",
     "finished_versions": "conduit_core.engine.hooks",
     "listeners_from_environment": "conduit_core.engine.listening",
+    "observing": "conduit_core.observe.observing",
     "outline": "conduit_core.spec.outline",
     "parse_duration": "conduit_core.spec.durations",
     "plan": "conduit_core.engine.run",
@@ -180,6 +184,8 @@ __all__ = [
     "LedgerRecord",
     "LoadPlan",
     "LoadResult",
+    "Observation",
+    "Origin",
     "Outline",
     "Pipeline",
     "PlainLines",
@@ -212,6 +218,7 @@ __all__ = [
     "files",
     "finished_versions",
     "listeners_from_environment",
+    "observing",
     "outline",
     "parse_duration",
     "plan",

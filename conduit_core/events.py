@@ -83,6 +83,7 @@ class Retrying(Event):
     """A retryable error; the next attempt starts after ``wait_seconds``."""
 
     error: str
+    error_class: str
     attempt: int
     wait_seconds: float
 
@@ -96,7 +97,10 @@ class PublishStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRead(Event):
-    """A batch was read and cast; seconds are this batch's own. ``bytes`` is its Arrow size."""
+    """A batch was read and cast; seconds are this batch's own. ``bytes`` is its Arrow size.
+
+    ``queue_bytes`` wait for the destination by now, of ``queue_limit`` at most.
+    """
 
     load_id: str
     rows: int
@@ -104,6 +108,7 @@ class BatchRead(Event):
     read_seconds: float
     cast_seconds: float
     queue_bytes: int
+    queue_limit: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +204,8 @@ class StateMirrored(Event):
 class StreamFinished(Event):
     """A stream ended well: ``outcome`` is published, replayed or empty. Stage times in seconds.
 
-    ``counts`` are rows by what became of them, kinds without rows left out.
+    ``counts`` are rows by what became of them, kinds without rows left out; ``watermark_at`` is the
+    watermark's moment, for cursors over time.
     """
 
     load_id: str
@@ -208,8 +214,28 @@ class StreamFinished(Event):
     counts: dict[str, int]
     bytes_read: int
     watermark: str | None
+    watermark_at: datetime | None
     seconds: float
     stages: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSeen(Event):
+    """Where a stream stands, looked at without loading it (``conduit status``).
+
+    ``lag_seconds`` is how far the watermark is behind the source's newest row, for cursors over
+    time; ``letters_open`` is None where the destination keeps no dead letters.
+    """
+
+    watermark: str | None
+    watermark_at: datetime | None
+    lag_seconds: float | None
+    freshness_seconds: float | None
+    is_behind: bool
+    is_stale: bool
+    letters_open: int | None
+    published_at: datetime | None
+    load_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +276,20 @@ class HookFailed(Event):
     error: str
     exit_code: int
     lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertTold(Event):
+    """An alert was sent to one receiver, or couldn't be (``failed``, with the reason in ``text``).
+
+    ``about`` is what it tells: failure, success, recovered, rejected, schema_change or stale;
+    ``to`` names the receiver without its secrets.
+    """
+
+    about: str
+    to: str
+    outcome: Literal["sent", "failed"]
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

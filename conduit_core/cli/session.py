@@ -76,12 +76,19 @@ class Session:
             yield
 
     @contextmanager
-    def listeners(self) -> Iterator[tuple[Listener, ...]]:
+    def watching(self, pipeline: Pipeline) -> Iterator[tuple[Listener, ...]]:
         """Open the listeners of a run: one that shows it, and those that the environment names.
 
         Raises:
             ConfigError: ``CONDUIT_LISTENERS`` names something that isn't a listener's factory.
         """
+        from conduit_core.observe.observing import observing
+
+        with self._listeners() as listeners, observing(pipeline, listeners) as observation:
+            yield observation.listeners
+
+    @contextmanager
+    def _listeners(self) -> Iterator[tuple[Listener, ...]]:
         from conduit_core.engine.listening import listeners_from_environment
 
         named = listeners_from_environment()

@@ -30,7 +30,7 @@ from conduit_core.engine.identity import digest, stream_fingerprint, target_fing
 from conduit_core.engine.outcome import entry_of
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
 from conduit_core.errors import ConduitError, ConfigError, StateError, number
-from conduit_core.events import ignore
+from conduit_core.events import Emitter, Listener, StreamSeen, ignore
 from conduit_core.spec import StreamSpec
 from conduit_core.state.coverage import coverage
 from conduit_core.state.cursor import Cursor, parse_point
@@ -54,11 +54,13 @@ class StreamStatus(_Data):
     stream: str
     target: str
     watermark: str | None
+    watermark_at: datetime | None = None
     source_newest: str | None
     is_behind: bool
     lag_seconds: float | None
     freshness_seconds: float | None
     is_stale: bool
+    letters_open: int | None = None
     last_load_id: str | None
     last_published_at: datetime | None
     last_rows_read: int | None
@@ -96,10 +98,45 @@ class _What:
     runner: str
 
 
-def status(pipeline: Pipeline, streams: tuple[str, ...] | None = None) -> list[StreamStatus]:
-    """Compare each stream's watermark with its source. Read-only."""
+def status(
+    pipeline: Pipeline,
+    streams: tuple[str, ...] | None = None,
+    *,
+    listeners: tuple[Listener, ...] = (),
+) -> list[StreamStatus]:
+    """Compare each stream's watermark with its source. Read-only.
+
+    Args:
+        pipeline: whose streams.
+        streams: their names; None for all.
+        listeners: called with what is seen of each.
+
+    Raises:
+        ConduitError: one of the ends can't be asked.
+    """
+    emit, found = Emitter(listeners), []
     with pipeline.open() as ends:
-        return [_status(pipeline, s, ends) for s in pipeline.select(streams)]
+        for stream in pipeline.select(streams):
+            one = _status(pipeline, stream, ends)
+            emit(_seen(pipeline, one))
+            found.append(one)
+    return found
+
+
+def _seen(pipeline: Pipeline, one: StreamStatus) -> StreamSeen:
+    return StreamSeen(
+        pipeline=pipeline.name,
+        stream=one.stream,
+        watermark=one.watermark,
+        watermark_at=one.watermark_at,
+        lag_seconds=one.lag_seconds,
+        freshness_seconds=one.freshness_seconds,
+        is_behind=one.is_behind,
+        is_stale=one.is_stale,
+        letters_open=one.letters_open,
+        published_at=one.last_published_at,
+        load_id=one.last_load_id,
+    )
 
 
 def _status(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> StreamStatus:
@@ -119,12 +156,16 @@ def _status(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> StreamStatus:
         stream=stream.name,
         target=str(target),
         watermark=mark.display() if mark else None,
+        watermark_at=mark.moment(stream.cursor_timezone) if mark else None,
         source_newest=high.display() if high else None,
         is_behind=behind,
         lag_seconds=lag,
         freshness_seconds=freshness,
         is_stale=freshness is not None
         and _past(freshness, lag, age, behind=behind, has_cursor=bool(stream.cursor)),
+        letters_open=ends.destination.letter_counts(target).get("open", 0)
+        if isinstance(ends.destination, KeepsLetters)
+        else None,
         last_load_id=last.load_id if last else None,
         last_published_at=last.published_at if last else None,
         last_rows_read=last.counts.read if last else None,

@@ -10,11 +10,13 @@ from conduit_core.connectors.letters import DeadLetter, KeepsLetters, Status
 from conduit_core.connectors.publish import LetterFilter
 from conduit_core.engine.budget import budgets
 from conduit_core.engine.model import LoadResult
+from conduit_core.engine.outcome import failed_event, finished_event
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.replay import replay_stream
 from conduit_core.engine.runtime import Runtime
-from conduit_core.errors import ConfigError
+from conduit_core.errors import ConduitError, ConfigError
 from conduit_core.events import Emitter, Listener
+from conduit_core.spec import StreamSpec
 from conduit_core.spec.rules import rule_names
 from conduit_core.state.store import StateStore
 from conduit_core.types.dialect import Table
@@ -82,7 +84,24 @@ def replay(
         chosen = pipeline.select(streams)
         targets = [pipeline.target(stream, ends.destination) for stream in chosen]
         known = _known(_keeper(ends), targets, pipeline, which)
-        return [replay_stream(pipeline, stream, ends, known, runtime, runner) for stream in chosen]
+        return [_replayed(pipeline, stream, ends, known, runtime, runner) for stream in chosen]
+
+
+def _replayed(
+    pipeline: Pipeline,
+    stream: StreamSpec,
+    ends: Ends,
+    which: LetterFilter,
+    runtime: Runtime,
+    runner: str,
+) -> LoadResult:
+    try:
+        result = replay_stream(pipeline, stream, ends, which, runtime, runner)
+    except ConduitError as error:
+        runtime.emit(failed_event(pipeline.name, stream.name, error))
+        raise
+    runtime.emit(finished_event(result))
+    return result
 
 
 def purge(

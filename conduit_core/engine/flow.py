@@ -89,7 +89,7 @@ class BoundedQueue(Generic[_B]):
     """
 
     def __init__(self, limit_bytes: int) -> None:
-        self._limit = limit_bytes
+        self.limit = limit_bytes
         self._items: deque[_B] = deque()
         self._bytes = 0
         self._closed = False
@@ -106,7 +106,7 @@ class BoundedQueue(Generic[_B]):
         size = batch.nbytes
         with self._changed:
             self._changed.wait_for(
-                lambda: self._stopped or not self._items or self._bytes + size <= self._limit
+                lambda: self._stopped or not self._items or self._bytes + size <= self.limit
             )
             if self._stopped:
                 return False
@@ -359,6 +359,7 @@ class Flow:
                 read_seconds=read_seconds,
                 cast_seconds=cast_seconds,
                 queue_bytes=self._queue.bytes,
+                queue_limit=self._queue.limit,
             )
         )
 

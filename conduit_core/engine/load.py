@@ -11,7 +11,13 @@ from datetime import UTC, datetime
 
 from conduit_core.connectors.base import Commit
 from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest
-from conduit_core.engine.outcome import emit_committed, mirror, result_of, state_after_failure
+from conduit_core.engine.outcome import (
+    emit_committed,
+    mirror,
+    planned_event,
+    result_of,
+    state_after_failure,
+)
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.plan import plan_stream
 from conduit_core.engine.rows import keys_of, open_flow
@@ -19,7 +25,6 @@ from conduit_core.engine.runtime import Runtime
 from conduit_core.errors import ConduitError, PublishUnknownError, QualityError, unexpected
 from conduit_core.events import (
     Notice,
-    PlanReady,
     Retrying,
     StreamStarted,
 )
@@ -118,6 +123,7 @@ def _retrying(
                             pipeline=pipeline.name,
                             stream=stream.name,
                             error=error.message,
+                            error_class=type(error).__name__,
                             attempt=tried.num,
                             wait_seconds=tried.next_wait,
                         )
@@ -137,20 +143,7 @@ def _attempt(
     started = time.perf_counter()
     plan = plan_stream(pipeline, stream, ends, request, runtime.store, staged=runtime.staged)
     planned = time.perf_counter() - started
-    runtime.emit(
-        PlanReady(
-            pipeline=plan.pipeline,
-            stream=plan.stream,
-            load_id=plan.load_id,
-            target=str(plan.target),
-            mode=plan.mode,
-            window=plan.window_text,
-            guarantee=plan.guarantee,
-            rows_estimate=plan.rows_estimate,
-            seconds=planned,
-            empty=plan.empty,
-        )
-    )
+    runtime.emit(planned_event(plan, planned))
     name, about = plan.pipeline, plan.stream
     for note in plan.warnings:
         runtime.emit(Notice(pipeline=name, stream=about, level="warning", message=note))

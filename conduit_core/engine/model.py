@@ -107,6 +107,7 @@ class LoadPlan(_Data):
     window: str
     window_text: str
     cursor: str | None
+    cursor_timezone: str | None = None
     watermark_text: str | None
     source_schema: list[dict[str, object]]
     staged_schema: list[dict[str, object]]
@@ -188,6 +189,8 @@ class LoadResult(_Data):
     version: int | None
     window: str
     watermark: str | None
+    watermark_at: datetime | None = None
+    """The watermark's moment, for cursors over time."""
     guarantee: Guarantee
     counts: Counts
     bytes_read: int

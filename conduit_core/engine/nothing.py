@@ -61,6 +61,7 @@ def plan_of_nothing(
         window=choice.window.to_json(),
         window_text=choice.window.display(),
         cursor=None,
+        cursor_timezone=stream.cursor_timezone,
         watermark_text=shown,
         source_schema=[],
         staged_schema=[],

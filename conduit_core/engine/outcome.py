@@ -10,7 +10,16 @@ from conduit_core.engine.model import ColumnChange, LoadPlan, LoadResult, Outcom
 from conduit_core.engine.pipeline import Ends
 from conduit_core.engine.seen import state_key, watermark_state
 from conduit_core.errors import ConduitError, StateError
-from conduit_core.events import Committed, Emit, Notice, SchemaChanged, StateMirrored
+from conduit_core.events import (
+    Committed,
+    Emit,
+    Notice,
+    PlanReady,
+    SchemaChanged,
+    StateMirrored,
+    StreamFailed,
+    StreamFinished,
+)
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.ledger import Counts, LedgerRecord, newest, watermark_record
 from conduit_core.state.store import StateEntry, StateStore, make_entry, seal_of
@@ -59,6 +68,50 @@ def emit_committed(commit: Commit, emit: Emit, seconds: float) -> None:
                 **change.model_dump(),
             )
         )
+
+
+def planned_event(plan: LoadPlan, seconds: float) -> PlanReady:
+    """Return the event that tells of a plan, which took so long to make."""
+    return PlanReady(
+        pipeline=plan.pipeline,
+        stream=plan.stream,
+        load_id=plan.load_id,
+        target=str(plan.target),
+        mode=plan.mode,
+        window=plan.window_text,
+        guarantee=plan.guarantee,
+        rows_estimate=plan.rows_estimate,
+        seconds=seconds,
+        empty=plan.empty,
+    )
+
+
+def finished_event(result: LoadResult) -> StreamFinished:
+    """Return the event that tells of a stream's good end."""
+    return StreamFinished(
+        pipeline=result.pipeline,
+        stream=result.stream,
+        load_id=result.load_id or "",
+        outcome=result.outcome,
+        rows_read=result.counts.read,
+        counts={k: n for k, n in result.counts.model_dump().items() if n},
+        bytes_read=result.bytes_read,
+        watermark=result.watermark,
+        watermark_at=result.watermark_at,
+        seconds=result.seconds,
+        stages=result.stages,
+    )
+
+
+def failed_event(pipeline: str, stream: str, error: ConduitError) -> StreamFailed:
+    """Return the event that tells of a stream's failure; the error's place is filled in."""
+    return StreamFailed(
+        pipeline=pipeline,
+        stream=stream,
+        error=type(error).__name__,
+        exit_code=error.exit_code,
+        lines=tuple(error.lines()),
+    )
 
 
 def changes_of(record: LedgerRecord) -> tuple[ColumnChange, ...]:
@@ -162,6 +215,7 @@ def result_of(
     if plan.replayed is not None or commit.replayed:
         outcome = "replayed"
     watermark = plan.watermark_text if plan.empty else plan.last_watermark_text
+    cursor = plan.cursor if record is None else record.cursor
     if record is not None and record.cursor is not None:
         watermark = Cursor.from_json(record.cursor).display()
     return LoadResult(
@@ -174,6 +228,7 @@ def result_of(
         version=record.version if record else None,
         window=plan.window_text,
         watermark=watermark,
+        watermark_at=Cursor.from_json(cursor).moment(plan.cursor_timezone) if cursor else None,
         guarantee=plan.guarantee,
         counts=record.counts if record else Counts(),
         bytes_read=bytes_read,

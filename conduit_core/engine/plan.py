@@ -249,6 +249,7 @@ def _freeze(draft: _Draft) -> LoadPlan:
         window=choice.window.to_json(),
         window_text=choice.window.display(),
         cursor=record.cursor,
+        cursor_timezone=stream.cursor_timezone,
         watermark_text=_watermark_text(choice, seen),
         source_schema=schema_to_json(draft.shape.schema),
         staged_schema=schema_to_json(draft.marks.staged.schema),

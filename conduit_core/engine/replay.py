@@ -216,6 +216,7 @@ def _plan(
         window=record.load_window,
         window_text="dead letters",
         cursor=record.cursor,
+        cursor_timezone=stream.cursor_timezone,
         watermark_text=cursor,
         source_schema=schema_to_json(shaped.rows),
         staged_schema=schema_to_json(staged.schema),

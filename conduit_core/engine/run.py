@@ -22,6 +22,7 @@ from conduit_core.engine.model import (
     RunResult,
     StreamFailure,
 )
+from conduit_core.engine.outcome import failed_event, finished_event, planned_event
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.plan import plan_stream
 from conduit_core.engine.runtime import Runtime, Workers, cores
@@ -31,8 +32,6 @@ from conduit_core.events import (
     Listener,
     RunFinished,
     RunStarted,
-    StreamFailed,
-    StreamFinished,
 )
 from conduit_core.spec import StreamSpec
 from conduit_core.state.store import StateStore
@@ -59,6 +58,7 @@ def plan(
     request: RunRequest | None = None,
     store: StateStore | None = None,
     staged: bool | None = None,
+    listeners: tuple[Listener, ...] = (),
 ) -> list[LoadPlan]:
     """Plan streams (all by default) without changing anything.
 
@@ -69,6 +69,7 @@ def plan(
         store: the runner's state store.
         staged: whether the plans are for ``stage``, ``audit`` and ``publish`` as steps of their
             own; an open load is then taken up. None: those of streams with ``splits``.
+        listeners: called with what is planned, and with what can't be.
 
     Raises:
         ConduitError: the first stream's that can't be planned.
@@ -76,11 +77,19 @@ def plan(
     request = request or RunRequest()
     if request.after:
         checked_hooks(pipeline)
+    emit, plans = Emitter(listeners), []
     with pipeline.open() as ends:
-        return [
-            plan_stream(pipeline, s, ends, request, store, staged=staged)
-            for s in pipeline.select(streams)
-        ]
+        for stream in pipeline.select(streams):
+            started = time.perf_counter()
+            try:
+                found = plan_stream(pipeline, stream, ends, request, store, staged=staged)
+            except ConduitError as error:
+                pipeline.at(error, stream.name, "conduit plan")
+                emit(failed_event(pipeline.name, stream.name, error))
+                raise
+            emit(planned_event(found, time.perf_counter() - started))
+            plans.append(found)
+    return plans
 
 
 def run(
@@ -267,7 +276,6 @@ class _Crew:
         if self._stop.is_set() or self._runtime.cancel.is_set():
             return
         self.started.add(stream.name)
-        name, emit = self._pipeline.name, self._runtime.emit
         try:
             result = load_stream(self._pipeline, stream, self._ends, self._request, self._runtime)
         except ConduitError as error:
@@ -278,34 +286,13 @@ class _Crew:
             self._failed(stream, unexpected(error))
             return
         self.results[stream.name] = result
-        emit(
-            StreamFinished(
-                pipeline=name,
-                stream=stream.name,
-                load_id=result.load_id or "",
-                outcome=result.outcome,
-                rows_read=result.counts.read,
-                counts={k: n for k, n in result.counts.model_dump().items() if n},
-                bytes_read=result.bytes_read,
-                watermark=result.watermark,
-                seconds=result.seconds,
-                stages=result.stages,
-            )
-        )
+        self._runtime.emit(finished_event(result))
 
     def _failed(self, stream: StreamSpec, error: ConduitError) -> None:
         self._pipeline.at(error, stream.name, "conduit plan")
         _release(error)
         self.failures[stream.name] = StreamFailure.of(stream.name, error)
-        self._runtime.emit(
-            StreamFailed(
-                pipeline=self._pipeline.name,
-                stream=stream.name,
-                error=type(error).__name__,
-                exit_code=error.exit_code,
-                lines=tuple(error.lines()),
-            )
-        )
+        self._runtime.emit(failed_event(self._pipeline.name, stream.name, error))
         if self._pipeline.loaded.spec.on_error == "stop" and not isinstance(error, CancelledError):
             self._stop.set()
 

@@ -21,7 +21,14 @@ from conduit_core.engine.budget import budgets
 from conduit_core.engine.identity import stream_fingerprint, target_fingerprint
 from conduit_core.engine.model import AuditReport, HookResult, LoadPlan, LoadResult
 from conduit_core.engine.opening import open_load
-from conduit_core.engine.outcome import emit_committed, mirror, result_of, state_after_failure
+from conduit_core.engine.outcome import (
+    emit_committed,
+    failed_event,
+    finished_event,
+    mirror,
+    result_of,
+    state_after_failure,
+)
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.rows import keys_of, open_split
 from conduit_core.engine.runtime import Runtime
@@ -36,7 +43,7 @@ from conduit_core.errors import (
     StateError,
     unexpected,
 )
-from conduit_core.events import AuditStarted, Emitter, Listener, Notice, SplitStaged
+from conduit_core.events import AuditStarted, Emit, Emitter, Listener, Notice, SplitStaged
 from conduit_core.spec import StreamSpec
 from conduit_core.state.ledger import Counts, LedgerRecord, known_files
 from conduit_core.state.store import StateStore
@@ -74,7 +81,7 @@ def stage(
     runtime = Runtime(
         Emitter(listeners), queue_bytes=budgets(1)[0], cancel=cancel or threading.Event()
     )
-    with _step(pipeline, plan) as (stream, ends):
+    with _step(pipeline, plan, runtime.emit) as (stream, ends):
         return stage_split(plan, split or _only(plan), stream, ends, runtime)
 
 
@@ -97,9 +104,10 @@ def audit(
         StagingLostError: a receipt is missing, or not what was written.
         QualityError: a rule stops the load; its staging is dropped.
     """
-    with _step(pipeline, plan) as (stream, ends):
+    emit = Emitter(listeners)
+    with _step(pipeline, plan, emit) as (stream, ends):
         given = None if receipts is None else list(receipts)
-        return audit_load(plan, stream, given, ends, Runtime(Emitter(listeners)))
+        return audit_load(plan, stream, given, ends, Runtime(emit))
 
 
 def publish(
@@ -124,9 +132,12 @@ def publish(
         StagingLostError: staged rows are gone, or not as many as their receipt says.
         ConduitError: the destination refused; nothing was published.
     """
-    with _step(pipeline, plan) as (stream, ends):
+    emit = Emitter(listeners)
+    with _step(pipeline, plan, emit) as (stream, ends):
         given = None if receipts is None else list(receipts)
-        return publish_load(plan, stream, given, report, ends, Runtime(Emitter(listeners)))
+        result = publish_load(plan, stream, given, report, ends, Runtime(emit))
+        emit(finished_event(result))
+        return result
 
 
 def after(
@@ -442,15 +453,17 @@ def _only(plan: LoadPlan) -> str:
 
 
 @contextmanager
-def _step(pipeline: Pipeline, plan: LoadPlan) -> Iterator[tuple[StreamSpec, Ends]]:
-    """Open the ends of a step, check that the plan is this pipeline's, and place what it raises."""
+def _step(pipeline: Pipeline, plan: LoadPlan, emit: Emit) -> Iterator[tuple[StreamSpec, Ends]]:
+    """Open the ends of a step, check that the plan is this pipeline's; place and tell a failure."""
     try:
         with pipeline.open() as ends:
             yield plan_stream_of(pipeline, plan, ends), ends
     except ConduitError as error:
         if error.retry == "plan" and "clear the" not in error.message:
             error.message += "; a scheduler has to clear the plan step and those after it"
-        raise pipeline.at(error, plan.stream, "conduit run") from error.__cause__
+        pipeline.at(error, plan.stream, "conduit run")
+        emit(failed_event(pipeline.name, plan.stream, error))
+        raise error from error.__cause__
 
 
 def plan_stream_of(pipeline: Pipeline, plan: LoadPlan, ends: Ends) -> StreamSpec:

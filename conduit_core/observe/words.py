@@ -35,6 +35,16 @@ def _finished(e: ev.StreamFinished) -> str:
     return ", ".join(p for p in parts if p) + mark
 
 
+def _seen(e: ev.StreamSeen) -> str:
+    lag = "nothing newer at the source"
+    if e.is_behind:
+        lag = "the source has newer rows"
+        if e.lag_seconds:
+            lag = f"{figures.duration(e.lag_seconds)} behind the source"
+    mark = f"; watermark {e.watermark}" if e.watermark else ""
+    return f"{'stale: ' if e.is_stale else ''}{lag}{mark}"
+
+
 def _rule_checked(e: ev.RuleChecked) -> str:
     if e.result == "failed":
         return f"rule {e.rule} ({e.action}): {e.text}"
@@ -85,12 +95,18 @@ _MESSAGES: dict[type[ev.Event], Callable[..., str]] = {
     ev.Committed: lambda e: f"committed version {e.version}",
     ev.StateMirrored: lambda e: "state mirrored",
     ev.StreamFinished: _finished,
+    ev.StreamSeen: _seen,
     ev.StreamFailed: lambda e: f"failed: {e.lines[0] if e.lines else e.error}",
     ev.HookStarted: lambda e: f"after.{e.hook}: begins, for {', '.join(e.tables)}",
     ev.HookFinished: lambda e: (
         f"after.{e.hook}: {'skipped: ' if e.outcome == 'skipped' else ''}{e.text}"
     ),
     ev.HookFailed: lambda e: f"failed: {e.lines[0] if e.lines else e.error}",
+    ev.AlertTold: lambda e: (
+        f"told {e.to} of {e.about}"
+        if e.outcome == "sent"
+        else f"could not tell {e.to} of {e.about}: {e.text}"
+    ),
     ev.RunFinished: _run_finished,
     ev.Notice: lambda e: e.message,
 }
@@ -120,6 +136,10 @@ def level(event: ev.Event) -> Level:
         return "warning"
     if isinstance(event, ev.Notice):
         return event.level
+    if isinstance(event, ev.StreamSeen):
+        return "warning" if event.is_stale else "info"
+    if isinstance(event, ev.AlertTold):
+        return "info" if event.outcome == "sent" else "warning"
     if isinstance(event, ev.RuleChecked):
         return "warning" if event.result == "failed" else "debug"
     return "debug" if isinstance(event, _DEBUG) else "info"

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal, localcontext
-from typing import Self, TypeAlias
+from typing import Self, TypeAlias, cast
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -187,6 +187,24 @@ class Cursor:
         except (OverflowError, ValueError):
             return None
         return Cursor(self.columns, (lower,)) if lower is not None else None
+
+    def moment(self, timezone: str | None) -> datetime | None:
+        """Return the first value as a moment in UTC; None: it is no time.
+
+        Args:
+            timezone: what a naive time or a date is in; None for UTC.
+        """
+        value = self.values[0]
+        if not (pa.types.is_timestamp(value.type) or pa.types.is_date(value.type)):
+            return None
+        try:
+            found = value.cast(pa.timestamp("us", getattr(value.type, "tz", None)), safe=False)
+            moment = cast("datetime", found.as_py())
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=ZoneInfo(timezone or "UTC"))
+            return moment.astimezone(UTC)
+        except (ValueError, OverflowError, pa.ArrowException):  # years that Python doesn't know
+            return None
 
     def display(self) -> str:
         """Return the values for people: ISO text with Z for times in UTC."""

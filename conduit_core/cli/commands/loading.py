@@ -94,7 +94,7 @@ def run(
     )
     if dry_run:
         return _planned(pipeline, stream, request, sql=False)
-    with session.listeners() as listeners, _processes(executor, workers) as pool:
+    with session.watching(pipeline) as listeners, _processes(executor, workers) as pool:
         try:
             result = run_pipeline(
                 pipeline,

@@ -1,0 +1,198 @@
+"""Watches a run: hands its events to receivers of metrics, traces, lineage and alerts.
+
+A receiver never fails a load: what goes wrong with one is a warning, and at the end all of them
+together have a bounded time to send what they have.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from conduit_core.errors import ConduitError
+from conduit_core.events import Emitter, Event, Listener, Notice
+from conduit_core.observe.receivers import KINDS, Receiver, receiver_of, words_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conduit_core.engine.pipeline import Pipeline
+
+CLOSE_SECONDS = 5.0
+"""How long receivers may take at the end of a run, all together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who runs the pipeline: what alerts link to, and what traces and lineage hang under.
+
+    Args:
+        runner: cli, airflow, prefect or dagster.
+        run: the runner's id of this run, for people.
+        url: a page that shows the run; "" for none.
+        traceparent: the runner's own trace, as W3C's header; "" for none.
+        namespace, job, run_id: OpenLineage's names of the run that this one is a part of; its
+            ``run_id`` is a UUID. "" for none.
+    """
+
+    runner: Literal["cli", "airflow", "prefect", "dagster"] = "cli"
+    run: str = ""
+    url: str = ""
+    traceparent: str = ""
+    namespace: str = ""
+    job: str = ""
+    run_id: str = ""
+
+
+class Sink(Protocol):
+    """A receiver's end in this process: a listener that does no I/O, and sends when it is closed.
+
+    It is called with every event, from any thread, one at a time: batches among them, so that what
+    it does there has to be a few microseconds.
+    """
+
+    def __call__(self, event: Event) -> None:
+        """Take an event in."""
+        ...
+
+    def close(self, seconds: float) -> None:
+        """Send what there is, in that time at most.
+
+        Raises:
+            Exception: it couldn't; the message is shown.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a sink may know of the run it is opened for.
+
+    Args:
+        pipeline: the run's.
+        origin: who runs it.
+        complain: takes a warning, in one line; it is shown to people once.
+    """
+
+    pipeline: Pipeline
+    origin: Origin
+    complain: Callable[[str], None]
+
+
+class Observation:
+    """A run that is watched; ``listeners`` are to be handed to it.
+
+    ``will_retry`` is set by a runner that tries again after a failure: nobody is told of that one.
+    """
+
+    def __init__(self, pipeline: Pipeline, listeners: tuple[Listener, ...], origin: Origin) -> None:
+        self._pipeline = pipeline
+        self._own = Emitter(listeners)
+        self._sinks: list[_Guarded] = []
+        self._scene = Scene(pipeline, origin, self._complain)
+        self._given = listeners
+        self.will_retry = False
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Who hears the run's events."""
+        return (*self._given, *self._sinks)
+
+    def open(self, to: str | Iterable[str] | None) -> None:
+        """Open the receivers; one that can't be opened is a warning."""
+        for word in words_of(to):
+            name = "a receiver"
+            try:
+                receiver = receiver_of(word)
+                name = receiver.shown
+                sink = _opener(receiver)(receiver, self._scene)
+            except Exception as error:  # noqa: BLE001 - whatever a receiver does, the load goes on
+                self._complain(f"{name} isn't told: {_told(error)}")
+                continue
+            self._sinks.append(_Guarded(sink, name, self._complain))
+
+    def close(self) -> None:
+        """Tell who is to be told, and let receivers send what they have."""
+        deadline = time.monotonic() + CLOSE_SECONDS
+        threads = [(sink, sink.closing(CLOSE_SECONDS)) for sink in self._sinks]
+        for sink, thread in threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+            if thread.is_alive():
+                self._complain(f"{sink.name} didn't take all in {CLOSE_SECONDS:.0f} s")
+
+    def _complain(self, text: str) -> None:
+        self._own(Notice(pipeline=self._pipeline.name, level="warning", message=text))
+
+
+class _Guarded:
+    """A sink that is switched off where it fails, with one warning."""
+
+    def __init__(self, sink: Sink, name: str, complain: Callable[[str], None]) -> None:
+        self.name = name
+        self._sink = sink
+        self._complain = complain
+        self._is_off = False
+
+    def __call__(self, event: Event) -> None:
+        if self._is_off:
+            return
+        try:
+            self._sink(event)
+        except Exception as error:  # noqa: BLE001 - a receiver never fails a load
+            self._is_off = True
+            self._complain(f"{self.name} is off: {_told(error)}")
+
+    def closing(self, seconds: float) -> threading.Thread:
+        """Start to close it, and return the thread that does."""
+
+        def close() -> None:
+            try:
+                self._sink.close(seconds)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._complain(f"{self.name} was not told: {_told(error)}")
+
+        thread = threading.Thread(target=close, name=f"close-{self.name}", daemon=True)
+        thread.start()
+        return thread
+
+
+@contextmanager
+def observing(
+    pipeline: Pipeline,
+    listeners: tuple[Listener, ...] = (),
+    *,
+    to: str | Iterable[str] | None = None,
+    origin: Origin | None = None,
+) -> Iterator[Observation]:
+    """Watch a run until the block ends.
+
+    Args:
+        pipeline: what runs.
+        listeners: who hears the run's events, too, and warnings of the receivers.
+        to: URLs of receivers; None: those that ``CONDUIT_OBSERVE`` names.
+        origin: who runs it.
+    """
+    observation = Observation(pipeline, listeners, origin or Origin())
+    observation.open(to)
+    try:
+        yield observation
+    finally:
+        observation.close()
+
+
+def _opener(receiver: Receiver) -> Callable[[Receiver, Scene], Sink]:
+    module, _, name = KINDS[receiver.kind].partition(":")
+    found: Callable[[Receiver, Scene], Sink] = getattr(import_module(module), name)
+    return found
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return f"{error}; it comes with an extra of conduit-load"
+    text = error.message if isinstance(error, ConduitError) else str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

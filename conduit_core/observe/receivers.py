@@ -1,0 +1,82 @@
+"""Where metrics, traces and lineage go: a list of URLs, the same in every runner."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from conduit_core.errors import ConfigError
+
+OBSERVE = "CONDUIT_OBSERVE"
+"""Receivers, separated by commas or blanks: ``prometheus://:9464 otlp+http://collector:4318``."""
+
+KINDS = {
+    "prometheus": "conduit_core.observe.prometheus:open_endpoint",
+    "pushgateway": "conduit_core.observe.prometheus:open_pushgateway",
+    "textfile": "conduit_core.observe.prometheus:open_textfile",
+    "otlp": "conduit_core.observe.otlp:open_otlp",
+    "dogstatsd": "conduit_core.observe.dogstatsd:open_dogstatsd",
+    "emf": "conduit_core.observe.emf:open_emf",
+    "openlineage": "conduit_core.observe.openlineage:open_openlineage",
+}
+"""Who makes a sink of a receiver's URL, by the URL's scheme up to a ``+``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A receiver.
+
+    Args:
+        kind: one of :data:`KINDS`.
+        transport: what stands behind the ``+`` of its scheme: ``http``, ``https``, ``grpc``.
+        url: the rest; it may hold a secret.
+    """
+
+    kind: str
+    transport: str
+    url: SplitResult
+
+    def __repr__(self) -> str:
+        return self.shown
+
+    @property
+    def shown(self) -> str:
+        """Its name in messages: without user, password and query."""
+        scheme = f"{self.kind}+{self.transport}" if self.transport else self.kind
+        host = self.url.netloc.rpartition("@")[2]
+        return f"{scheme}://{host}{self.url.path}" if host or self.url.path else scheme
+
+
+def words_of(given: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return URLs of receivers, each once; None: those that ``CONDUIT_OBSERVE`` names."""
+    text = os.environ.get(OBSERVE, "") if given is None else given
+    items = [text] if isinstance(text, str) else list(text)
+    return tuple(dict.fromkeys(w for item in items for w in re.split(r"[,\s]+", item) if w))
+
+
+def receiver_of(word: str) -> Receiver:
+    """Read a receiver's URL.
+
+    Raises:
+        ConfigError: it isn't one.
+    """
+    scheme, _, rest = word.partition(":")
+    kind, _, transport = scheme.lower().partition("+")
+    if kind not in KINDS:
+        known = ", ".join(KINDS)
+        raise ConfigError(
+            f"{OBSERVE}: no receiver is called {kind!r}; there are {known}",
+            command="conduit run --help",
+        )
+    try:
+        url = urlsplit(f"{kind}:{rest}")
+        _ = url.port
+    except ValueError as error:
+        raise ConfigError(
+            f"{OBSERVE}: the URL of a {kind} receiver is wrong: {error}",
+            command="conduit run --help",
+        ) from None
+    return Receiver(kind, transport, url)
