@@ -35,6 +35,7 @@ Protocol = Literal["http", "grpc"]
 _SPANS = 512
 """Spans of one request."""
 _SHOWN = 400
+_RESOURCES = "opentelemetry.sdk.resources"
 _EXPLAIN = "conduit run --help"
 _PORTS = {"http": 4318, "grpc": 4317}
 
@@ -189,7 +190,7 @@ def _timeout(signal: Signal, seconds: float) -> float:
 
 
 class _Listener(logging.Filter):
-    """Keeps what one thread logs to itself, and out of the log."""
+    """Keeps what one thread logs out of the log; the SDK looks for resources in other threads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -197,7 +198,7 @@ class _Listener(logging.Filter):
         self._thread = threading.get_ident()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.thread != self._thread:
+        if record.thread != self._thread and record.name != _RESOURCES:
             return True
         if record.levelno >= logging.WARNING:
             self.said.append(record.getMessage())
@@ -245,7 +246,8 @@ def _secrets() -> set[str]:
             continue
         if name.endswith("_HEADERS"):
             for pair in value.split(","):
-                for part in pair.partition("=")[2].split():
+                key, equals, text = pair.partition("=")
+                for part in (text if equals else key).split():
                     found |= {part, unquote(part), *unquote(part).split()}
         elif name.endswith("_ENDPOINT"):
             url = urlsplit(value)

@@ -103,7 +103,9 @@ class Story:
                 node.end = event.at
                 node.facts["conduit.outcome"] = event.outcome
             case ev.HookFailed():
-                self._hook(event, event.at).fail(event.error, event.at, event.exit_code)
+                node = self._hook(event, event.at)
+                node.fail(event.error, event.at, event.exit_code)
+                node.facts["conduit.outcome"] = "failed"
             case _:
                 pass
 
@@ -112,7 +114,7 @@ class Story:
         for load in self._loads.values():
             load.leave(at if self._run is not None else self._last)
         self._loads.clear()
-        if self._run is not None and self._run.end is None:
+        if self._run is not None:
             self._run.end = at
             self._run.facts["conduit.outcome"] = "interrupted"
         return self._roots
@@ -155,6 +157,7 @@ class Story:
         run.facts["conduit.outcome"] = "failed" if failed else "succeeded"
         if failed:
             run.fail(failed, event.at)
+        self._run = None
 
 
 class _Load:
