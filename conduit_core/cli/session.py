@@ -90,7 +90,10 @@ class Session:
         """
         from conduit_core.observe.observing import observing
 
-        with self._listeners(quietly=quietly) as listeners, observing(pipeline, listeners) as observation:
+        with (
+            self._listeners(quietly=quietly) as listeners,
+            observing(pipeline, listeners) as observation,
+        ):
             yield observation.listeners
 
     @contextmanager

@@ -14,6 +14,9 @@ LABEL_SETS = 2000
 OTHER = "other"
 """Every label of what is counted beyond that."""
 
+SHARE = 0.9
+"""How much of the time at the end a receiver takes to send: the rest is to say what went wrong."""
+
 
 class Bounded:
     """Keeps the label sets of each metric to a number.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,11 +17,15 @@ from conduit_core.observe.receivers import OBSERVE
 
 if TYPE_CHECKING:
     from conduit_core.events import Event
+    from conduit_core.observe.metrics import Metric
     from conduit_core.observe.observing import Scene
     from conduit_core.observe.receivers import Receiver
 
 _SEND_SECONDS = 0.5
 """How long one packet may wait for an agent that doesn't read its socket."""
+
+_NEVER = 10**9
+"""Seconds until the library sends numbers of its own: it counts what it dropped only if it may."""
 
 
 class Dogstatsd:
@@ -35,13 +40,13 @@ class Dogstatsd:
         scene: Scene,
     ) -> None:
         self._book = Book(scene.complain)
-        # No thread, no telemetry of its own; the library reads DD_* here.
+        # No thread of its own; the library reads DD_* here.
         self._client = DogStatsd(
             host=host,
             port=port,
             socket_path=socket_path,
             constant_tags=tags,
-            disable_telemetry=True,
+            telemetry_min_flush_interval=_NEVER,
             disable_buffering=False,
             flush_interval=0,
             socket_timeout=_SEND_SECONDS,
@@ -63,30 +68,32 @@ class Dogstatsd:
         client = self._client
         with _quiet():
             for metric, labels, values in self._book:
-                tags = [
-                    f"{name}:{value}" for name, value in zip(metric.labels, labels, strict=True)
-                ]
-                for value in values:
-                    if metric.kind == "counter":
-                        client.increment(metric.name, value, tags=tags)
-                    elif metric.kind == "gauge":
-                        client.gauge(metric.name, value, tags=tags)
-                    else:
-                        client.distribution(metric.name, value, tags=tags)
+                if client.packets_dropped:
+                    break
+                self._write(metric, labels, values)
             client.flush()
             client.close_socket()
         if client.packets_dropped:
             raise ConnectionFailedError(
-                f"{client.packets_dropped} packets were dropped: no agent reads there",
-                command="conduit run --help",
+                "no agent reads there: packets were dropped", command="conduit run --help"
             )
+
+    def _write(self, metric: Metric, labels: tuple[str, ...], values: list[float]) -> None:
+        tags = [f"{name}:{value}" for name, value in zip(metric.labels, labels, strict=True)]
+        for value in values:
+            if metric.kind == "counter":
+                self._client.increment(metric.name, value, tags=tags)
+            elif metric.kind == "gauge":
+                self._client.gauge(metric.name, value, tags=tags)
+            else:
+                self._client.distribution(metric.name, value, tags=tags)
 
 
 def open_dogstatsd(receiver: Receiver, scene: Scene) -> Dogstatsd:
     """Send to an agent: ``dogstatsd://[host][:8125]`` or ``dogstatsd:///path/to.socket``.
 
     Without a host, the library's ``DD_AGENT_HOST``, ``DD_DOGSTATSD_PORT`` and ``DD_DOGSTATSD_URL``
-    say where. ``?tags=env:prod,team:x`` are on every metric, and so are those of ``DD_*``.
+    say where. ``?tags=env:prod+team:x`` are on every metric, and so are those of ``DD_*``.
 
     Raises:
         ConfigError: the URL is wrong.
@@ -95,11 +102,11 @@ def open_dogstatsd(receiver: Receiver, scene: Scene) -> Dogstatsd:
     path = unquote(url.path).rstrip("/")
     if set(query) - {"tags"} or receiver.transport or (path and url.netloc):
         raise ConfigError(
-            f"{OBSERVE}: an agent is `dogstatsd://host:8125?tags=env:prod,team:x`, or its socket"
+            f"{OBSERVE}: an agent is `dogstatsd://host:8125?tags=env:prod+team:x`, or its socket"
             " `dogstatsd:///var/run/datadog/dsd.socket`",
             command="conduit run --help",
         )
-    tags = [tag for text in query.get("tags", []) for tag in text.split(",") if tag]
+    tags = [tag for text in query.get("tags", []) for tag in re.split(r"[,\s]+", text) if tag]
     return Dogstatsd(url.hostname, url.port, path or None, tags, scene)
 
 

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, pushadd_to_gateway
 from prometheus_client.exposition import basic_auth_handler, default_handler
 
 from conduit_core.errors import ConfigError, ConnectionFailedError
-from conduit_core.observe.book import Book
+from conduit_core.observe.book import SHARE, Book
 from conduit_core.observe.prometheus_text import Samples, add, read, registry_of
 from conduit_core.observe.receivers import OBSERVE
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 _JOB = "conduit"
 _PORT = 9091
-_SHARE = 0.9
-"""How much of its time it takes to send: the rest is for saying what went wrong."""
-
 _OF_GATEWAY = ("job", "instance")
 """Labels that the gateway adds to what it shows."""
 
@@ -61,7 +58,7 @@ class Pushgateway:
         """
         if not self._book:
             return
-        seconds *= _SHARE
+        seconds *= SHARE
         deadline = time.monotonic() + seconds
         with _asking():
             there = self._there(deadline)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from conduit_core.errors import ConfigError
-from conduit_core.observe.book import Book
+from conduit_core.observe.book import SHARE, Book
 from conduit_core.observe.prometheus_text import Samples, add, read, written
 from conduit_core.observe.receivers import OBSERVE
 
@@ -47,7 +47,7 @@ class Textfile:
         """
         if not self._book:
             return
-        with _held(self._file, seconds):
+        with _held(self._file, seconds * SHARE):
             samples = self._there()
             for metric, labels, values in self._book:
                 add(samples, metric, labels, values)
