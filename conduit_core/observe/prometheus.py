@@ -47,6 +47,7 @@ class Meters:
     """Every metric of the table, in a registry of this process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
         self._by_name: dict[str, Counter | Gauge | Histogram] = {}
         self._bounded = Bounded()
         for m in METRICS:
@@ -82,13 +83,13 @@ class _Process:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.meters: dict[str, Meters] = {}
-        self.servers: list[WSGIServer] = []
+        self.servers: dict[str, WSGIServer] = {}
 
     def forked(self) -> None:
-        for server in self.servers:
+        for server in self.servers.values():
             server.socket.close()
         own = {key: meters for key, meters in self.meters.items() if key == OWN}
-        self.lock, self.meters, self.servers = threading.Lock(), own, []
+        self.lock, self.meters, self.servers = threading.Lock(), own, {}
 
 
 _process = _Process()
@@ -130,36 +131,39 @@ def open_endpoint(receiver: Receiver, scene: Scene) -> Endpoint:
     host, port = url.hostname or HOST, PORT if url.port is None else url.port
     address = OWN if host == OWN else f"{host}:{port}"
     with _process.lock:
-        meters = _process.meters.get(address)
-        if meters is None:
-            meters = _opened(address, host, port)
-            _process.meters[address] = meters
+        meters = _process.meters.get(address) or _made(address)
+        if address != OWN and address not in _process.servers:
+            _listen(address, host, port, meters)
+        _process.meters[address] = meters
     return Endpoint(meters, scene)
 
 
-def _opened(address: str, host: str, port: int) -> Meters:
-    is_shared = bool(getattr(values.ValueClass, "_multiprocess", False))
-    if is_shared and _process.meters:
-        raise ConfigError(
-            f"{OBSERVE}: where {MULTIPROCESS} is set, a process has one prometheus:// only, and all"
-            f" values are there: {next(iter(_process.meters))}",
-            command="conduit run --help",
-        )
-    if is_shared:
+def _is_shared() -> bool:
+    """Whether values lie in the folder that ``PROMETHEUS_MULTIPROC_DIR`` names."""
+    return bool(getattr(values.ValueClass, "_multiprocess", False))
+
+
+def _made(address: str) -> Meters:
+    if _is_shared():
+        if _process.meters:
+            raise ConfigError(
+                f"{OBSERVE}: where {MULTIPROCESS} is set, a process has one prometheus:// only, and"
+                f" all values are there: {next(iter(_process.meters))}",
+                command="conduit run --help",
+            )
         Path(os.environ[MULTIPROCESS]).mkdir(parents=True, exist_ok=True)
-    if address == OWN:
-        return Meters(REGISTRY)
-    registry = CollectorRegistry()
+    return Meters(REGISTRY if address == OWN else CollectorRegistry())
+
+
+def _listen(address: str, host: str, port: int, meters: Meters) -> None:
+    """Serve there, unless another process does that serves the same folder."""
     shown = CollectorRegistry()
-    shown.register(_Plain(_of_all() if is_shared else registry))
+    shown.register(_Plain(_of_all() if _is_shared() else meters.registry))
     try:
-        server, _ = start_http_server(port, host, registry=shown)
+        _process.servers[address], _ = start_http_server(port, host, registry=shown)
     except OSError as error:
-        if not (is_shared and error.errno == errno.EADDRINUSE):
+        if not (_is_shared() and error.errno == errno.EADDRINUSE):
             raise _untaken(address, error) from None
-    else:
-        _process.servers.append(server)
-    return Meters(registry)
 
 
 def _of_all() -> Collector:

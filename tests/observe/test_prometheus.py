@@ -49,7 +49,7 @@ def test_it_listens_on_this_machine_only_unless_told(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "PORT", port)
     assert told("prometheus:", finished()) == []
     assert "conduit_rows_total" in scraped(port)
-    (server,) = [s for s in module._process.servers if s.server_port == port]
+    (server,) = [s for s in module._process.servers.values() if s.server_port == port]
     assert server.server_address == ("127.0.0.1", port)
 
 
@@ -83,9 +83,11 @@ def test_the_applications_own_registry() -> None:
 WORKER = """
 import sys
 from tests.observe.told import finished, seen, told
-said = told(sys.argv[1], finished(rows=int(sys.argv[2])), seen(lag=float(sys.argv[2])))
-print(said, flush=True)
-sys.stdin.read()
+for _ in iter(int, 1):  # a run, and another for each line
+    said = told(sys.argv[1], finished(rows=int(sys.argv[2])), seen(lag=float(sys.argv[2])))
+    print(said, flush=True)
+    if not sys.stdin.readline():
+        break
 """
 
 
@@ -103,6 +105,13 @@ def _said(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
+def _again(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert _said(process) == "[]"
+
+
 def test_p26_processes_with_one_folder_are_served_together(tmp_path: Path) -> None:
     port = free_port()
     to, folder = f"prometheus://127.0.0.1:{port}", tmp_path / "made"
@@ -110,9 +119,12 @@ def test_p26_processes_with_one_folder_are_served_together(tmp_path: Path) -> No
         assert _said(first) == "[]"
         with _worker(to, 5, folder) as second:
             assert _said(second) == "[]"  # the port is taken, and the first serves its values
+            text = scraped(port)
+            first.communicate("")
+            _again(second)
+            after = scraped(port)  # the first has ended; what it counted stays, and is served on
             second.communicate("")
-        text = scraped(port)  # the second has ended, and what it counted stays
-        first.communicate("")
+    assert series(after, "conduit_rows_total")[READ] == 20
     assert series(text, "conduit_rows_total")[READ] == 15
     assert series(text, "conduit_source_lag_seconds") == {STREAM: 5}
     took = (("outcome", "published"), *STREAM)
