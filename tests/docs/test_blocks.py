@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
@@ -54,6 +55,9 @@ def test_blocks_run_as_they_stand(
     IDS.clear()
     for block in blocks(page):
         if block.reason is not None:
+            continue
+        if block.copied is not None:
+            assert block.text.strip() in (ROOT / block.copied).read_text(encoding="utf-8")
             continue
         if block.file is not None:
             (shop / block.file).parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +118,14 @@ def _sql(page: Path, block: Block, shop: Path) -> None:
         assert connection.sql(block.text).fetchall()
 
 
+def _promql(page: Path, block: Block, shop: Path) -> None:
+    """What it names is held to the metrics by tests/observe/test_examples.py."""
+    import promql_parser
+
+    for expression in re.split(r"\n\n", block.text.strip()):
+        promql_parser.parse(expression)
+
+
 def _mermaid(page: Path, block: Block, shop: Path) -> None:
     assert block.text.startswith("flowchart ")
     for opening, closing in ("[]", "()", "{}"):
@@ -121,13 +133,21 @@ def _mermaid(page: Path, block: Block, shop: Path) -> None:
 
 
 def _conduit(line: str, shop: Path) -> str:
-    """Run one line, ``conduit ...  # exit 5``, and return what it wrote."""
+    """Run one line, ``[NAME=VALUE] conduit ...  # exit 5``, and return what it wrote."""
     exit_code = int(found[1]) if (found := re.search(r"# exit (\d+)", line)) else 0
-    program, *arguments = shlex.split(line, comments=True)
+    words = shlex.split(line, comments=True)
+    given = list(itertools.takewhile(lambda word: re.match(r"[A-Z_]+=", word), words))
+    program, *arguments = words[len(given) :]
     assert program == "conduit", f"only `conduit` is run in blocks, not {program!r}"
     told = io.StringIO()
-    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-        ended = main(arguments)
+    before = dict(os.environ)
+    os.environ.update(word.split("=", 1) for word in given)
+    try:
+        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+            ended = main(arguments)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
     assert ended == exit_code, f"{line}: exit {ended}\n{told.getvalue()}"
     said = told.getvalue().replace(str(shop), "/srv/shop")
     return _WHO.sub("host loader, pid 4711, user etl", said)
@@ -169,6 +189,7 @@ CHECKS = {
     "json": _json,
     "python": _python,
     "sql": _sql,
+    "promql": _promql,
     "mermaid": _mermaid,
     "sh": _sh,
     "console": _console,

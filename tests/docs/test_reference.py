@@ -21,6 +21,8 @@ from conduit_core.connectors.files.convert import _TYPES
 from conduit_core.connectors.postgres.types import MAX_COLUMNS, MAX_IDENTIFIER_BYTES
 from conduit_core.connectors.sql.ledger import COLUMNS
 from conduit_core.engine.hooks import LoadFacts, WindowFacts
+from conduit_core.observe.metrics import METRICS
+from conduit_core.observe.receivers import KINDS
 from conduit_core.spec import json_schema, parse_duration, reserved
 from conduit_core.spec.model import PipelineSpec
 from conduit_core.state.ledger import Counts
@@ -149,6 +151,17 @@ def test_events_and_their_fields_are_documented() -> None:
     }
     rows = tables(DOCS / "events.md")["Events: event"]
     assert {code(event)[0]: code(fields) for event, fields in rows} == known
+
+
+def test_metrics_and_receivers_are_documented() -> None:
+    rows = tables(DOCS / "observe" / "metrics.md")["Metrics: metric"]
+    told = [(code(r[0])[0], r[1], r[2], tuple(code(r[3])), r[4]) for r in rows]
+    assert told == [(m.name, m.kind, m.unit, m.labels, m.help) for m in METRICS]
+    labels = tables(DOCS / "observe" / "metrics.md")["Metrics: label"]
+    assert {c for r in labels for c in code(r[0])} == {c for m in METRICS for c in m.labels}
+    receivers = tables(DOCS / "observe.md")["Watching loads: receiver"]
+    kinds = {re.split(r"[+:]", word)[0] for r in receivers for word in code(r[0])}
+    assert kinds == set(KINDS)
 
 
 def test_the_order_of_events_names_real_ones() -> None:

@@ -127,7 +127,8 @@ def status(
     from conduit_core.engine import admin
 
     pipeline = session.pipeline(file)
-    found = admin.status(pipeline, tuple(stream) if stream else None)
+    with session.watching(pipeline, quietly=True) as listeners:
+        found = admin.status(pipeline, tuple(stream) if stream else None, listeners=listeners)
     stale = [s for s in found if s.is_stale]
     return Answer(
         {"pipeline": pipeline.name, "streams": [s.model_dump(mode="json") for s in found]},
