@@ -52,6 +52,8 @@ def client_of(receiver: Receiver) -> OpenLineageClient:
     try:
         client = OpenLineageClient(transport=_http(receiver) if receiver.transport else None)
         named = bool((client.config.transport or {}).get("type"))
+    except ConfigError:
+        raise
     except Exception as error:  # whatever the client raises, its settings are to blame
         raise ConfigError(
             f"OpenLineage's own settings can't be used: {type(error).__name__}; see"
