@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster import DagsterRunNotFoundError
 
 from conduit_core.errors import ConduitError, StateDivergedError
 
@@ -44,7 +45,10 @@ def _run_is_retried(context: OpExecutionContext) -> bool:
     most = tags.get(_MOST, str(instance.run_retries_max_retries))
     if on_failure.lower() == "false" or not most.isdecimal():
         return False
-    group = instance.get_run_group(context.run_id)
+    try:
+        group = instance.get_run_group(context.run_id)
+    except DagsterRunNotFoundError:  # the first run of these was deleted
+        return False
     return group is not None and len([*group[1]]) <= int(most)
 
 
