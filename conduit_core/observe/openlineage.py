@@ -26,6 +26,7 @@ from openlineage.client.facet_v2 import JobFacet, RunFacet, job_type_job, parent
 from openlineage.client.uuid import generate_new_uuid
 
 from conduit_core import events as ev
+from conduit_core.errors import ConduitError
 from conduit_core.observe.lineage import LoadHeard
 from conduit_core.observe.openlineage_client import Sender, client_of
 from conduit_core.observe.openlineage_facets import (
@@ -104,6 +105,7 @@ class _Lineage:
         self._root = _of_environment(ROOT, scene) or self._above
         self._run: _Turn | None = None
         self._end: ev.RunFinished | None = None
+        self._is_hook_failed = False
         self._turns: list[_Turn] = []
         self._now: dict[str, _Turn] = {}
 
@@ -114,6 +116,8 @@ class _Lineage:
                 self._tell(self._run, RunState.START, event.at)
             case ev.RunFinished():
                 self._end = event
+            case ev.HookFailed():
+                self._is_hook_failed = True
             case _ if isinstance(event, _BEGINS):
                 self._of_stream(event)
             case _:
@@ -144,13 +148,21 @@ class _Lineage:
         turns = [turn for turn in self._turns if turn.is_over or turn.is_told]
         if not turns and self._run is None:
             return
-        loads = [(turn.stream, turn.heard) for turn in turns]
-        found = lineage_datasets(self._pipeline, loads, self._complain) if loads else []
-        for turn, (inputs, outputs) in zip(turns, found, strict=True):
+        for turn, (inputs, outputs) in zip(turns, self._datasets(turns), strict=True):
             self._tell_end(turn, inputs, outputs)
         if self._run is not None:
             self._tell_run(self._run, turns)
         self._sender.finish(max(deadline - time.monotonic(), 0.1))
+
+    def _datasets(self, turns: list[_Turn]) -> list[tuple[list[InputDataset], list[OutputDataset]]]:
+        if not turns:
+            return []
+        loads = [(turn.stream, turn.heard) for turn in turns]
+        try:
+            return lineage_datasets(self._pipeline, loads, self._complain)
+        except ConduitError as error:  # as a rule what the load has failed of, too
+            self._complain(f"lineage has no datasets: {type(error).__name__}")
+            return [([], [])] * len(turns)
 
     def _tell_end(
         self, turn: _Turn, inputs: list[InputDataset], outputs: list[OutputDataset]
@@ -169,10 +181,10 @@ class _Lineage:
     def _tell_run(self, run: _Turn, turns: list[_Turn]) -> None:
         state, at = RunState.ABORT, ev.Event().at
         if self._end is not None:
-            failed = [turn.failed.error for turn in turns if turn.failed is not None]
+            failed = {turn.failed.error for turn in turns if turn.failed is not None}
             state, at = RunState.COMPLETE, self._end.at
-            if failed:
-                state = RunState.ABORT if set(failed) == {_CANCELLED} else RunState.FAIL
+            if failed or self._is_hook_failed:
+                state = RunState.ABORT if failed == {_CANCELLED} else RunState.FAIL
         self._tell(run, state, at)
 
     def _tell(

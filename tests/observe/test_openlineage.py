@@ -14,7 +14,7 @@ import pytest
 from conduit_core import Origin, Pipeline, audit, observing, plan, publish, run, stage
 from conduit_core.cli import main
 from conduit_core.errors import ConduitError
-from conduit_core.events import Event, Notice
+from conduit_core.events import Event, HookFailed, Notice, RunFinished, StreamFailed
 from tests.observe.lineage import Collected, collecting
 from tests.observe.shop import make_shop
 
@@ -197,6 +197,38 @@ def test_of_a_load_in_steps_who_fails_tells(tmp_path: Path, receiver: Collected)
     with observing(shop, to=to) as seen, suppress(ConduitError):
         stage(shop, made, listeners=seen.listeners)
     assert receiver.runs() == [("shop.orders", "START"), ("shop.orders", "FAIL")]
+
+
+def test_a_load_whose_ends_are_not_known_has_failed(tmp_path: Path, receiver: Collected) -> None:
+    shop = make_shop(tmp_path, destination={"connection": "nobody"})
+    error = ConduitError("no connection is called nobody", pipeline="shop", stream="orders")
+    failed = StreamFailed(
+        pipeline="shop", stream="orders", error="ConfigError", exit_code=2, lines=(*error.lines(),)
+    )
+    warned = Warned()
+    with observing(shop, (warned,), to=word(receiver)) as seen:
+        for listener in seen.listeners:
+            listener(failed)
+    assert warned == ["lineage has no datasets: ConfigError"]
+    assert receiver.runs() == [("shop.orders", "START"), ("shop.orders", "FAIL")]
+    message = receiver.events[-1]["run"]["facets"]["errorMessage"]["message"]
+    assert message == "ConfigError: orders (shop): no connection is called nobody"
+
+
+def test_a_hook_that_fails_fails_the_pipelines_run(tmp_path: Path, receiver: Collected) -> None:
+    shop = make_shop(tmp_path)
+    hook = HookFailed(pipeline="shop", hook="dbt", error="HookError", exit_code=8, lines=())
+    events = [
+        *_events_of(shop)[:-1],
+        hook,
+        RunFinished(pipeline="shop", published=("orders",), empty=(), failed=(), seconds=1.0),
+    ]
+    with observing(shop, to=word(receiver)) as seen:
+        for event in events:
+            for listener in seen.listeners:
+                listener(event)
+    assert receiver.end_of("shop.orders")["eventType"] == "COMPLETE"
+    assert receiver.end_of("shop")["eventType"] == "FAIL"
 
 
 def test_the_runners_run_is_the_parent(
