@@ -31,8 +31,11 @@ _LOGS = (
     "openlineage.client.client",
     "openlineage.client.transport.composite",
     "openlineage.client.transport.http",
+    "openlineage.client.transport.kafka",
     "urllib3.connectionpool",
 )
+_LOGGED_ONLY = ("composite", "kafka")
+"""Transports that log what isn't taken, and raise nothing."""
 
 
 def client_of(receiver: Receiver) -> OpenLineageClient:
@@ -135,7 +138,9 @@ class Sender:
             for log in logs:
                 log.removeFilter(quiet)
             if self._error is None and quiet.failed:
-                self._error = ConnectionFailedError("one of its transports didn't take all events")
+                self._error = ConnectionFailedError(
+                    "a transport of its client didn't take all events"
+                )
 
 
 class _Quiet:
@@ -149,7 +154,7 @@ class _Quiet:
         """Tell whether a record is logged."""
         if record.thread != self._thread:
             return True
-        if record.levelno >= logging.WARNING and record.name.endswith("composite"):
+        if record.levelno >= logging.WARNING and record.name.endswith(_LOGGED_ONLY):
             self.failed = True
         return False
 

@@ -10,11 +10,18 @@ from prefect import flow
 from prefect.context import FlowRunContext
 
 from conduit_core.observe.observing import Observation
-from prefect_conduit import ConduitObservability, load_stream, observability, run_pipeline
+from prefect_conduit import (
+    ConduitObservability,
+    load_stream,
+    observability,
+    run_pipeline,
+    watching,
+)
 from tests.observe.lineage import Collected, collecting
 from tests.prefect.shop import Shop
 
 CANARY = "hunter2canary"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture
@@ -58,6 +65,8 @@ def test_the_parent_is_the_flow_run_of_whoever_calls(
         context = FlowRunContext.get()
         assert context is not None
         assert context.flow_run is not None
+        context.flow_run.labels["__OTEL_TRACEPARENT"] = TRACE  # as Prefect's own telemetry does
+        assert watching._origin().traceparent == TRACE
         return str(context.flow_run.id)
 
     run_id = nightly()
