@@ -185,6 +185,7 @@ def observing(
     *,
     to: str | Iterable[str] | None = None,
     origin: Origin | None = None,
+    will_retry: Callable[[ConduitError], bool] | None = None,
 ) -> Iterator[Observation]:
     """Watch a run until the block ends.
 
@@ -193,11 +194,16 @@ def observing(
         listeners: who hears the run's events, too, and warnings of the receivers.
         to: URLs of receivers; None: those that ``CONDUIT_OBSERVE`` names.
         origin: who runs it.
+        will_retry: says of an error that the block raises whether the runner tries again: people
+            are told of the last failure only.
     """
     observation = Observation(pipeline, listeners, origin or Origin())
     observation.open(to)
     try:
         yield observation
+    except ConduitError as error:
+        observation.will_retry = will_retry is not None and will_retry(error)
+        raise
     finally:
         observation.close()
 

@@ -21,6 +21,12 @@ _FOLLOW = (
 )
 
 
+def retries_left(context: OpExecutionContext) -> bool:
+    """Say whether a step that fails may be tried again."""
+    policy = context.get_step_execution_context().op_retry_policy
+    return context.retry_number < (RETRIES if policy is None else policy.max_retries)
+
+
 def failure(error: ConduitError, context: OpExecutionContext) -> Exception:
     """Return what a step raises for an error: its text is the error's four lines.
 
@@ -44,7 +50,7 @@ def failure(error: ConduitError, context: OpExecutionContext) -> Exception:
         allow_retries=error.retry != "never",
     )
     policy = context.get_step_execution_context().op_retry_policy
-    if error.retry == "never" or policy is not None or context.retry_number >= RETRIES:
+    if error.retry == "never" or policy is not None or not retries_left(context):
         return kept
     context.log.warning(kept.description)
     again = dg.RetryRequested(RETRIES, WAIT_SECONDS * 2**context.retry_number)

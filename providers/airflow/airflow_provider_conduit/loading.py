@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from airflow_provider_conduit.assets import facts, tell_change
+from airflow_provider_conduit.watching import watching
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -17,16 +18,8 @@ if TYPE_CHECKING:
     from airflow_provider_conduit.compat import Asset, Context
     from airflow_provider_conduit.lineage import Heard, Lineage
     from conduit_core import LoadResult, Pipeline, RunRequest
-    from conduit_core.events import Listener
 
 _log = logging.getLogger("airflow.task.conduit")
-
-
-def listeners() -> tuple[Listener, ...]:
-    """Return what hears a task's events: its log, and what the environment names."""
-    from conduit_core import PlainLines, listeners_from_environment
-
-    return (PlainLines(_log.info, clock=False), *listeners_from_environment())
 
 
 class Killable:
@@ -78,21 +71,22 @@ class LoadsStream(Killable):
         from conduit_core import run
 
         heard = Heard()
-        done = run(
-            pipeline,
-            (stream,),
-            request=request,
-            store=state_store(asset, context),
-            listeners=(*listeners(), heard),
-            cancel=self.cancelled(),
-        )
-        result = done.results[0] if done.results else None
-        self.collect(pipeline, stream, result, heard)
-        if result is not None:
-            return result
-        if not done.failures:  # killed before its turn came
-            raise _killed(pipeline, stream)
-        raise done.failures[0].to_error()
+        with watching(pipeline, context, heard) as listeners:
+            done = run(
+                pipeline,
+                (stream,),
+                request=request,
+                store=state_store(asset, context),
+                listeners=listeners,
+                cancel=self.cancelled(),
+            )
+            result = done.results[0] if done.results else None
+            self.collect(pipeline, stream, result, heard)
+            if result is not None:
+                return result
+            if not done.failures:  # killed before its turn came
+                raise _killed(pipeline, stream)
+            raise done.failures[0].to_error()
 
     def collect(
         self, pipeline: Pipeline, stream: str, result: LoadResult | None, heard: Heard
