@@ -87,6 +87,10 @@ class Alerts:
         """Take an event in."""
         self._collected(event)
 
+    def raised(self, error: ConduitError) -> None:
+        """Take in what ended the run."""
+        self._collected.raised(self._pipeline.name, error)
+
     def tell(self, *, will_retry: bool = False) -> None:
         """Tell who is to be told, in a bounded time.
 
@@ -105,7 +109,9 @@ class Alerts:
             with suppress(TimeoutError):  # the next run looks again
                 _within(LOOK_SECONDS, self._look)
         rules = [b.rule for b in bound]
-        if not any(f.about in words for f in self._collected.facts(failures=failures)):
+        recalls = "schema_change" in words and bool(self._collected.replayed)
+        facts = self._collected.facts(failures=failures)
+        if not recalls and not any(f.about in words for f in facts):
             return
         now = datetime.now(UTC)
         decision, kept = self._reserved(rules, failures=failures, now=now)

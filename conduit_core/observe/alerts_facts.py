@@ -12,10 +12,13 @@ from datetime import datetime
 
 from conduit_core import events as ev
 from conduit_core.connectors.incidents import About
+from conduit_core.errors import ConduitError
 from conduit_core.observe.alerts_decide import Fact
 
 MAX_TEXT = 300
 CANCELLED = 130
+WHOLE = ""
+"""The stream of what is about the pipeline as a whole: it couldn't begin."""
 _TOLD = frozenset(
     {
         "ConfigError",
@@ -39,7 +42,8 @@ class AlertFacts:
     Args:
         about: failure, success, recovered, rejected, schema_change or stale.
         was: recovered: of what; else "".
-        pipeline, stream: where; of a hook the stream is ``after.NAME``.
+        pipeline, stream: where; of a hook the stream is ``after.NAME``, of a run that couldn't
+            begin it is "".
         at: when it happened.
         text: one line for people.
         error: the class of the error, "" without one.
@@ -126,6 +130,8 @@ class Collector:
     def __call__(self, event: ev.Event) -> None:
         """Take an event in."""
         match event:
+            case ev.RunStarted():
+                self._of(WHOLE).is_done = True
             case ev.PlanReady():
                 self._streams[event.stream] = _Stream(planned=event)
             case ev.RuleChecked():
@@ -145,6 +151,17 @@ class Collector:
             case _:
                 pass
 
+    def raised(self, pipeline: str, error: ConduitError) -> None:
+        """Take in what ended a run, where no stream or hook said that it failed."""
+        if any(s.failed for s in self._streams.values()):
+            return
+        self._of(WHOLE).failed = ev.StreamFailed(
+            pipeline=pipeline,
+            error=type(error).__name__,
+            exit_code=error.exit_code,
+            lines=tuple(error.lines()),
+        )
+
     def _of(self, stream: str) -> _Stream:
         return self._streams.setdefault(stream, _Stream())
 
@@ -152,7 +169,9 @@ class Collector:
     def streams(self) -> tuple[str, ...]:
         """Streams that were loaded, or should have been."""
         return tuple(
-            name for name, s in self._streams.items() if s.finished or _failed_stream(s.failed)
+            name
+            for name, s in self._streams.items()
+            if s.finished or (name and isinstance(s.failed, ev.StreamFailed))
         )
 
     @property
@@ -259,10 +278,6 @@ class Collector:
         return next((e for e in events if e is not None), ev.Event())
 
 
-def _failed_stream(failed: ev.Event | None) -> bool:
-    return isinstance(failed, ev.StreamFailed)
-
-
 def _load_id(s: _Stream) -> str:
     if s.finished is not None and s.finished.load_id:
         return s.finished.load_id
@@ -283,8 +298,8 @@ def _first_line(
 ) -> str:
     """Return what is said of an error: its first line, or only its class and rules."""
     if failed.error in _TOLD:
-        for where in (f"{name} ({failed.pipeline}): ", f"{failed.pipeline}: ", f"{name}: "):
-            line = line.removeprefix(where)
+        for where in (f"{name} ({failed.pipeline})", failed.pipeline, name):
+            line = line.removeprefix(f"{where}: ")
         return f"{failed.error}: {cut(line)}"
     broken = ", ".join(f"{rule} ({count})" for rule, count in rules.items())
     return f"{failed.error}: rules broken: {cut(broken)}" if broken else failed.error

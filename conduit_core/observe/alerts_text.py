@@ -71,7 +71,7 @@ class Message:
         """One line: what, where."""
         names = [str(s.facts["stream"]) for s in self.sendings]
         if len(names) == 1:
-            told = f"{names[0]} {_ONE[self.word]}"
+            told = f"{names[0]} {_ONE[self.word]}".strip()
         else:
             told = f"{figures.count(len(names))} streams {_MANY[self.word]}"
         return cut(f"{'test: ' if self.test else ''}{self.pipeline}: {told}", 200)
@@ -132,7 +132,12 @@ def lines_of(sendings: Sequence[Sending]) -> tuple[str, ...]:
     """Return what is said of each stream, without a template."""
     whole = len(sendings) <= _WHOLE
     return tuple(
-        "\n".join((f"{s.facts['stream']}: {_said(s.facts)}", *(_details(s.facts) if whole else ())))
+        "\n".join(
+            (
+                f"{s.facts['stream'] or s.facts['pipeline']}: {_said(s.facts)}",
+                *(_details(s.facts) if whole else ()),
+            )
+        )
         for s in sendings
     )
 

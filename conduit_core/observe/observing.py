@@ -123,6 +123,11 @@ class Observation:
                 continue
             self._sinks.append(_Guarded(sink, name, self._complain))
 
+    def raised(self, error: ConduitError) -> None:
+        """Take in what ended the run, so that people are told of it if no stream's failure was."""
+        if self._alerts is not None:
+            self._alerts.raised(error)
+
     def close(self) -> None:
         """Tell who is to be told, and let receivers send what they have."""
         if self._alerts is not None:
@@ -202,6 +207,7 @@ def observing(
     try:
         yield observation
     except ConduitError as error:
+        observation.raised(error)
         observation.will_retry = will_retry is not None and will_retry(error)
         raise
     finally:
