@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from conduit_core.observe.alerts_facts import cut
-from conduit_core.spec.notify import ReceiverSpec, notify_secrets
+from conduit_core.spec.notify import OPEN_HOSTS, ReceiverSpec, notify_secrets
 from conduit_core.spec.secrets import is_secret_key, masking
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 TIMEOUT = 5.0
 """Seconds that a webhook has for one answer."""
-_WAIT_FIRST, _WAIT_LONGEST = 0.25, 4.0
-_OPEN_HOSTS = frozenset({"http", "https", "mailto", "mailtos"})
+_TRIES = 4
+_WAIT = 0.25
+"""Before the second try; it doubles."""
 _SERVICES = (
     "hooks.slack.com",
     "discord.com",
@@ -88,12 +89,10 @@ def target_of(receiver: ReceiverSpec, connection: str | None = None) -> Target:
     """
     url = receiver.url.get_secret_value().strip() if receiver.url is not None else ""
     parts = urlsplit(url)
-    scheme, host, port = parts.scheme.lower(), parts.hostname or "", parts.port
-    name = f"{scheme}://{host}" if scheme in _OPEN_HOSTS else f"{scheme}://..."
-    if scheme in _OPEN_HOSTS and port:
-        name = f"{name}:{port}"
+    scheme, (login, _, host) = parts.scheme.lower(), parts.netloc.rpartition("@")
+    name = f"{scheme}://{host if scheme in OPEN_HOSTS else '...'}"
     query = [(k, v) for k, v in parse_qsl(parts.query) if not is_secret_key(k)]
-    own = json.dumps([scheme, parts.username, host, port, parts.path, query])
+    own = json.dumps([scheme, login.partition(":")[0], host, parts.path, query])
     return Target(
         name=f"connection {connection}" if connection else name,
         url=url,
@@ -167,24 +166,24 @@ def _named(error: Exception) -> str:
 
 
 def _post(target: Target, message: Message, deadline: float) -> None:
-    """Post a message; a failure that may pass is tried again until the deadline.
+    """Post a message; a failure that may pass is tried again, a few times, until the deadline.
 
     Not by stamina: it tells of each try on its own, by structlog, on stdout.
     """
     import httpx
 
     body = json.dumps(message.body(), separators=(",", ":"), default=str).encode()
-    wait = _WAIT_FIRST
     with httpx.Client(timeout=TIMEOUT, follow_redirects=False) as client:
-        while True:
+        for tried in range(_TRIES):
             told, asked = _try(client, target, message.key, body)
             if told is None:
                 return
-            pause = wait * (1 + random.random()) if asked is None else asked  # noqa: S311 - jitter
-            if pause < 0 or time.monotonic() + pause >= deadline:
+            jitter = 1 + random.random()  # noqa: S311 - no secret
+            pause = _WAIT * 2**tried * jitter if asked is None else asked
+            last = tried == _TRIES - 1 or time.monotonic() + pause >= deadline
+            if last or pause < 0:
                 raise NotSentError(told)
             time.sleep(pause)
-            wait = min(wait * 2, _WAIT_LONGEST)
 
 
 def _try(

@@ -23,6 +23,8 @@ Word = Literal["failure", "success", "recovered", "rejected", "schema_change", "
 WORDS: tuple[str, ...] = get_args(Word)
 CONNECTION_TYPE = "notify"
 """The type of a named connection that is a receiver."""
+OPEN_HOSTS = frozenset({"http", "https", "mailto", "mailtos"})
+"""Schemes whose host is a host, and no token."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _OURS = re.compile(r"https?://", re.IGNORECASE)
 
@@ -165,24 +167,31 @@ def notify_secrets(receivers: tuple[ReceiverSpec, ...]) -> frozenset[str]:
 
 
 def _parts(url: str) -> set[str]:
-    """Return a URL, and what of it may be a token: not a scheme, nor a webhook's or mail's host."""
+    """Return a URL, and what of it may be a token: no scheme, and no name of a host."""
     from urllib.parse import unquote, urlsplit
 
-    found = {url}
     try:
         parts = urlsplit(url)
-        password, host = parts.password, parts.hostname or ""
     except ValueError:
-        return found
-    open_host = parts.scheme in {"http", "https", "mailto", "mailtos"}
-    texts = [password or "", *parts.path.split("/")]
+        return {url}
+    login, at, where = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    is_bare = not (at or parts.path.strip("/") or parts.query)
+    if parts.scheme.lower() in OPEN_HOSTS:
+        found = set() if is_bare else {url}
+        texts = []
+    else:  # a token may stand where other URLs have their user, host and port
+        found = {url}
+        texts = [user, where, *where.split(":")]
+    texts += parts.path.split("/")
     texts += [pair.partition("=")[2] for pair in parts.query.split("&")]
-    texts += [] if open_host else [host, parts.username or "", *parts.netloc.split("@")]
-    tokens = {form for text in texts for form in (text, unquote(text))}
     # plain words of a path say nothing: a mask of `in` or `services` would take half of a message
-    return found | {t for t in tokens if _is_token(t)} | ({password} if password else set())
+    tokens = {form for text in texts for form in (text, unquote(text)) if _is_token(form)}
+    return found | tokens | {form for form in (password, unquote(password)) if form}
 
 
 def _is_token(text: str) -> bool:
+    if "." in text or "@" in text:  # a host, an address
+        return False
     plain = text.isalpha() and (text.islower() or text.istitle())
     return len(text) >= (16 if plain else 8)
