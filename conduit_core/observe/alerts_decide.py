@@ -202,7 +202,8 @@ class _Deciding:
         )
         shown = facts_of(incident, over=True)
         for rule in self._rules:
-            if "recovered" in rule.on and rule.matches(shown):
+            # who tells of the beginning tells of the end: its condition is of the beginning
+            if "recovered" in rule.on and (incident.about in rule.on or rule.matches(shown)):
                 for receiver in rule.receivers:
                     telling = incident.told.get(receiver)
                     if telling is not None and not telling.over:

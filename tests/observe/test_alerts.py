@@ -247,7 +247,7 @@ def test_rejected_rows_are_an_incident_with_a_condition(runs: Runs, receiver: Ho
     assert sum(alert["rules"].values()) == 1
     assert receiver.taken() == [("rejected", "shop: orders had rows rejected")]
     runs.run(rules, name="shop", **plain(mode="replace"))
-    assert receiver.taken() == []  # a recovery has no rejected rows: this rule's `if` says so
+    assert receiver.taken() == [("recovered", "shop: orders is fine again")]
 
 
 def test_stale_streams_are_told_by_status_and_by_runs(runs: Runs, receiver: Hook) -> None:
