@@ -46,7 +46,8 @@ class Session:
 
         imports_are_done()
         pipeline = self._pipeline = Pipeline.from_file(file)
-        self.redact.learn((pipeline.loaded.spec.source, pipeline.loaded.spec.destination))
+        ends = (pipeline.loaded.spec.source, pipeline.loaded.spec.destination)
+        self.redact.learn(ends, pipeline.receiver_secrets())
         try:
             named = resolve_connections(pipeline.loaded, FileConnections())
         except ConduitError:

@@ -11,15 +11,16 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 
 from conduit_core import Pipeline, raise_for_failures, run
 from conduit_core.cli import main
 from conduit_core.observe.jsonlog import log_schema
 from conduit_core.spec import json_schema, spec_from_mapping
+from conduit_core.spec.document import parse_yaml
 from conduit_dbt import DbtOptions
 from tests.docs.pages import AIRFLOW, DAGSTER, PAGES, PREFECT, ROOT, Block, blocks, name
 
@@ -34,6 +35,8 @@ _WHO = re.compile(r"\bhost \S+, pid \d+, user \S+")
 ENV = {
     "SHOP_URL": "postgres://u@h/db",
     "SHOP_PASSWORD": "secret",
+    "SLACK_URL": "slack://TokenA/TokenB/TokenC",
+    "HOOK_SECRET": "secret",
     "LAKE_KEY": "key",
     "LAKE_SECRET": "secret",
 }
@@ -78,7 +81,8 @@ def test_few_blocks_are_left_out() -> None:
 
 def _mapping(page: Path, block: Block, shop: Path) -> None:
     """A pipeline, or a part of one: what is missing around it is filled in."""
-    data = tomllib.loads(block.text) if block.language == "toml" else yaml.safe_load(block.text)
+    is_toml = block.language == "toml"
+    data: Any = tomllib.loads(block.text) if is_toml else parse_yaml(block.text, page.name).data
     if block.file is not None and block.file.startswith("dbt/"):
         return  # dbt reads it, in a command below
     if isinstance(data, list):
