@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from conduit_core.errors import ConduitError
@@ -103,13 +105,16 @@ class Observation:
         """Who hears the run's events."""
         return (*self._given, *self._sinks)
 
-    def open(self, to: str | Iterable[str] | None) -> None:
+    def open(self, to: str | Iterable[str] | None, without: Mapping[str, str]) -> None:
         """Open the receivers; one that can't be opened is a warning."""
         for word in words_of(to):
             name = "a receiver"
             try:
                 receiver = receiver_of(word)
                 name = receiver.shown
+                if receiver.kind in without:
+                    self._say(f"{name} isn't told by Conduit: {without[receiver.kind]}", "info")
+                    continue
                 sink = _opener(receiver)(receiver, self._scene)
             except Exception as error:  # noqa: BLE001 - whatever a receiver does, the load goes on
                 self._complain(f"{name} isn't told: {_told(error)}")
@@ -126,7 +131,10 @@ class Observation:
                 self._complain(f"{sink.name} didn't take all in {CLOSE_SECONDS:.0f} s")
 
     def _complain(self, text: str) -> None:
-        self._own(Notice(pipeline=self._pipeline.name, level="warning", message=text))
+        self._say(text, "warning")
+
+    def _say(self, text: str, level: Literal["info", "warning"]) -> None:
+        self._own(Notice(pipeline=self._pipeline.name, level=level, message=text))
 
 
 class _Guarded:
@@ -156,7 +164,8 @@ class _Guarded:
             except Exception as error:  # noqa: BLE001 - as above
                 self._complain(f"{self.name} was not told: {_told(error)}")
 
-        thread = threading.Thread(target=close, name=f"close-{self.name}", daemon=True)
+        run = copy_context().run  # a runner's settings are in context variables
+        thread = threading.Thread(target=run, args=(close,), name=f"close-{self.name}", daemon=True)
         thread.start()
         return thread
 
@@ -168,6 +177,7 @@ def observing(
     *,
     to: str | Iterable[str] | None = None,
     origin: Origin | None = None,
+    without: Mapping[str, str] = MappingProxyType({}),
     will_retry: Callable[[ConduitError], bool] | None = None,
 ) -> Iterator[Observation]:
     """Watch a run until the block ends.
@@ -177,11 +187,12 @@ def observing(
         listeners: who hears the run's events, too, and warnings of the receivers.
         to: URLs of receivers; None: those that ``CONDUIT_OBSERVE`` names.
         origin: who runs it.
+        without: kinds of receivers that are left out, each with why: the runner tells them itself.
         will_retry: says of an error that the block raises whether the runner tries again: people
             are told of the last failure only.
     """
     observation = Observation(pipeline, listeners, origin or Origin())
-    observation.open(to)
+    observation.open(to, without)
     try:
         yield observation
     except ConduitError as error:
