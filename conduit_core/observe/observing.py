@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conduit_core.engine.pipeline import Pipeline
+    from conduit_core.observe.alerts import Alerts
 
 CLOSE_SECONDS = 5.0
 """How long receivers may take at the end of a run, all together."""
@@ -98,12 +99,18 @@ class Observation:
         self._sinks: list[_Guarded] = []
         self._scene = Scene(pipeline, origin, self._complain)
         self._given = listeners
+        self._alerts: Alerts | None = None
         self.will_retry = False
+        if pipeline.loaded.spec.notify:
+            from conduit_core.observe.alerts import Alerts
+
+            self._alerts = Alerts(self._scene, self._emit)
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """Who hears the run's events."""
-        return (*self._given, *self._sinks)
+        alerts = () if self._alerts is None else (self._alerts,)
+        return (*self._given, *alerts, *self._sinks)
 
     def open(self, to: str | Iterable[str] | None, without: Mapping[str, str]) -> None:
         """Open the receivers; one that can't be opened is a warning."""
@@ -121,14 +128,29 @@ class Observation:
                 continue
             self._sinks.append(_Guarded(sink, name, self._complain))
 
+    def raised(self, error: ConduitError) -> None:
+        """Take in what ended the run, so that people are told of it if no stream's failure was."""
+        if self._alerts is not None:
+            self._alerts.raised(error)
+
     def close(self) -> None:
         """Tell who is to be told, and let receivers send what they have."""
+        if self._alerts is not None:
+            try:
+                self._alerts.tell(will_retry=self.will_retry)
+            except Exception as error:  # noqa: BLE001 - an alert never fails a load
+                self._complain(f"alerts: {_told(error)}")
         deadline = time.monotonic() + CLOSE_SECONDS
         threads = [(sink, sink.closing(CLOSE_SECONDS)) for sink in self._sinks]
         for sink, thread in threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
             if thread.is_alive():
                 self._complain(f"{sink.name} didn't take all in {CLOSE_SECONDS:.0f} s")
+
+    def _emit(self, event: Event) -> None:
+        self._own(event)
+        for sink in self._sinks:
+            sink(event)
 
     def _complain(self, text: str) -> None:
         self._say(text, "warning")
@@ -196,6 +218,7 @@ def observing(
     try:
         yield observation
     except ConduitError as error:
+        observation.raised(error)
         observation.will_retry = will_retry is not None and will_retry(error)
         raise
     finally:

@@ -11,6 +11,7 @@ from conduit_core.cli.commands import (
     loading,
     looking,
     making,
+    notify,
     schema,
     state,
 )
@@ -40,6 +41,7 @@ def commands() -> dict[str, Callable[..., Answer]]:
         "schema infer": schema.infer,
         "schema export": schema.export,
         "schema diff": schema.diff,
+        "notify test": notify.try_,
         "clean": history.clean,
         "connectors": looking.connectors,
         "json-schema": looking.json_schema,

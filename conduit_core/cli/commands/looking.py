@@ -43,6 +43,9 @@ def check(
     for hook in _check_hooks(pipeline):
         items.append(hook)
         errors += [unfit(*hook[1:])] if not hook[2].ok else []
+    for told in _check_notify(pipeline):
+        items.append(told)
+        errors += [_misread(told[2])] if not told[2].ok else []
     streams = [(p.stream, True, f"{p.target}, {p.mode}, {p.guarantee}") for p, _ in planned.plans]
     streams += [(e.stream or "", False, e.message) for e in planned.errors]
     failed = {e.stream: error_document(e) for e in planned.errors}
@@ -91,6 +94,22 @@ def _check_hooks(pipeline: Pipeline) -> list[tuple[str, str, CheckItem]]:
     return [("after", name, item) for name, items in found for item in items]
 
 
+def _check_notify(pipeline: Pipeline) -> list[tuple[str, str, CheckItem]]:
+    """Look whether those who are to be told can be: no one is told."""
+    if not pipeline.loaded.spec.notify:
+        return []
+    from conduit_core.observe.alerts import check_notify
+
+    return [("notify", "rule", item) for item in check_notify(pipeline)]
+
+
+def _misread(item: CheckItem) -> ConduitError:
+    from conduit_core.errors import ConfigError
+
+    remedy = f"; {item.remedy}" if item.remedy else ""
+    return ConfigError(f"{item.name}: {item.detail}{remedy}", command="conduit check")
+
+
 def _unfit(end: str, system: str, item: CheckItem) -> ConduitError:
     from conduit_core.errors import ConnectionFailedError
 
@@ -127,7 +146,8 @@ def status(
     from conduit_core.engine import admin
 
     pipeline = session.pipeline(file)
-    found = admin.status(pipeline, tuple(stream) if stream else None)
+    with session.watching(pipeline, quietly=True) as listeners:
+        found = admin.status(pipeline, tuple(stream) if stream else None, listeners=listeners)
     stale = [s for s in found if s.is_stale]
     return Answer(
         {"pipeline": pipeline.name, "streams": [s.model_dump(mode="json") for s in found]},
