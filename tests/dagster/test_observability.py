@@ -85,6 +85,30 @@ def test_steps_in_other_processes_tell_the_receivers(
     assert receiver.events[0]["run"]["facets"]["parent"]["run"]["runId"] == done.run_id
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("dagster-forks")
+def test_steps_in_other_processes_add_to_one_file(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("conduit_core.observe.textfile")
+    shop.sql("CREATE TABLE lines AS SELECT id FROM orders")
+    Shop(shop.folder, shop.instance, streams=["orders", "lines"]).written()
+    monkeypatch.setenv(FOLDER, str(shop.folder))
+    monkeypatch.setenv(RECEIVER, f"textfile://{tmp_path}/conduit.prom")
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert dg.execute_job(dg.reconstructable(watched_job), instance=instance).success
+    text = (tmp_path / "conduit.prom").read_text()
+    for stream in ("orders", "lines"):
+        labels = f'outcome="published",pipeline="shop",stream="{stream}"'
+        (line,) = (
+            each
+            for each in text.splitlines()
+            if each.startswith("conduit_loads_total{") and f'stream="{stream}"' in each
+        )
+        assert set(line.partition("{")[2].partition("}")[0].split(",")) == set(labels.split(","))
+        assert float(line.rpartition(" ")[2]) == 1
+
+
 def test_of_a_step_that_is_tried_again_nobody_is_told(shop: Shop, retried: list[bool]) -> None:
     (shop.folder / "wh.duckdb").write_text("no database")
     assert not shop.materialize().result.success
