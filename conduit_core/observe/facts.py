@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from conduit_core.engine.bottleneck import Bottleneck, bottleneck
 from conduit_core.observe import figures
 
 if TYPE_CHECKING:
@@ -30,12 +31,29 @@ def facts(record: LedgerRecord) -> list[tuple[str, str]]:
         ("started", record.started_at.isoformat()),
         ("published", record.published_at.isoformat()),
         ("took", took(record)),
+        *_stages(record),
     ]
 
 
 def took(record: LedgerRecord) -> str:
     """Return how long a load took."""
     return figures.duration((record.published_at - record.started_at).total_seconds())
+
+
+def bottleneck_of(record: LedgerRecord) -> Bottleneck | None:
+    """Return what held a load up, as far as its record knows; None where it moved no rows."""
+    stages = json.loads(record.stages)
+    return bottleneck(stages) if "read" in stages else None
+
+
+def _stages(record: LedgerRecord) -> list[tuple[str, str]]:
+    stages: dict[str, float] = json.loads(record.stages)
+    if not stages:
+        return []
+    told = ", ".join(f"{name} {figures.duration(seconds)}" for name, seconds in stages.items())
+    found = bottleneck_of(record)
+    held = [("held up by", f"{found.text}; to try: {found.setting}")] if found else []
+    return [("stages", told.replace("_", " ")), *held]
 
 
 def _change(change: dict[str, str | None]) -> str:

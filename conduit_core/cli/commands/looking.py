@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from conduit_core.cli import options
 from conduit_core.cli.screen import Answer, Screen, error_document
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from conduit_core.engine.admin import StreamStatus
     from conduit_core.engine.pipeline import Pipeline
     from conduit_core.errors import ConduitError
+    from conduit_core.events import Listener
 
 
 def check(
@@ -122,12 +125,31 @@ def status(
     file: options.File = options.DEFAULT_FILE,
     *,
     stream: options.Streams = None,
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            "--watch", min=1, metavar="[SECONDS]", help="Look again every so often (10), to Ctrl-C."
+        ),
+    ] = None,
 ) -> Answer:
     """Compare each stream's watermark with its source; exit 5 where one is past its freshness."""
+    pipeline = session.pipeline(file)
+    streams = tuple(stream) if stream else None
+    if watch is None:
+        return _status(pipeline, streams)
+    from conduit_core.cli.watching import watch as watching
+    from conduit_core.observe.observing import observing
+
+    with observing(pipeline) as observation:
+        return watching(session, lambda: _status(pipeline, streams, observation.listeners), watch)
+
+
+def _status(
+    pipeline: Pipeline, streams: tuple[str, ...] | None, listeners: tuple[Listener, ...] = ()
+) -> Answer:
     from conduit_core.engine import admin
 
-    pipeline = session.pipeline(file)
-    found = admin.status(pipeline, tuple(stream) if stream else None)
+    found = admin.status(pipeline, streams, listeners=listeners)
     stale = [s for s in found if s.is_stale]
     return Answer(
         {"pipeline": pipeline.name, "streams": [s.model_dump(mode="json") for s in found]},
