@@ -476,7 +476,10 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class CleanItem:
-    """What ``conduit clean`` removes: kind (``staging``, ``record``, ``letters``), name, why."""
+    """What ``conduit clean`` removes: kind, name, why.
+
+    Kinds are ``staging``, ``record``, ``incidents`` and ``letters``.
+    """
 
     kind: str
     name: str

@@ -31,7 +31,7 @@ from conduit_core.connectors.publish import (
 from conduit_core.connectors.sql.actions import SqlActions
 from conduit_core.connectors.sql.carrying import Carrying
 from conduit_core.connectors.sql.deletes import READ_AGAIN, key_deletes
-from conduit_core.connectors.sql.hooks import KeptHooks
+from conduit_core.connectors.sql.incidents import KeptIncidents
 from conduit_core.connectors.sql.ledger import LEDGER, SCHEMAS, from_row, to_row, with_files
 from conduit_core.connectors.sql.letters import AUDITS, LETTERS
 from conduit_core.connectors.sql.session import SqlSession, Value
@@ -86,7 +86,7 @@ SQL_ACTIONS = frozenset(
 )
 
 
-class SqlDestination(KeptHooks, SqlActions, Destination):
+class SqlDestination(KeptIncidents, SqlActions, Destination):
     """A destination whose publish is one SQL transaction."""
 
     _knows_ledger = False
@@ -435,13 +435,15 @@ class SqlDestination(KeptHooks, SqlActions, Destination):
     # --- cleaning --------------------------------------------------------------------------------
 
     def clean(self, older_than: timedelta, *, dry_run: bool) -> list[CleanItem]:
-        """Remove ledger records older than ``older_than`` that no later plan needs, and staging."""
+        """Remove what is older: ledger records that no later plan needs, incidents, staging."""
         staging = self.staging()
         items: list[CleanItem] = []
         if staging is not None:
             published = {record.load_id for record in self.records(None)}
             items = staging.sweep(older_than, published, dry_run=dry_run)
-        return [*items, *self._clean_ledger(datetime.now(UTC) - older_than, dry_run=dry_run)]
+        border = datetime.now(UTC) - older_than
+        items += self._clean_ledger(border, dry_run=dry_run)
+        return [*items, *self.clean_incidents(border, dry_run=dry_run)]
 
     def _clean_ledger(self, border: datetime, *, dry_run: bool) -> list[CleanItem]:
         session = self.read_session() if dry_run else self.session()
