@@ -221,7 +221,7 @@ class LoadResult(_Data):
 
     @property
     def held_up(self) -> str:
-        """The bottleneck and what to try, in one line; "" for a load that took no time to tell of."""
+        """The bottleneck and what to try, in one line; "" for a load of a few seconds."""
         found = self.bottleneck if self.seconds >= WORTH_SECONDS else None
         return f"{found.text}; to try: {found.setting}" if found else ""
 

@@ -27,7 +27,7 @@ def facts(record: LedgerRecord) -> list[tuple[str, str]]:
         ("request", record.request),
         ("request key", record.request_key or "none"),
         ("runner", ", ".join(f"{key} {value}" for key, value in runner.items()) or "unknown"),
-        *(("column", _change(change)) for change in json.loads(record.schema_changes)),
+        *(("column", f"{name} {text}") for name, text in changes(record)),
         ("started", record.started_at.isoformat()),
         ("published", record.published_at.isoformat()),
         ("took", took(record)),
@@ -56,11 +56,16 @@ def _stages(record: LedgerRecord) -> list[tuple[str, str]]:
     return [("stages", told.replace("_", " ")), *held]
 
 
+def changes(record: LedgerRecord) -> list[tuple[str, str]]:
+    """Return what a load changed of its target's columns: the column, and what."""
+    return [(change["column"], _change(change)) for change in json.loads(record.schema_changes)]
+
+
 def _change(change: dict[str, str | None]) -> str:
     match change["change"]:
         case "added":
-            return f"{change['column']} added as {change['now']}"
+            return f"added as {change['now']}"
         case "widened":
-            return f"{change['column']} widened from {change['was']} to {change['now']}"
+            return f"widened from {change['was']} to {change['now']}"
         case _:
-            return f"{change['column']} may be NULL now"
+            return "may be NULL now"

@@ -68,7 +68,7 @@ class Profiler:
         self._thread.join()
 
     def document(self, name: str) -> dict[str, object]:
-        """Return what was seen, in speedscope's file format; a profile for each thread."""
+        """Return what was seen, in speedscope's file format, a profile for each thread; after the block."""
         frames = [
             {"name": code.co_qualname, "file": code.co_filename, "line": code.co_firstlineno}
             for code in self._frames
@@ -97,7 +97,9 @@ class Profiler:
 
     def _sample(self) -> None:
         looked = time.perf_counter()
-        while not self._stop.wait(self._period):
+        is_over = False
+        while not is_over:
+            is_over = self._stop.wait(self._period)
             now = time.perf_counter()
             self._look(now - looked)
             looked = now

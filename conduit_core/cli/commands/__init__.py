@@ -11,6 +11,7 @@ from conduit_core.cli.commands import (
     loading,
     looking,
     making,
+    reporting,
     schema,
     state,
 )
@@ -26,6 +27,7 @@ def commands() -> dict[str, Callable[..., Answer]]:
         "plan": loading.plan,
         "run": loading.run,
         "status": looking.status,
+        "report": reporting.report,
         "state show": state.show,
         "state set": state.set_,
         "state reset": state.reset,

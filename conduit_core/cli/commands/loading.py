@@ -342,7 +342,8 @@ def _show_results(screen: Screen, result: RunResult) -> None:
     screen.table(_HEADINGS, rows)
     for load in result.results:
         if load.held_up:
-            screen.line(f"{load.stream}: {figures.duration(load.seconds)}, held up by {load.held_up}")
+            took = figures.duration(load.seconds)
+            screen.line(f"{load.stream}: took {took}, held up by {load.held_up}")
     if result.hooks:
         screen.line()
     for hook in result.hooks:
