@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from conduit_core.engine.bottleneck import Bottleneck, bottleneck
+from conduit_core.engine.bottleneck import WORTH_SECONDS, Bottleneck, bottleneck
 from conduit_core.observe import figures
 
 if TYPE_CHECKING:
@@ -37,7 +37,12 @@ def facts(record: LedgerRecord) -> list[tuple[str, str]]:
 
 def took(record: LedgerRecord) -> str:
     """Return how long a load took."""
-    return figures.duration((record.published_at - record.started_at).total_seconds())
+    return figures.duration(seconds_of(record))
+
+
+def seconds_of(record: LedgerRecord) -> float:
+    """Return how long a load took, from its plan to its record."""
+    return (record.published_at - record.started_at).total_seconds()
 
 
 def bottleneck_of(record: LedgerRecord) -> Bottleneck | None:
@@ -51,7 +56,7 @@ def _stages(record: LedgerRecord) -> list[tuple[str, str]]:
     if not stages:
         return []
     told = ", ".join(f"{name} {figures.duration(seconds)}" for name, seconds in stages.items())
-    found = bottleneck_of(record)
+    found = bottleneck_of(record) if seconds_of(record) >= WORTH_SECONDS else None
     held = [("held up by", f"{found.text}; to try: {found.setting}")] if found else []
     return [("stages", told.replace("_", " ")), *held]
 

@@ -60,11 +60,6 @@ def held_up(records: Iterable[LedgerRecord]) -> Bottleneck | None:
     return bottleneck(stages) if "read" in stages else None
 
 
-def seconds_of(record: LedgerRecord) -> float:
-    """Return how long a load took."""
-    return (record.published_at - record.started_at).total_seconds()
-
-
 def broken_rules(loads: Iterable[AuditedLoad]) -> dict[str, list[tuple[AuditedLoad, RuleReport]]]:
     """Return by name the rules that some row or load broke, with what each load found."""
     found: dict[str, list[tuple[AuditedLoad, RuleReport]]] = {}

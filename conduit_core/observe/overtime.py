@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from conduit_core.observe import figures
 from conduit_core.observe.charts import Point, framed, stacks
+from conduit_core.observe.facts import seconds_of
 from conduit_core.observe.loads import (
     KINDS,
     STAGES,
@@ -16,7 +17,6 @@ from conduit_core.observe.loads import (
     held_up,
     rows_by_kind,
     seconds_by_stage,
-    seconds_of,
 )
 from conduit_core.observe.markup import Node, el, number_cell, table
 

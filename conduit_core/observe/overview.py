@@ -176,8 +176,8 @@ def _failures(report: PipelineReport) -> Node:
     ]
     section.append(table("What went wrong, the newest first", _INCIDENTS, rows))
     if len(shown) < len(report.incidents):
-        more = len(report.incidents) - len(shown)
-        section.append(el("p", f"{_many(more, 'older one')} left out.", class_="note"))
+        count = len(report.incidents) - len(shown)
+        section.append(el("p", f"{_many(count, 'older one')} left out.", class_="note"))
     return section
 
 

@@ -68,7 +68,7 @@ class Profiler:
         self._thread.join()
 
     def document(self, name: str) -> dict[str, object]:
-        """Return what was seen, in speedscope's file format, a profile for each thread; after the block."""
+        """Return what was seen, once the block is over, in speedscope's file format."""
         frames = [
             {"name": code.co_qualname, "file": code.co_filename, "line": code.co_firstlineno}
             for code in self._frames

@@ -123,7 +123,7 @@ def test_a_slow_destination_and_a_slow_merge(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("splits", [False, True])
-def test_a_source_far_away(tmp_path: Path, postgres_database: str, splits: bool) -> None:  # noqa: FBT001
+def test_a_source_far_away(tmp_path: Path, postgres_database: str, splits: bool) -> None:
     """Behind a proxy that passes a little at a time."""
     services.sql(
         postgres_database,

@@ -88,7 +88,8 @@ def report(
 def _row(found: PipelineReport, s: StreamReport) -> tuple[str, ...]:
     from statistics import median
 
-    from conduit_core.observe.loads import held_up, seconds_of
+    from conduit_core.observe.facts import seconds_of
+    from conduit_core.observe.loads import held_up
 
     records = [load.record for load in s.loads]
     took = [seconds_of(record) for record in records]
