@@ -128,6 +128,7 @@ _GROUPS = {
     "state": "Look at and mend watermarks, in the destination's ledger.",
     "runs": "What was published, from the destination's ledger.",
     "dlq": "Rows that rules rejected: looked at, replayed, purged.",
+    "notify": "Who is told of failures and more: tried without one.",
     "schema": "What a stream's columns are: told from values, written to files, compared.",
 }
 

@@ -94,5 +94,11 @@ def _drawing(session: Session) -> Iterator[Callable[[str], None]]:
     from rich.text import Text
 
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
-    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+    live = Live(
+        console=console,
+        auto_refresh=False,
+        redirect_stderr=False,  # what is written there is masked
+        vertical_overflow="ellipsis",
+    )
+    with live:
         yield lambda block: live.update(Text(block.rstrip("\n")), refresh=True)

@@ -101,7 +101,7 @@ def _incidents(pipeline: Pipeline, ends: Ends, since: datetime | None) -> list[I
     if not isinstance(ends.destination, KeepsIncidents):
         return None
     found = ends.destination.incidents(pipeline.name, since)
-    notifies = bool(getattr(pipeline.loaded.spec, "notify", ()))
+    notifies = bool(pipeline.loaded.spec.notify)
     return [i for i in found if i.about in LASTING] if found or notifies else None
 
 

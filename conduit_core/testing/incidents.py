@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from conduit_core.connectors.base import Destination
+from conduit_core.connectors.base import Cleans, Destination
 from conduit_core.connectors.incidents import Incident, KeepsIncidents, Telling
 from conduit_core.testing.fixtures import DestinationFixtures
 
@@ -110,15 +110,16 @@ class IncidentContract(DestinationFixtures):
         assert sorted(said, key=str) == [False, False, False, True]
         assert len(keeper.incidents("shop")) == 1
 
-    def test_clean_forgets_what_is_over(self, destination: Destination) -> None:
-        if not isinstance(destination, KeepsIncidents):
-            pytest.skip(f"{destination.system} keeps no incidents")
+    def test_clean_forgets_what_is_over(
+        self, keeper: KeepsIncidents, destination: Destination
+    ) -> None:
+        assert isinstance(destination, Cleans)
         old = datetime.now(UTC) - timedelta(days=40)
         gone, open_ = _incident("a", closed_at=old), _incident("b", opened_at=old)
-        destination.keep_incidents((gone, open_))
+        keeper.keep_incidents((gone, open_))
         age = timedelta(days=30)
         (found,) = destination.clean(age, dry_run=True)
-        assert (found.kind, len(destination.incidents("shop"))) == ("incidents", 2)
+        assert (found.kind, len(keeper.incidents("shop"))) == ("incidents", 2)
         assert destination.clean(age, dry_run=False) == [found]
-        assert [i.id for i in destination.incidents("shop")] == ["b"]
+        assert [i.id for i in keeper.incidents("shop")] == ["b"]
         assert destination.clean(age, dry_run=False) == []

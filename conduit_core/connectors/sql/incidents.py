@@ -91,13 +91,13 @@ class KeptIncidents(KeptHooks):
     def _other(self, incident: Incident) -> tuple[str, tuple[Value, ...]]:
         """Return the query for the revision that is there, or of the same one under another id."""
         q, param = self.dialect.quote, self.dialect.param
-        where, values = f"{q('id')} = {param(1)}", (incident.id,)
+        where, values = f"{q('id')} = {param(1)}", [incident.id]
         if incident.revision == 0 and incident.about in LASTING:
             same = [f"{q('pipeline')} = {param(2)}", f"{q('stream')} = {param(3)}"]
             same += [f"{q('about')} = {param(4)}", f"{q('closed_at')} IS NULL"]
             where = f"{where} OR ({' AND '.join(same)})"
-            values = (incident.id, incident.pipeline, incident.stream, incident.about)
-        return f"SELECT {q('revision')} FROM {self._incidents} WHERE {where}", values
+            values += [incident.pipeline, incident.stream, incident.about]
+        return f"SELECT {q('revision')} FROM {self._incidents} WHERE {where}", tuple(values)
 
     def clean_incidents(self, border: datetime, *, dry_run: bool) -> list[CleanItem]:
         """Forget incidents that were over before ``border``; return what was, or would be."""

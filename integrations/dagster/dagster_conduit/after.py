@@ -18,9 +18,9 @@ from dagster import _check as check
 
 from conduit_core.errors import ConduitError, ConfigError
 from dagster_conduit.failures import failure
-from dagster_conduit.results import log_listeners
 from dagster_conduit.specs import StreamSpecs
 from dagster_conduit.translator import free_name, plain_name
+from dagster_conduit.watching import watching
 
 if TYPE_CHECKING:
     from conduit_core import HookResult, Pipeline
@@ -85,12 +85,14 @@ def run_after(
     from conduit_core.events import Emitter
 
     try:
-        pipeline: Pipeline = held.opened(context.resources.conduit.resolver())
+        resource = context.resources.conduit
+        pipeline: Pipeline = held.opened(resource.resolver())
         bound = bound_hook(pipeline, specs.hook)
-        with _ended_as_by_ctrl_c():
-            result = run_hook(pipeline, bound, (), Emitter(log_listeners(context)))
-        if result.failure is not None:
-            raise result.failure.to_error()
+        with watching(pipeline, context, to=resource.receivers()) as listeners:
+            with _ended_as_by_ctrl_c():
+                result = run_hook(pipeline, bound, (), Emitter(listeners))
+            if result.failure is not None:
+                raise result.failure.to_error()
         keeps = bound.memory is not None
         version = _version(finished_versions(pipeline, bound)) if keeps else context.run.run_id
     except ConduitError as error:

@@ -11,10 +11,11 @@ import dagster as dg
 
 from conduit_core.errors import ConduitError, ConfigError
 from dagster_conduit.failures import failure
-from dagster_conduit.results import facts_of, log_listeners
+from dagster_conduit.results import facts_of
 from dagster_conduit.specs import StreamLoad, loads_of
 from dagster_conduit.state import FORGETS, KEY, DagsterStateStore
 from dagster_conduit.steps import RESOURCE
+from dagster_conduit.watching import watching
 
 if TYPE_CHECKING:
     from dagster import OpExecutionContext, UnresolvedAssetJobDefinition
@@ -186,16 +187,17 @@ def _replayed(context: OpExecutionContext, loads: _Loads, resource: ConduitResou
     for key, load in (loads[stream],) if stream else loads.values():
         pipeline = load.held.opened(resource.resolver())
         store = DagsterStateStore(context.instance, key)
-        (result,) = replay(
-            pipeline,
-            (load.stream.name,),
-            load_id=asked["load_id"] or None,
-            rule=asked["rule"] or None,
-            ids=tuple(asked["ids"]),
-            store=store,
-            listeners=log_listeners(context),
-            runner=_runner(context),
-        )
+        with watching(pipeline, context, to=resource.receivers()) as listeners:
+            (result,) = replay(
+                pipeline,
+                (load.stream.name,),
+                load_id=asked["load_id"] or None,
+                rule=asked["rule"] or None,
+                ids=tuple(asked["ids"]),
+                store=store,
+                listeners=listeners,
+                runner=_runner(context),
+            )
         _tell(context, key, result, store)
 
 

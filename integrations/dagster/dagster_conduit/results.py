@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -12,16 +12,7 @@ from dagster_conduit.state import KEY
 
 if TYPE_CHECKING:
     from conduit_core import LoadResult, Pipeline
-    from conduit_core.events import Listener
     from dagster_conduit.specs import StreamLoad
-
-
-def log_listeners(context: dg.OpExecutionContext) -> tuple[Listener, ...]:
-    """Return who hears a step's events: its log, and those that the environment names."""
-    from conduit_core import PlainLines, listeners_from_environment
-
-    log: Callable[[str], None] = context.log.info
-    return (PlainLines(log, clock=False), *listeners_from_environment())
 
 
 def materialized(

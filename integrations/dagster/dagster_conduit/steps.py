@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 
-from conduit_core.errors import ConfigError, QualityError
+from conduit_core.errors import ConduitError, ConfigError, QualityError
 from dagster_conduit.after import warn_of_models
 from dagster_conduit.requests import Asked, request_of
-from dagster_conduit.results import check_results, log_listeners, materialized
+from dagster_conduit.results import check_results, materialized
 from dagster_conduit.specs import StreamLoad, loads_of
 from dagster_conduit.state import DagsterStateStore
+from dagster_conduit.watching import watching
 
 if TYPE_CHECKING:
     from dagster import AssetExecutionContext
@@ -34,6 +36,7 @@ class StreamStep:
         context: Dagster's.
         connections: finds the pipeline's named connections.
         listeners: called with every event, beside the step's log.
+        to: the resource's receivers; None for those of the environment.
 
     Raises:
         ConfigError: the step is none of ours.
@@ -44,8 +47,10 @@ class StreamStep:
         context: AssetExecutionContext,
         connections: ConnectionResolver | None,
         listeners: tuple[Listener, ...] = (),
+        to: Sequence[str] | None = None,
     ) -> None:
         self._context = context
+        self._to = to
         self._connections = connections
         self._own = listeners
         stream = context.op_execution_context.op_def.tags.get(STREAM_TAG)
@@ -68,22 +73,14 @@ class StreamStep:
         if not self.is_load:
             yield from self.checked()
             return
-        from conduit_core import run
-
         warn_of_models(self._context, self.load.held, self.spec)
         pipeline = self._opened()
-        done = run(
-            pipeline,
-            (self.load.stream.name,),
-            request=self._request(asked),
-            store=self._store,
-            listeners=self._listeners(),
-        )
-        if done.failures:
-            error = done.failures[0].to_error()
+        try:
+            result = self._loaded(pipeline, asked)
+        except ConduitError as error:
             yield from self._found(error)
-            raise error
-        yield from self._materialized(pipeline, done.results[0])
+            raise
+        yield from self._materialized(pipeline, result)
 
     def planned(self, asked: Asked) -> LoadPlan:
         """Plan the load for steps that stage it split by split.
@@ -95,13 +92,15 @@ class StreamStep:
 
         warn_of_models(self._context, self.load.held, self.spec)
         pipeline = self._opened()
-        (made,) = plan(
-            pipeline,
-            (self.load.stream.name,),
-            request=self._request(asked),
-            store=self._store,
-            staged=True,
-        )
+        with self._watching(pipeline) as listeners:
+            (made,) = plan(
+                pipeline,
+                (self.load.stream.name,),
+                request=self._request(asked),
+                store=self._store,
+                staged=True,
+                listeners=listeners,
+            )
         return made
 
     def staged(self, plan: LoadPlan, split: str) -> str:
@@ -112,7 +111,9 @@ class StreamStep:
         """
         from conduit_core import stage
 
-        receipt = stage(self._opened(), plan, split, listeners=self._listeners())
+        pipeline = self._opened()
+        with self._watching(pipeline) as listeners:
+            receipt = stage(pipeline, plan, split, listeners=listeners)
         return receipt.model_dump_json()
 
     def published(self, plan: LoadPlan, receipts: Sequence[str]) -> Iterator[Told]:
@@ -121,19 +122,38 @@ class StreamStep:
         Raises:
             ConduitError: it failed.
         """
-        from conduit_core import StageReceipt, after, publish
-
         pipeline = self._opened()
-        given = [StageReceipt.model_validate_json(text) for text in receipts]
-        listeners = self._listeners()
         try:
-            result = publish(pipeline, plan, given, listeners=listeners)
+            result = self._published(pipeline, plan, receipts)
         except QualityError as error:
             yield from self._found(error)
             raise
-        self._store.get(self.spec.key.to_user_string())  # the plan was another op's
-        after(pipeline, [result], store=self._store, hooks=False, listeners=listeners)
         yield from self._materialized(pipeline, result)
+
+    def _loaded(self, pipeline: Pipeline, asked: Asked) -> LoadResult:
+        from conduit_core import run
+
+        with self._watching(pipeline) as listeners:
+            done = run(
+                pipeline,
+                (self.load.stream.name,),
+                request=self._request(asked),
+                store=self._store,
+                listeners=listeners,
+            )
+            if done.failures:
+                raise done.failures[0].to_error()
+        return done.results[0]
+
+    def _published(self, pipeline: Pipeline, plan: LoadPlan, receipts: Sequence[str]) -> LoadResult:
+        from conduit_core import StageReceipt, after, publish
+
+        given = [StageReceipt.model_validate_json(text) for text in receipts]
+        with self._watching(pipeline) as listeners:
+            result = publish(pipeline, plan, given, listeners=listeners)
+            self._store.get(self.spec.key.to_user_string())  # the plan was another op's
+            after(pipeline, [result], store=self._store, hooks=False, listeners=listeners)
+        return result
 
     def checked(self) -> Iterator[Told]:
         """Hold the chosen rules to what is in the target; nothing is published.
@@ -165,8 +185,8 @@ class StreamStep:
     def _request(self, asked: Asked) -> RunRequest:
         return request_of(self._context, self.spec.key, self.load, asked)
 
-    def _listeners(self) -> tuple[Listener, ...]:
-        return (*log_listeners(self._context.op_execution_context), *self._own)
+    def _watching(self, pipeline: Pipeline) -> AbstractContextManager[tuple[Listener, ...]]:
+        return watching(pipeline, self._context.op_execution_context, *self._own, to=self._to)
 
 
 def _of_stream(

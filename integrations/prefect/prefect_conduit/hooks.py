@@ -12,8 +12,8 @@ from conduit_core.errors import ConfigError
 from prefect_conduit.artifacts import never_failing, show_hook
 from prefect_conduit.failures import PLANS, short
 from prefect_conduit.pipelines import PipelineLike, opened
-from prefect_conduit.tasks import listeners
 from prefect_conduit.twins import in_thread
+from prefect_conduit.watching import watching
 
 if TYPE_CHECKING:
     from conduit_core import HookResult, Pipeline
@@ -131,11 +131,12 @@ def _ran(
         pipeline = opened(given)
         _look_for(hook, pipeline)
         bound = bound_hook(pipeline, hook, over)
-        result = run_hook(pipeline, bound, tuple(failed), Emitter(listeners()))
-        with never_failing(f"what after.{hook} did can't be shown"):
-            show_hook(pipeline.name, result)
-        if result.failure is not None:
-            raise result.failure.to_error()
+        with watching(pipeline) as listeners:
+            result = run_hook(pipeline, bound, tuple(failed), Emitter(listeners))
+            with never_failing(f"what after.{hook} did can't be shown"):
+                show_hook(pipeline.name, result)
+            if result.failure is not None:
+                raise result.failure.to_error()
         return result
 
 

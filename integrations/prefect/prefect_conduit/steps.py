@@ -16,8 +16,9 @@ from prefect_conduit.progress import Progress
 from prefect_conduit.requests import Asked, Moment, request_of
 from prefect_conduit.state import store_of
 from prefect_conduit.stopping import stop_event
-from prefect_conduit.tasks import failed, listeners, published
+from prefect_conduit.tasks import failed, published
 from prefect_conduit.twins import in_thread
+from prefect_conduit.watching import watching
 
 if TYPE_CHECKING:
     from conduit_core import AuditReport, LoadPlan, LoadResult, StageReceipt
@@ -76,13 +77,16 @@ def plan_stream(
     store = None
     try:
         store = store_of(pipeline, state_prefix)
-        (made,) = plan(
-            opened(pipeline),
-            (stream,),
-            request=request_of(stream, asked),
-            store=store,
-            staged=True,
-        )
+        found = opened(pipeline)
+        with watching(found) as listeners:
+            (made,) = plan(
+                found,
+                (stream,),
+                request=request_of(stream, asked),
+                store=store,
+                staged=True,
+                listeners=listeners,
+            )
     except ConduitError as error:
         if store is not None:
             store.explain(error)
@@ -113,8 +117,9 @@ def stage_split(pipeline: PipelineLike, plan: LoadPlan, split: str) -> StageRece
     estimate = plan.rows_estimate
     rows = estimate and max(estimate // max(plan.splits.count, 1), 1)
     with _told(plan), Progress(plan.pipeline, plan.stream, rows) as progress:
-        heard = (*listeners(), progress.hear)
-        return stage(opened(pipeline), plan, split, listeners=heard, cancel=stop_event())
+        found = opened(pipeline)
+        with watching(found, progress.hear, plans=False) as listeners:
+            return stage(found, plan, split, listeners=listeners, cancel=stop_event())
 
 
 @task(
@@ -133,7 +138,9 @@ def audit_load(
 
     _check(plan, receipts)
     with _told(plan):
-        return audit(opened(pipeline), plan, receipts, listeners=listeners())
+        found = opened(pipeline)
+        with watching(found, plans=False) as listeners:
+            return audit(found, plan, receipts, listeners=listeners)
 
 
 @task(
@@ -166,9 +173,9 @@ def publish_load(
     with _told(plan):
         found = opened(pipeline)
         news = News(store_of(pipeline, state_prefix), found, plan.stream)
-        heard = (*listeners(), news.hear)
-        result = publish(found, plan, receipts, report, listeners=heard)
-        after(found, [result], store=news, hooks=False, listeners=heard)
+        with watching(found, news.hear, plans=False) as listeners:
+            result = publish(found, plan, receipts, report, listeners=listeners)
+            after(found, [result], store=news, hooks=False, listeners=listeners)
     published(result)
     return result
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prefect import task
-from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 
 from conduit_core.errors import ConduitError, ConfigError, QualityError
@@ -20,10 +19,10 @@ from prefect_conduit.requests import Asked, Moment, request_of
 from prefect_conduit.state import PrefectStateStore, store_of
 from prefect_conduit.stopping import stop_event
 from prefect_conduit.twins import in_thread
+from prefect_conduit.watching import watching
 
 if TYPE_CHECKING:
     from conduit_core import LoadResult, Pipeline
-    from conduit_core.events import Listener
 
 AT_ONCE = 4
 """Loads that share a process, and its memory, as a rule."""
@@ -113,13 +112,16 @@ def load(pipeline: Pipeline, stream: str, asked: Asked, store: PrefectStateStore
     from conduit_core import run
 
     news = News(store, pipeline, stream)
-    with Progress(pipeline.name, stream) as progress:
+    with (
+        Progress(pipeline.name, stream) as progress,
+        watching(pipeline, news.hear, progress.hear) as listeners,
+    ):
         done = run(
             pipeline,
             (stream,),
             request=request_of(stream, asked),
             store=news,
-            listeners=(*listeners(), news.hear, progress.hear),
+            listeners=listeners,
             jobs=AT_ONCE,  # the memory it may take is a share
             attempts=ATTEMPTS,
             cancel=stop_event(),
@@ -155,11 +157,3 @@ def failed(error: ConduitError, pipeline: str, stream: str, *, plans: bool) -> N
             show_failure(pipeline, stream, error)
     with never_failing(f"Prefect can't be told of the failure of {stream}"):
         tell_failure(error, pipeline, stream, task_run.id)
-
-
-def listeners() -> tuple[Listener, ...]:
-    """Return who hears a load's events: the run's log, and those that the environment names."""
-    from conduit_core import PlainLines, listeners_from_environment
-
-    log = get_run_logger()
-    return (PlainLines(log.info, clock=False), *listeners_from_environment())

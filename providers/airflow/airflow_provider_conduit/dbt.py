@@ -13,8 +13,8 @@ from airflow_provider_conduit.base import PipelineOperator
 from airflow_provider_conduit.compat import AirflowException, AirflowFailException
 from airflow_provider_conduit.failures import told
 from airflow_provider_conduit.links import DbtDocsLink
-from airflow_provider_conduit.loading import listeners
 from airflow_provider_conduit.pipelines import PipelineLike
+from airflow_provider_conduit.watching import watching
 
 if TYPE_CHECKING:
     from airflow_provider_conduit.compat import Context
@@ -75,7 +75,7 @@ class ConduitHookOperator(PipelineOperator):
         """
         failed, tasks = self._failed(context)
         with told():
-            result = self._run(tuple(failed))
+            result = self._run(tuple(failed), context)
         self.log.info("after.%s: %s: %s", self.hook, result.outcome, result.text)
         if failed:
             raise AirflowFailException(
@@ -100,21 +100,22 @@ class ConduitHookOperator(PipelineOperator):
         """Return what else of a result is worth an XCom."""
         return {}
 
-    def _run(self, failed: tuple[str, ...]) -> HookResult:
+    def _run(self, failed: tuple[str, ...], context: Context) -> HookResult:
         from conduit_core import bound_hook, run_hook
         from conduit_core.events import Emitter
 
         pipeline = self.opened()
         bound = bound_hook(pipeline, self.hook, self.options)
         self._runs = True
-        try:
-            result = run_hook(pipeline, bound, failed, Emitter(listeners()))
-        except KeyboardInterrupt:
-            raise AirflowException(f"after.{self.hook} was ended; the rest is left") from None
-        finally:
-            self._runs = False
-        if result.failure is not None:
-            raise result.failure.to_error()
+        with watching(pipeline, context) as listeners:
+            try:
+                result = run_hook(pipeline, bound, failed, Emitter(listeners))
+            except KeyboardInterrupt:
+                raise AirflowException(f"after.{self.hook} was ended; the rest is left") from None
+            finally:
+                self._runs = False
+            if result.failure is not None:
+                raise result.failure.to_error()
         return result
 
     def _failed(self, context: Context) -> tuple[list[str], list[str]]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from airflow_provider_conduit.assets import asset_of, tell_change, withhold
 from airflow_provider_conduit.base import PipelineOperator
 from airflow_provider_conduit.failures import told
-from airflow_provider_conduit.loading import listeners
 from airflow_provider_conduit.pipelines import PipelineLike, outline_of
 from airflow_provider_conduit.requests import names_of, runner_text
+from airflow_provider_conduit.watching import watching
 
 if TYPE_CHECKING:
     from airflow_provider_conduit.compat import Context
@@ -87,16 +87,18 @@ class ConduitReplayOperator(PipelineOperator):
         from airflow_provider_conduit.state import state_stores
         from conduit_core import replay
 
-        return replay(
-            self.opened(),
-            tuple(self.assets),
-            load_id=_text(self.load_id),
-            rule=_text(self.rule),
-            ids=names_of("ids", self.ids) or (),
-            store=state_stores(self.assets.values(), context),
-            listeners=listeners(),
-            runner=runner_text(context),
-        )
+        pipeline = self.opened()
+        with watching(pipeline, context) as listeners:
+            return replay(
+                pipeline,
+                tuple(self.assets),
+                load_id=_text(self.load_id),
+                rule=_text(self.rule),
+                ids=names_of("ids", self.ids) or (),
+                store=state_stores(self.assets.values(), context),
+                listeners=listeners,
+                runner=runner_text(context),
+            )
 
 
 def _text(value: str | None) -> str | None:

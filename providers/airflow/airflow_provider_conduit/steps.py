@@ -14,13 +14,13 @@ from airflow_provider_conduit.base import PipelineOperator, RequestOperator, Str
 from airflow_provider_conduit.compat import AirflowSkipException, Asset
 from airflow_provider_conduit.failures import told
 from airflow_provider_conduit.links import LoadReportLink
-from airflow_provider_conduit.loading import Killable, LoadsStream, listeners
+from airflow_provider_conduit.loading import Killable, LoadsStream
 from airflow_provider_conduit.pipelines import PipelineLike
+from airflow_provider_conduit.watching import watching
 
 if TYPE_CHECKING:
     from airflow_provider_conduit.compat import Context
     from conduit_core import AuditReport, LoadPlan, LoadResult
-    from conduit_core.events import Listener
 
 PLAN_KEY = "plan"
 REPORT_KEY = "report"
@@ -44,14 +44,16 @@ class ConduitPlanOperator(RequestOperator):
         from conduit_core import plan
 
         with told():
-            (made,) = plan(
-                self.opened(),
-                (self.stream,),
-                request=self.request(context),
-                store=state_store(self.asset, context),
-                staged=True,
-            )
-        self.log.info("%s: %s into %s (%s)", made.stream, _window(made), made.target, made.mode)
+            pipeline = self.opened()
+            with watching(pipeline, context) as listeners:
+                (made,) = plan(
+                    pipeline,
+                    (self.stream,),
+                    request=self.request(context),
+                    store=state_store(self.asset, context),
+                    staged=True,
+                    listeners=listeners,
+                )
         for note in (*made.notes, *made.warnings):
             self.log.info("%s: %s", made.stream, note)
         context["ti"].xcom_push(PLAN_KEY, made.model_dump_json())
@@ -105,13 +107,11 @@ class ConduitStageOperator(Killable, PipelineOperator):
 
         plan = planned(context, self.plan_task_id)
         with told(replan=self.plan_task_id):
-            receipt = stage(
-                self.opened(),
-                plan,
-                self.split,
-                listeners=listeners(),
-                cancel=self.cancelled(),
-            )
+            pipeline = self.opened()
+            with watching(pipeline, context, has_plan=True) as listeners:
+                receipt = stage(
+                    pipeline, plan, self.split, listeners=listeners, cancel=self.cancelled()
+                )
         return {"split": receipt.split, "rows": receipt.rows, "bytes": receipt.bytes}
 
 
@@ -162,7 +162,9 @@ class ConduitAuditOperator(PipelineOperator):
         if plan.empty:
             raise AirflowSkipException(_window(plan))
         with told(replan=self.plan_task_id):
-            report = audit(self.opened(), plan, listeners=listeners())
+            pipeline = self.opened()
+            with watching(pipeline, context, has_plan=True) as listeners:
+                report = audit(pipeline, plan, listeners=listeners)
         context["ti"].xcom_push(REPORT_KEY, report.model_dump_json())
         return {"splits": report.splits, "rows": report.counts.read, "bytes": report.bytes}
 
@@ -227,17 +229,16 @@ class ConduitPublishOperator(LoadsStream, StreamOperator):
         return self.ended(result, self.asset, context)
 
     def _publish(self, context: Context, plan: LoadPlan) -> LoadResult:
-        from airflow_provider_conduit.lineage import Heard
         from airflow_provider_conduit.state import state_store
-        from conduit_core import after, publish
+        from conduit_core import LoadHeard, after, publish
 
-        pipeline, heard = self.opened(), Heard()
-        hearing: tuple[Listener, ...] = (*listeners(), heard)
+        pipeline, heard = self.opened(), LoadHeard()
         report = self._report(context, plan)
-        result = publish(pipeline, plan, report=report, listeners=hearing)
-        store = state_store(self.asset, context)
-        after(pipeline, [result], store=store, hooks=False, listeners=hearing)
-        self.collect(pipeline, self.stream, result, heard)
+        with watching(pipeline, context, heard, has_plan=True) as listeners:
+            result = publish(pipeline, plan, report=report, listeners=listeners)
+            store = state_store(self.asset, context)
+            after(pipeline, [result], store=store, hooks=False, listeners=listeners)
+        self.collect(pipeline, self.stream, heard)
         return result
 
     def _report(self, context: Context, plan: LoadPlan) -> AuditReport | None:
