@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import airflow_parse, dbt_after, deleting, merging, quality, spread
+from benchmarks import airflow_parse, dbt_after, deleting, merging, observe, quality, spread
 from benchmarks.data import fill_postgres, write_files
 from benchmarks.measure import CONDUIT, Row, compare, table
 from tests.services import LocalPostgres, local_binaries
@@ -194,6 +194,7 @@ def cases(bench: Bench) -> dict[str, Callable[[], Row]]:
         **dbt_after.cases(bench),
         **spread.cases(bench),
         **airflow_parse.cases(bench),
+        **observe.cases(bench),
     }
 
 

@@ -71,8 +71,10 @@ if TYPE_CHECKING:
     from conduit_core.engine.run import RunInterrupted, plan, raise_for_failures, run
     from conduit_core.engine.steps import after, audit, publish, stage
     from conduit_core.errors import ConduitError
+    from conduit_core.observe.lineage import LoadHeard
     from conduit_core.observe.lines import PlainLines
     from conduit_core.observe.observing import Observation, Origin, observing
+    from conduit_core.observe.openlineage_facets import lineage_datasets
     from conduit_core.spec import ConnectionResolver, ConnectionSpec
     from conduit_core.spec.calling import calling_file
     from conduit_core.spec.connections import GivenConnections
@@ -103,6 +105,7 @@ _HOMES = {
     "HookReport": "conduit_core.engine.hooks",
     "HookResult": "conduit_core.engine.model",
     "LedgerRecord": "conduit_core.state.ledger",
+    "LoadHeard": "conduit_core.observe.lineage",
     "LoadPlan": "conduit_core.engine.model",
     "LoadResult": "conduit_core.engine.model",
     "Observation": "conduit_core.observe.observing",
@@ -138,6 +141,7 @@ _HOMES = {
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
     "finished_versions": "conduit_core.engine.hooks",
+    "lineage_datasets": "conduit_core.observe.openlineage_facets",
     "listeners_from_environment": "conduit_core.engine.listening",
     "observing": "conduit_core.observe.observing",
     "outline": "conduit_core.spec.outline",
@@ -182,6 +186,7 @@ __all__ = [
     "HookReport",
     "HookResult",
     "LedgerRecord",
+    "LoadHeard",
     "LoadPlan",
     "LoadResult",
     "Observation",
@@ -217,6 +222,7 @@ __all__ = [
     "destination_facts",
     "files",
     "finished_versions",
+    "lineage_datasets",
     "listeners_from_environment",
     "observing",
     "outline",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,18 +16,22 @@ class Redactor:
 
     def __init__(self) -> None:
         self._secrets: frozenset[str] = frozenset()
-        self._pattern: re.Pattern[str] | None = None
+        self._mask: Callable[[str], str] = str
 
-    def learn(self, connections: Iterable[ConnectionSpec]) -> None:
-        """Remember every secret of these connections, in each spelling a URL gives it."""
-        from conduit_core.spec.secrets import secrets_of
+    def learn(
+        self, connections: Iterable[ConnectionSpec], more: frozenset[str] = frozenset()
+    ) -> None:
+        """Remember every secret of these connections, in each spelling a URL gives it.
 
-        self._secrets |= secrets_of(connections)
-        longest_first = sorted(self._secrets, key=len, reverse=True)
-        self._pattern = (
-            re.compile("|".join(re.escape(s) for s in longest_first)) if longest_first else None
-        )
+        Args:
+            connections: both ends of a pipeline.
+            more: other texts that nothing may show.
+        """
+        from conduit_core.spec.secrets import masking, secrets_of
+
+        self._secrets |= secrets_of(connections) | more
+        self._mask = masking(self._secrets)
 
     def __call__(self, text: str) -> str:
         """Return the text with each known secret masked."""
-        return self._pattern.sub(MASK, text) if self._pattern else text
+        return self._mask(text)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from conduit_core.engine.pipeline import Pipeline
-    from conduit_core.events import Listener
+    from conduit_core.events import Event, Listener
     from conduit_core.observe.jsonlog import JsonLog
 
 
@@ -46,7 +46,8 @@ class Session:
 
         imports_are_done()
         pipeline = self._pipeline = Pipeline.from_file(file)
-        self.redact.learn((pipeline.loaded.spec.source, pipeline.loaded.spec.destination))
+        ends = (pipeline.loaded.spec.source, pipeline.loaded.spec.destination)
+        self.redact.learn(ends, pipeline.receiver_secrets())
         try:
             named = resolve_connections(pipeline.loaded, FileConnections())
         except ConduitError:
@@ -76,25 +77,36 @@ class Session:
             yield
 
     @contextmanager
-    def watching(self, pipeline: Pipeline) -> Iterator[tuple[Listener, ...]]:
+    def watching(
+        self, pipeline: Pipeline, *, quietly: bool = False
+    ) -> Iterator[tuple[Listener, ...]]:
         """Open the listeners of a run: one that shows it, and those that the environment names.
+
+        Args:
+            pipeline: what runs, or is looked at.
+            quietly: show warnings only: the answer tells the rest. A log has all of it.
 
         Raises:
             ConfigError: ``CONDUIT_LISTENERS`` names something that isn't a listener's factory.
         """
         from conduit_core.observe.observing import observing
 
-        with self._listeners() as listeners, observing(pipeline, listeners) as observation:
+        with (
+            self._listeners(quietly=quietly) as listeners,
+            observing(pipeline, listeners) as observation,
+        ):
             yield observation.listeners
 
     @contextmanager
-    def _listeners(self) -> Iterator[tuple[Listener, ...]]:
+    def _listeners(self, *, quietly: bool) -> Iterator[tuple[Listener, ...]]:
         from conduit_core.engine.listening import listeners_from_environment
 
         named = listeners_from_environment()
         with ExitStack() as stack:
             if self._log is not None:
                 yield (self._log, *named)
+            elif quietly:
+                yield (self._warn, *named)
             elif sys.stderr.isatty():
                 from rich.console import Console
 
@@ -106,6 +118,12 @@ class Session:
                 from conduit_core.observe.lines import PlainLines
 
                 yield (PlainLines(self._write, debug=self.common.debug), *named)
+
+    def _warn(self, event: Event) -> None:
+        from conduit_core.events import Notice
+
+        if isinstance(event, Notice) and event.level == "warning":
+            self._write(f"{event.stream or event.pipeline}: warning: {event.message}")
 
     def tell(self, lines: tuple[str, ...], *, event: str, facts: dict[str, object]) -> None:
         """Write lines to stderr: as they are, or as one record of the log."""
@@ -149,8 +167,8 @@ def runner_text() -> str:
     return json.dumps(facts)
 
 
-def age_of(text: str, command: str) -> timedelta:
-    """Return an ``--older-than``.
+def age_of(text: str, command: str, option: str = "--older-than") -> timedelta:
+    """Return an ``--older-than``, or another option's age.
 
     Raises:
         ConfigError: it is no duration; with the command that shows one.
@@ -160,4 +178,4 @@ def age_of(text: str, command: str) -> timedelta:
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise ConfigError(f"--older-than {error}", command=command) from None
+        raise ConfigError(f"{option} {error}", command=command) from None

@@ -13,6 +13,7 @@ from conduit_core.engine.pipeline import Pipeline
 from conduit_core.engine.plan import plan_stream
 
 if TYPE_CHECKING:
+    from conduit_core.connectors.base import TargetShape
     from conduit_core.engine.pipeline import Ends
     from conduit_core.spec import StreamSpec
 
@@ -88,11 +89,32 @@ def table_facts(pipeline: Pipeline, streams: tuple[str, ...] | None = None) -> l
         return [_table(pipeline, s, ends) for s in pipeline.select(streams)]
 
 
+def existing_columns(
+    pipeline: Pipeline, streams: tuple[str, ...]
+) -> dict[str, tuple[ColumnFacts, ...]]:
+    """Return the columns of each stream's target that is there. Read-only; plans nothing.
+
+    Raises:
+        ConduitError: the destination can't be asked.
+    """
+    found: dict[str, tuple[ColumnFacts, ...]] = {}
+    with pipeline.open() as ends:
+        for stream in pipeline.select(streams):
+            shape = ends.destination.describe(pipeline.target(stream, ends.destination))
+            if shape is not None:
+                found[stream.name] = _columns(shape)
+    return found
+
+
+def _columns(shape: TargetShape) -> tuple[ColumnFacts, ...]:
+    return tuple(ColumnFacts(c.name, c.ddl, c.nullable) for c in shape.columns)
+
+
 def _table(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> TableFacts:
     target = pipeline.target(stream, ends.destination)
     shape = ends.destination.describe(target)
     if shape is not None:
-        columns = tuple(ColumnFacts(c.name, c.ddl, c.nullable) for c in shape.columns)
+        columns = _columns(shape)
     else:
         columns = _planned(plan_stream(pipeline, stream, ends, RunRequest(after=False)))
     return TableFacts(stream.name, target.schema, target.name, columns, shape is not None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from conduit_core.types.dialect import Table
 if TYPE_CHECKING:
     from conduit_core.connectors.staging import Staging
     from conduit_core.spec.model import Mode
+    from conduit_core.spec.notify import ReceiverSpec
     from conduit_core.spec.outline import Outline
 
 
@@ -340,15 +341,41 @@ class Pipeline:
         return outline_of(self.loaded.spec, connection=connection)
 
     def secrets(self) -> frozenset[str]:
-        """Return every secret of both ends, in each spelling: for a runner's log to mask.
+        """Return every secret of both ends, and of receivers: for a runner's log to mask.
 
         Raises:
-            ConfigError: a connection's name isn't known.
+            ConfigError: the name of an end's connection isn't known.
         """
         from conduit_core.spec.secrets import secrets_of
 
         spec = self.connected()
-        return secrets_of((spec.source, spec.destination))
+        return secrets_of((spec.source, spec.destination)) | self.receiver_secrets()
+
+    def receiver(self, given: ReceiverSpec) -> ReceiverSpec:
+        """Return one of ``notify:`` with its connection looked up.
+
+        Raises:
+            ConfigError: the connection isn't known, or is no receiver.
+        """
+        if given.connection is None:
+            return given
+        named = self._connections.resolve(given.connection)
+        try:
+            return given.over(named, given.connection)
+        except ValueError as error:
+            raise ConfigError(str(error), command="conduit check") from None
+
+    def receiver_secrets(self) -> frozenset[str]:
+        """Return every secret of who is told; a connection that isn't known has none."""
+        if not self.loaded.spec.notify:
+            return frozenset()
+        from conduit_core.spec.notify import notify_secrets
+
+        found = []
+        for given in (given for rule in self.loaded.spec.notify for given in rule.to):
+            with suppress(ConfigError):
+                found.append(self.receiver(given))
+        return notify_secrets(tuple(found))
 
     @contextmanager
     def open(self, jobs: int = 1) -> Iterator[Ends]:

@@ -144,6 +144,7 @@ def measure(event: ev.Event) -> Iterator[Measurement]:
             yield Measurement(LOADS, 1, (*where, "failed"))
             yield Measurement(ERRORS, 1, (*where, event.error))
             yield Measurement(FINISHED, event.at.timestamp(), (*where, "failed"))
+            yield Measurement(QUEUE, 0.0, where)
             yield from _memory(event)
         case ev.Retrying():
             yield Measurement(RETRIES, 1, (*where, event.error_class))

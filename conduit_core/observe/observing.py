@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from conduit_core.errors import ConduitError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conduit_core.engine.pipeline import Pipeline
+    from conduit_core.observe.alerts import Alerts
 
 CLOSE_SECONDS = 5.0
 """How long receivers may take at the end of a run, all together."""
@@ -96,28 +99,47 @@ class Observation:
         self._sinks: list[_Guarded] = []
         self._scene = Scene(pipeline, origin, self._complain)
         self._given = listeners
+        self._alerts: Alerts | None = None
         self.will_retry = False
+        if pipeline.loaded.spec.notify:
+            from conduit_core.observe.alerts import Alerts
+
+            self._alerts = Alerts(self._scene, self._emit)
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """Who hears the run's events."""
-        return (*self._given, *self._sinks)
+        alerts = () if self._alerts is None else (self._alerts,)
+        return (*self._given, *alerts, *self._sinks)
 
-    def open(self, to: str | Iterable[str] | None) -> None:
+    def open(self, to: str | Iterable[str] | None, without: Mapping[str, str]) -> None:
         """Open the receivers; one that can't be opened is a warning."""
         for word in words_of(to):
             name = "a receiver"
             try:
                 receiver = receiver_of(word)
                 name = receiver.shown
+                if receiver.kind in without:
+                    self._say(f"{name} isn't told by Conduit: {without[receiver.kind]}", "info")
+                    continue
                 sink = _opener(receiver)(receiver, self._scene)
             except Exception as error:  # noqa: BLE001 - whatever a receiver does, the load goes on
                 self._complain(f"{name} isn't told: {_told(error)}")
                 continue
             self._sinks.append(_Guarded(sink, name, self._complain))
 
+    def raised(self, error: ConduitError) -> None:
+        """Take in what ended the run, so that people are told of it if no stream's failure was."""
+        if self._alerts is not None:
+            self._alerts.raised(error)
+
     def close(self) -> None:
         """Tell who is to be told, and let receivers send what they have."""
+        if self._alerts is not None:
+            try:
+                self._alerts.tell(will_retry=self.will_retry)
+            except Exception as error:  # noqa: BLE001 - an alert never fails a load
+                self._complain(f"alerts: {_told(error)}")
         deadline = time.monotonic() + CLOSE_SECONDS
         threads = [(sink, sink.closing(CLOSE_SECONDS)) for sink in self._sinks]
         for sink, thread in threads:
@@ -125,8 +147,16 @@ class Observation:
             if thread.is_alive():
                 self._complain(f"{sink.name} didn't take all in {CLOSE_SECONDS:.0f} s")
 
+    def _emit(self, event: Event) -> None:
+        self._own(event)
+        for sink in self._sinks:
+            sink(event)
+
     def _complain(self, text: str) -> None:
-        self._own(Notice(pipeline=self._pipeline.name, level="warning", message=text))
+        self._say(text, "warning")
+
+    def _say(self, text: str, level: Literal["info", "warning"]) -> None:
+        self._own(Notice(pipeline=self._pipeline.name, level=level, message=text))
 
 
 class _Guarded:
@@ -156,7 +186,8 @@ class _Guarded:
             except Exception as error:  # noqa: BLE001 - as above
                 self._complain(f"{self.name} was not told: {_told(error)}")
 
-        thread = threading.Thread(target=close, name=f"close-{self.name}", daemon=True)
+        run = copy_context().run  # a runner's settings are in context variables
+        thread = threading.Thread(target=run, args=(close,), name=f"close-{self.name}", daemon=True)
         thread.start()
         return thread
 
@@ -168,6 +199,7 @@ def observing(
     *,
     to: str | Iterable[str] | None = None,
     origin: Origin | None = None,
+    without: Mapping[str, str] = MappingProxyType({}),
     will_retry: Callable[[ConduitError], bool] | None = None,
 ) -> Iterator[Observation]:
     """Watch a run until the block ends.
@@ -177,14 +209,16 @@ def observing(
         listeners: who hears the run's events, too, and warnings of the receivers.
         to: URLs of receivers; None: those that ``CONDUIT_OBSERVE`` names.
         origin: who runs it.
+        without: kinds of receivers that are left out, each with why: the runner tells them itself.
         will_retry: says of an error that the block raises whether the runner tries again: people
             are told of the last failure only.
     """
     observation = Observation(pipeline, listeners, origin or Origin())
-    observation.open(to)
+    observation.open(to, without)
     try:
         yield observation
     except ConduitError as error:
+        observation.raised(error)
         observation.will_retry = will_retry is not None and will_retry(error)
         raise
     finally:

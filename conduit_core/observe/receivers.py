@@ -15,8 +15,8 @@ OBSERVE = "CONDUIT_OBSERVE"
 
 KINDS = {
     "prometheus": "conduit_core.observe.prometheus:open_endpoint",
-    "pushgateway": "conduit_core.observe.prometheus:open_pushgateway",
-    "textfile": "conduit_core.observe.prometheus:open_textfile",
+    "pushgateway": "conduit_core.observe.pushgateway:open_pushgateway",
+    "textfile": "conduit_core.observe.textfile:open_textfile",
     "otlp": "conduit_core.observe.otlp:open_otlp",
     "dogstatsd": "conduit_core.observe.dogstatsd:open_dogstatsd",
     "emf": "conduit_core.observe.emf:open_emf",

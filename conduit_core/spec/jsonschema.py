@@ -36,6 +36,12 @@ def json_schema() -> Node:
     for end in ("source", "destination"):
         definitions[end] = _connection(connection, destination=end == "destination")
         keys[end] = {"$ref": f"#/$defs/{end}", "description": keys[end]["description"]}
+    rule = keys["notify"]["items"]
+    keys["notify"] = {
+        "description": keys["notify"]["description"],
+        "anyOf": [rule, {"type": "array", "items": rule}],
+    }
+    _receivers(definitions)
     keys["defaults"] = {
         "$ref": "#/$defs/StreamDefaults",
         "description": keys["defaults"]["description"],
@@ -93,6 +99,20 @@ def _stream_keys(model: Node) -> None:
     initial: Node = properties["initial"]
     initial.pop("anyOf", None)
     initial["type"] = ["string", "number"]
+
+
+def _receivers(definitions: Node) -> None:
+    """Let a receiver be its URL, and a rule have one without a list around it."""
+    url = {"type": "string", "pattern": "^[A-Za-z$][^ ]*$", "description": "A URL."}
+    one = {"anyOf": [url, {"$ref": "#/$defs/ReceiverSpec"}]}
+    to: Node = definitions["NotifyRule"]["properties"]["to"]
+    told = {"description": to["description"]}
+    definitions["NotifyRule"]["properties"]["to"] = {
+        **told,
+        "anyOf": [*one["anyOf"], {"type": "array", "minItems": 1, "items": one}],
+    }
+    receiver: Node = definitions["ReceiverSpec"]
+    receiver["oneOf"] = [{"required": [key]} for key in ("url", "connection")]
 
 
 def _rule_keys(properties: Node) -> None:

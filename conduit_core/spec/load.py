@@ -13,7 +13,6 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from conduit_core.errors import ConfigError
 from conduit_core.spec import explain as explaining
-from conduit_core.spec import reserved
 from conduit_core.spec.document import Document, Loc, parse_toml, parse_yaml, plain, show_loc
 from conduit_core.spec.interpolate import interpolate
 from conduit_core.spec.model import PipelineSpec
@@ -21,6 +20,7 @@ from conduit_core.spec.model import PipelineSpec
 DEFAULT_FILE = "pipeline.yml"
 PYTHON = "<python>"
 _ENDS = ("source", "destination")
+_SECRETIVE = {("source",), ("destination",), ("notify",)}
 MAX_SHOWN = 60  # characters of a wrong value in a message
 
 
@@ -234,11 +234,9 @@ def _build(
         key: wrap_from_env(item, (key,), filled.from_env) if key in _ENDS else item
         for key, item in (filled.data if isinstance(filled.data, dict) else {}).items()
     }
-    later = reserved.find(document)
-    found.extend(later)
     spec: PipelineSpec | None = None
     try:
-        spec = PipelineSpec.model_validate(reserved.without(document, later))
+        spec = PipelineSpec.model_validate(document)
     except ValidationError as error:
         values = _Values(document, filled.from_env)
         broken = {loc for loc, _ in filled.problems}
@@ -267,7 +265,7 @@ class _Values:
 
     def show(self, loc: Loc) -> str | None:
         """Return the value for a message, or None where there is none to show."""
-        if loc[:1] in {("source",), ("destination",)} or "salt" in loc:
+        if loc[:1] in _SECRETIVE or "salt" in loc:
             return None
         found = self._at(loc)
         if found is None and loc[:1] == ("streams",):

@@ -23,6 +23,7 @@ from conduit_core.spec.durations import PATTERN, format_duration, parse_duration
 from conduit_core.spec.endpoints import MODEL_CONFIG, ConnectionSpec, Duration
 from conduit_core.spec.later import Rule, Step
 from conduit_core.spec.names import FILE_TYPES, file_stem, looks_like_path, quote_name, split_table
+from conduit_core.spec.notify import NotifyRule
 from conduit_core.spec.problems import Loc, refusal
 from conduit_core.spec.scalars import many, zone
 from conduit_core.spec.schema_changes import OnSchemaChange, SchemaChangeSpec
@@ -410,6 +411,9 @@ class PipelineSpec(BaseModel):
     after: Annotated[dict[str, dict[str, object]], BeforeValidator(_hooks)] = Field(
         default_factory=dict,
         description="What follows the loads, by hook: dbt: {project_dir: dbt, select: changed+}.",
+    )
+    notify: Annotated[tuple[NotifyRule, ...], BeforeValidator(_steps)] = Field(
+        default=(), description="Who is told of failures, rejected rows, changed columns and more."
     )
     on_error: Literal["continue", "stop"] = Field(
         default="continue", description="What happens to the other streams when one fails."

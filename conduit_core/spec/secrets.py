@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 if TYPE_CHECKING:
     from conduit_core.spec.endpoints import ConnectionSpec
 
+MASK = "***"
 SHORTEST = 4
 """A shorter secret would take half of every message with it."""
 _SECRET_KEY = re.compile(r"pass|pwd|secret|token|cred|private|key|auth|sas|sig", re.IGNORECASE)
@@ -28,6 +29,20 @@ def secrets_of(connections: Iterable[ConnectionSpec]) -> frozenset[str]:
         for form in _forms(text)
         if len(form) >= SHORTEST
     )
+
+
+def masking(secrets: Iterable[str]) -> Callable[[str], str]:
+    """Return a function that puts ``***`` in place of each secret in a text."""
+    longest_first = sorted({s for s in secrets if s}, key=len, reverse=True)
+    if not longest_first:
+        return str
+    pattern = re.compile("|".join(re.escape(s) for s in longest_first))
+    return lambda text: pattern.sub(MASK, text)
+
+
+def is_secret_key(key: str) -> bool:
+    """Tell whether a key's name says that its value is a secret."""
+    return bool(_SECRET_KEY.search(key))
 
 
 def shows_secret(value: object, key: str = "") -> bool:

@@ -29,6 +29,7 @@ if "pytest" in sys.modules:
         "conduit_core.testing.deleting",
         "conduit_core.testing.destination",
         "conduit_core.testing.hooking",
+        "conduit_core.testing.incidents",
         "conduit_core.testing.letters",
         "conduit_core.testing.merging",
         "conduit_core.testing.publishing",

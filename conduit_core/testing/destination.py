@@ -5,6 +5,7 @@ from __future__ import annotations
 from conduit_core.testing.columns import ColumnContract
 from conduit_core.testing.deleting import DeleteContract
 from conduit_core.testing.hooking import HookContract
+from conduit_core.testing.incidents import IncidentContract
 from conduit_core.testing.letters import LetterContract
 from conduit_core.testing.merging import MergeContract
 from conduit_core.testing.publishing import PublishContract
@@ -22,6 +23,7 @@ class DestinationSuite(
     VersionsContract,
     LetterContract,
     HookContract,
+    IncidentContract,
     SliceContract,
 ):
     """What every destination must do. Subclass it and supply fixtures.

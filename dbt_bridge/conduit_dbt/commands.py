@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, cast
@@ -16,10 +17,12 @@ from conduit_core import (
     Pipeline,
     bound_hook,
     destination_facts,
+    observing,
     run_hook,
     table_facts,
 )
 from conduit_core.errors import ConfigError, HookError
+from conduit_core.events import Emitter, Event, Notice
 from conduit_dbt.importing import Imported, add_rules, rules_from_manifest
 from conduit_dbt.opening import examined, opened, project_of, remedy
 from conduit_dbt.options import DbtOptions
@@ -87,11 +90,18 @@ def build(
     options = options_of(pipeline, project_dir)
     more = ("--full-refresh",) if full_refresh else ()
     asked = {"select": tuple(select) if select else options.select, "args": (*options.args, *more)}
-    result = run_hook(pipeline, BoundHook(hook, options.model_copy(update=asked)), anew=True)
+    bound = BoundHook(hook, options.model_copy(update=asked))
+    with observing(pipeline, (_warn,)) as observation:
+        result = run_hook(pipeline, bound, emit=Emitter(observation.listeners), anew=True)
     document = {"pipeline": pipeline.name, **result.model_dump(mode="json")}
     if result.failure is not None:
         return HookAnswer(document, errors=(result.failure.to_error(),))
     return HookAnswer(document, (f"{result.outcome}: {result.text}",))
+
+
+def _warn(event: Event) -> None:
+    if isinstance(event, Notice) and event.level == "warning":
+        sys.stderr.write(f"{event.pipeline}: warning: {event.message}\n")
 
 
 def sources(

@@ -196,6 +196,7 @@ def test_a_hook_is_told_which_streams_failed_wherever_in_their_steps(lab: Lab) -
     ended = lab.call(
         """
         import threading
+        from types import SimpleNamespace
 
         from airflow_provider_conduit import ConduitHookOperator
         from conduit_core.engine.hooks import Hook, HookReport, _added
@@ -207,8 +208,9 @@ def test_a_hook_is_told_which_streams_failed_wherever_in_their_steps(lab: Lab) -
 
         _added["slow"] = Hook("slow", _added["note"].options, slow)
         made = ConduitHookOperator(task_id="x", hook="slow", pipeline=pipeline)
+        ti = SimpleNamespace(dag_id="d", run_id="r", task_id="x", try_number=1, max_tries=0)
         try:
-            made.execute({"ti": None})
+            made.execute({"ti": ti})
         except Exception as error:
             result = [type(error).__name__, str(error)]
         """,

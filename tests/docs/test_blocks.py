@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 
 from conduit_core import Pipeline, raise_for_failures, run
 from conduit_core.cli import main
 from conduit_core.observe.jsonlog import log_schema
 from conduit_core.spec import json_schema, spec_from_mapping
+from conduit_core.spec.document import parse_yaml
 from conduit_dbt import DbtOptions
 from tests.docs.pages import AIRFLOW, DAGSTER, PAGES, PREFECT, ROOT, Block, blocks, name
 
@@ -33,6 +35,8 @@ _WHO = re.compile(r"\bhost \S+, pid \d+, user \S+")
 ENV = {
     "SHOP_URL": "postgres://u@h/db",
     "SHOP_PASSWORD": "secret",
+    "SLACK_URL": "slack://TokenA/TokenB/TokenC",
+    "HOOK_SECRET": "secret",
     "LAKE_KEY": "key",
     "LAKE_SECRET": "secret",
 }
@@ -55,6 +59,9 @@ def test_blocks_run_as_they_stand(
     for block in blocks(page):
         if block.reason is not None:
             continue
+        if block.copied is not None:
+            assert block.text.strip() in (ROOT / block.copied).read_text(encoding="utf-8")
+            continue
         if block.file is not None:
             (shop / block.file).parent.mkdir(parents=True, exist_ok=True)
             (shop / block.file).write_text(block.text, encoding="utf-8")
@@ -74,7 +81,8 @@ def test_few_blocks_are_left_out() -> None:
 
 def _mapping(page: Path, block: Block, shop: Path) -> None:
     """A pipeline, or a part of one: what is missing around it is filled in."""
-    data = tomllib.loads(block.text) if block.language == "toml" else yaml.safe_load(block.text)
+    is_toml = block.language == "toml"
+    data: Any = tomllib.loads(block.text) if is_toml else parse_yaml(block.text, page.name).data
     if block.file is not None and block.file.startswith("dbt/"):
         return  # dbt reads it, in a command below
     if isinstance(data, list):
@@ -114,6 +122,14 @@ def _sql(page: Path, block: Block, shop: Path) -> None:
         assert connection.sql(block.text).fetchall()
 
 
+def _promql(page: Path, block: Block, shop: Path) -> None:
+    """What it names is held to the metrics by tests/observe/test_examples.py."""
+    import promql_parser
+
+    for expression in re.split(r"\n\n", block.text.strip()):
+        promql_parser.parse(expression)
+
+
 def _mermaid(page: Path, block: Block, shop: Path) -> None:
     assert block.text.startswith("flowchart ")
     for opening, closing in ("[]", "()", "{}"):
@@ -121,13 +137,21 @@ def _mermaid(page: Path, block: Block, shop: Path) -> None:
 
 
 def _conduit(line: str, shop: Path) -> str:
-    """Run one line, ``conduit ...  # exit 5``, and return what it wrote."""
+    """Run one line, ``[NAME=VALUE] conduit ...  # exit 5``, and return what it wrote."""
     exit_code = int(found[1]) if (found := re.search(r"# exit (\d+)", line)) else 0
-    program, *arguments = shlex.split(line, comments=True)
+    words = shlex.split(line, comments=True)
+    given = list(itertools.takewhile(lambda word: re.match(r"[A-Z_]+=", word), words))
+    program, *arguments = words[len(given) :]
     assert program == "conduit", f"only `conduit` is run in blocks, not {program!r}"
     told = io.StringIO()
-    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-        ended = main(arguments)
+    before = dict(os.environ)
+    os.environ.update(word.split("=", 1) for word in given)
+    try:
+        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+            ended = main(arguments)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
     assert ended == exit_code, f"{line}: exit {ended}\n{told.getvalue()}"
     said = told.getvalue().replace(str(shop), "/srv/shop")
     return _WHO.sub("host loader, pid 4711, user etl", said)
@@ -169,6 +193,7 @@ CHECKS = {
     "json": _json,
     "python": _python,
     "sql": _sql,
+    "promql": _promql,
     "mermaid": _mermaid,
     "sh": _sh,
     "console": _console,

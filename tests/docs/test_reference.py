@@ -6,11 +6,13 @@ import contextlib
 import dataclasses
 import importlib
 import io
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from conduit_core import ChangedTable, errors, events
@@ -19,14 +21,19 @@ from conduit_core.cli.commands import commands
 from conduit_core.connectors import registry
 from conduit_core.connectors.files.convert import _TYPES
 from conduit_core.connectors.postgres.types import MAX_COLUMNS, MAX_IDENTIFIER_BYTES
+from conduit_core.connectors.sql.incidents import COLUMNS as INCIDENT_COLUMNS
 from conduit_core.connectors.sql.ledger import COLUMNS
 from conduit_core.engine.hooks import LoadFacts, WindowFacts
-from conduit_core.spec import json_schema, parse_duration, reserved
+from conduit_core.observe.alerts_text import NAMES, alert_schema
+from conduit_core.observe.metrics import METRICS
+from conduit_core.observe.receivers import KINDS
+from conduit_core.spec import json_schema, parse_duration
 from conduit_core.spec.model import PipelineSpec
+from conduit_core.spec.notify import WORDS
 from conduit_core.state.ledger import Counts
 from conduit_dbt import DbtNode, DbtOptions, DbtResult, SourceFreshness
 from conduit_dbt.context import PREFIX, environment, variables
-from tests.docs.pages import PAGES, ROOT, code, name, tables
+from tests.docs.pages import PAGES, ROOT, blocks, code, name, tables
 
 DOCS = ROOT / "docs"
 
@@ -53,6 +60,8 @@ SECTIONS = [
     ("Source", "source"),
     ("Destination", "destination"),
     ("Streams", "StreamSpec"),
+    ("Notify", "NotifyRule"),
+    ("Receivers", "ReceiverSpec"),
 ]
 
 
@@ -83,11 +92,6 @@ def test_default_durations_are_the_models() -> None:
         if heading == "Source":
             model = PipelineSpec.model_fields["source"].annotation
         assert parse_duration(text) == model.model_fields[key].default
-
-
-def test_what_comes_later_is_listed() -> None:
-    text = (DOCS / "pipeline.md").read_text().partition("## Not yet")[2]
-    assert set(code(text)) == reserved.PIPELINE_KEYS
 
 
 # --- docs/connectors.md, README.md ----------------------------------------------------------------
@@ -151,6 +155,17 @@ def test_events_and_their_fields_are_documented() -> None:
     assert {code(event)[0]: code(fields) for event, fields in rows} == known
 
 
+def test_metrics_and_receivers_are_documented() -> None:
+    rows = tables(DOCS / "observe" / "metrics.md")["Metrics: metric"]
+    told = [(code(r[0])[0], r[1], r[2], tuple(code(r[3])), r[4]) for r in rows]
+    assert told == [(m.name, m.kind, m.unit, m.labels, m.help) for m in METRICS]
+    labels = tables(DOCS / "observe" / "metrics.md")["Metrics: label"]
+    assert {c for r in labels for c in code(r[0])} == {c for m in METRICS for c in m.labels}
+    receivers = tables(DOCS / "observe.md")["Watching loads: receiver"]
+    kinds = {re.split(r"[+:]", word)[0] for r in receivers for word in code(r[0])}
+    assert kinds == set(KINDS)
+
+
 def test_the_order_of_events_names_real_ones() -> None:
     text = (DOCS / "events.md").read_text()
     order = text.partition("```text\n")[2].partition("```")[0]
@@ -165,6 +180,28 @@ def test_errors_are_documented_with_code_and_retry() -> None:
         _, exit_code, retry, _ = rows[kind.__name__]
         if kind is not errors.LoadFailedError:
             assert (int(exit_code), retry) == (kind.exit_code, kind.default_retry), kind
+
+
+# --- docs/observe/alerts.md -----------------------------------------------------------------------
+
+
+def test_names_of_alerts_are_those_of_their_facts() -> None:
+    rows = tables(DOCS / "observe" / "alerts.md")["Conditions and templates: name"]
+    assert sorted(n for row in rows for n in code(row[0])) == sorted(NAMES)
+    words = tables(DOCS / "observe" / "alerts.md")["What is told: word"]
+    assert {code(row[0])[0] for row in words} == set(WORDS)
+
+
+def test_the_body_of_an_alert_is_of_the_published_form() -> None:
+    page = blocks(DOCS / "observe" / "alerts.md")
+    (body,) = (json.loads(b.text) for b in page if b.language == "json")
+    jsonschema.Draft202012Validator(alert_schema()).validate(body)
+    assert set(body["alerts"][0]) == {"key", *NAMES}
+
+
+def test_columns_of_incidents_are_documented() -> None:
+    rows = tables(DOCS / "state.md")["Incidents: column"]
+    assert [c for row in rows for c in code(row[0])] == list(INCIDENT_COLUMNS)
 
 
 # --- docs/cli.md ----------------------------------------------------------------------------------

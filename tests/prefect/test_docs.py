@@ -173,7 +173,7 @@ def _body(label: str) -> Callable[..., object]:
     return found.fn if isinstance(found, Flow | Task) else found  # type: ignore[no-any-return]
 
 
-BLOCKS = ["ConduitConnection", "ConduitPipeline"]
+BLOCKS = ["ConduitConnection", "ConduitObservability", "ConduitPipeline"]
 CALLED = [each for each in prefect_conduit.__all__ if each not in (*BLOCKS, "__version__")]
 TWINS = {each: each.removeprefix("a") for each in CALLED if each.removeprefix("a") in CALLED}
 """Those for asynchronous flows, and the ones for others."""

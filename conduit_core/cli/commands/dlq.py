@@ -106,14 +106,16 @@ def replay(
     from conduit_core.engine import deadletters
 
     pipeline = session.pipeline(file)
-    results = deadletters.replay(
-        pipeline,
-        _names(stream),
-        load_id=load,
-        rule=rule,
-        ids=tuple(id_ or ()),
-        runner=runner_text(),
-    )
+    with session.watching(pipeline, quietly=True) as listeners:
+        results = deadletters.replay(
+            pipeline,
+            _names(stream),
+            load_id=load,
+            rule=rule,
+            ids=tuple(id_ or ()),
+            listeners=listeners,
+            runner=runner_text(),
+        )
     columns = (("stream", "left"), ("letters", "right"), ("became", "left"), ("load id", "left"))
 
     def write(screen: Screen) -> None:

@@ -8,6 +8,7 @@ from conduit_core.connectors.base import CheckItem
 from conduit_core.connectors.postgres.connection import Server, ServerConnection
 from conduit_core.connectors.postgres.types import PostgresDialect
 from conduit_core.connectors.sql.hooks import HOOKS
+from conduit_core.connectors.sql.incidents import INCIDENTS
 from conduit_core.connectors.sql.letters import LETTERS
 from conduit_core.errors import ConnectionFailedError
 from conduit_core.types.dialect import Table
@@ -149,7 +150,7 @@ def _check_tables(connection: ServerConnection, schema: str, role: str) -> list[
                concat_ws(', ',
                  CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
                  CASE WHEN NOT has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
-                 CASE WHEN (c.relname NOT LIKE '\_conduit\_%' OR c.relname IN ($2, $3))
+                 CASE WHEN (c.relname NOT LIKE '\_conduit\_%' OR c.relname IN ($2, $3, $4))
                    AND NOT has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END,
                  CASE WHEN c.relname <> $2
                    AND NOT has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END)
@@ -157,7 +158,7 @@ def _check_tables(connection: ServerConnection, schema: str, role: str) -> list[
         WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition
         ORDER BY 1
         """,
-        (schema, LETTERS, HOOKS),
+        (schema, LETTERS, HOOKS, INCIDENTS),
     )
     lacking = [(str(table), str(rights)) for table, rights in rows if rights]
     if not lacking:

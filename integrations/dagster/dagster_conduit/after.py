@@ -85,9 +85,10 @@ def run_after(
     from conduit_core.events import Emitter
 
     try:
-        pipeline: Pipeline = held.opened(context.resources.conduit.resolver())
+        resource = context.resources.conduit
+        pipeline: Pipeline = held.opened(resource.resolver())
         bound = bound_hook(pipeline, specs.hook)
-        with watching(pipeline, context) as listeners:
+        with watching(pipeline, context, to=resource.receivers()) as listeners:
             with _ended_as_by_ctrl_c():
                 result = run_hook(pipeline, bound, (), Emitter(listeners))
             if result.failure is not None:

@@ -114,7 +114,11 @@ def _step(context: OpExecutionContext, *, replans: bool = False) -> Iterator[Str
     """
     resource: ConduitResource = getattr(context.resources, RESOURCE)
     try:
-        yield StreamStep(AssetExecutionContext(op_execution_context=context), resource.resolver())
+        yield StreamStep(
+            AssetExecutionContext(op_execution_context=context),
+            resource.resolver(),
+            to=resource.receivers(),
+        )
     except ConduitError as error:
         if replans and error.retry == "plan":
             error.retry = "never"

@@ -187,7 +187,7 @@ def _replayed(context: OpExecutionContext, loads: _Loads, resource: ConduitResou
     for key, load in (loads[stream],) if stream else loads.values():
         pipeline = load.held.opened(resource.resolver())
         store = DagsterStateStore(context.instance, key)
-        with watching(pipeline, context) as listeners:
+        with watching(pipeline, context, to=resource.receivers()) as listeners:
             (result,) = replay(
                 pipeline,
                 (load.stream.name,),

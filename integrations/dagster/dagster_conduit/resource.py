@@ -29,10 +29,16 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         connections: the named connections of pipeline files: of each name a URL, or a mapping as
             in the file. ``EnvVar`` stands for what only the step may see. Without any, names are
             looked up in ``~/.conduit/connections.yml``.
+        observe: who is told of loads: URLs of receivers. ``EnvVar`` stands for one with a token, or
+            for several with blanks between. Without any: those that ``CONDUIT_OBSERVE`` names.
     """
 
     connections: dict[str, Any] = Field(
         default_factory=dict, description="Named connections: a URL or a mapping of each."
+    )
+
+    observe: list[str] = Field(
+        default_factory=list, description="URLs of receivers of metrics, traces and lineage."
     )
 
     def __repr__(self) -> str:
@@ -47,6 +53,10 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         named = {name: _as_text(value) for name, value in self.connections.items()}
         return GivenConnections(named, f"resource {RESOURCE!r}")
+
+    def receivers(self) -> tuple[str, ...] | None:
+        """Return the receivers' URLs; None for those of the environment."""
+        return tuple(self.observe) or None
 
     def run(
         self,
@@ -78,7 +88,7 @@ class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if isinstance(context, dg.OpExecutionContext):
             context = AssetExecutionContext(op_execution_context=context)
         try:
-            step = StreamStep(context, self.resolver(), listeners)
+            step = StreamStep(context, self.resolver(), listeners, self.receivers())
             yield from step.told(Asked(full_refresh, reload, allow_empty, allow_deletes))
         except ConduitError as error:
             failed = failure(error, context.op_execution_context)

@@ -36,6 +36,7 @@ class StreamStep:
         context: Dagster's.
         connections: finds the pipeline's named connections.
         listeners: called with every event, beside the step's log.
+        to: the resource's receivers; None for those of the environment.
 
     Raises:
         ConfigError: the step is none of ours.
@@ -46,8 +47,10 @@ class StreamStep:
         context: AssetExecutionContext,
         connections: ConnectionResolver | None,
         listeners: tuple[Listener, ...] = (),
+        to: Sequence[str] | None = None,
     ) -> None:
         self._context = context
+        self._to = to
         self._connections = connections
         self._own = listeners
         stream = context.op_execution_context.op_def.tags.get(STREAM_TAG)
@@ -183,7 +186,7 @@ class StreamStep:
         return request_of(self._context, self.spec.key, self.load, asked)
 
     def _watching(self, pipeline: Pipeline) -> AbstractContextManager[tuple[Listener, ...]]:
-        return watching(pipeline, self._context.op_execution_context, *self._own)
+        return watching(pipeline, self._context.op_execution_context, *self._own, to=self._to)
 
 
 def _of_stream(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dagster_conduit.failures import retries_left
+from dagster_conduit.failures import will_retry
 
 if TYPE_CHECKING:
     from dagster import OpExecutionContext
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def watching(
-    pipeline: Pipeline, context: OpExecutionContext, *own: Listener
+    pipeline: Pipeline,
+    context: OpExecutionContext,
+    *own: Listener,
+    to: Sequence[str] | None,
 ) -> Iterator[tuple[Listener, ...]]:
     """Watch what a step does until the block ends.
 
@@ -25,6 +28,7 @@ def watching(
         pipeline: what it runs.
         context: the step's.
         own: who else hears its events.
+        to: the resource's receivers; None for those of the environment.
 
     Yields:
         The listeners to hand to the core.
@@ -40,8 +44,9 @@ def watching(
     with observing(
         pipeline,
         heard,
+        to=to,
         origin=_origin(context),
-        will_retry=lambda error: error.retry != "never" and retries_left(context),
+        will_retry=lambda error: will_retry(error, context),
     ) as observation:
         yield observation.listeners
 
@@ -50,4 +55,10 @@ def _origin(context: OpExecutionContext) -> Origin:
     from conduit_core import Origin
 
     run = context.run
-    return Origin(runner="dagster", run=f"{run.job_name}/{run.run_id}", run_id=run.run_id)
+    return Origin(
+        runner="dagster",
+        run=f"{run.job_name}/{run.run_id}",
+        namespace="dagster",
+        job=run.job_name,
+        run_id=run.run_id,
+    )

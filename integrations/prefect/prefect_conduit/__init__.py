@@ -5,7 +5,7 @@ Prefect imports it by itself, for its blocks, wherever it is installed.
 
 from __future__ import annotations
 
-from prefect_conduit.blocks import ConduitConnection, ConduitPipeline
+from prefect_conduit.blocks import ConduitConnection, ConduitObservability, ConduitPipeline
 from prefect_conduit.flows import arun_pipeline, run_pipeline
 from prefect_conduit.hooks import arun_dbt, run_dbt
 from prefect_conduit.steps import (
@@ -23,6 +23,7 @@ from prefect_conduit.tasks import aload_stream, load_stream
 
 __all__ = [
     "ConduitConnection",
+    "ConduitObservability",
     "ConduitPipeline",
     "__version__",
     "aaudit_load",

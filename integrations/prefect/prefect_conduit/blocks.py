@@ -210,6 +210,34 @@ run_pipeline(ConduitPipeline.load("shop"))
         )
 
 
+class ConduitObservability(Block):
+    """Who is told of loads: receivers of metrics, traces and lineage, tokens in their URLs.
+
+    ``CONDUIT_OBSERVE=block:NAME``, in the worker's environment or a deployment's job variables,
+    has flows use it.
+
+    Args:
+        receivers: URLs, such as ``otlp+https://collector.example.com``.
+    """
+
+    model_config = _QUIET
+    _block_type_name: ClassVar[str] = "Conduit Observability"
+    _block_type_slug: ClassVar[str] = "conduit-observability"
+    _description: ClassVar[str] = "Who is told of loads: metrics, traces and lineage."
+    _code_example: ClassVar[str] = """\
+```python
+from prefect_conduit import ConduitObservability
+
+watch = ConduitObservability(receivers=["openlineage+https://KEY@lineage.example.com"])
+watch.save("watch", overwrite=True)
+```"""
+
+    receivers: list[SecretStr] = Field(
+        default_factory=list,
+        description="URLs of receivers, such as otlp+http://collector:4318.",
+    )
+
+
 def end_with_secret(content: Mapping[str, object]) -> str | None:
     """Return the end of a pipeline, source or destination, that has a password written in it."""
     from conduit_core import shows_secret

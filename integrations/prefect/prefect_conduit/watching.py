@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run, task_run
 
 from prefect_conduit.failures import is_final
+from prefect_conduit.observability import receivers
+
+_TRACEPARENT = "__OTEL_TRACEPARENT"
+"""The label of a run under which Prefect keeps its trace."""
 
 if TYPE_CHECKING:
     from conduit_core import Origin, Pipeline
@@ -40,6 +45,7 @@ def watching(
     with observing(
         pipeline,
         heard,
+        to=receivers(),
         origin=_origin(),
         will_retry=lambda error: not is_final(error, plans=plans),
     ) as observation:
@@ -50,4 +56,19 @@ def _origin() -> Origin:
     from conduit_core import Origin
 
     run, name = flow_run.id or task_run.id or "", flow_run.name or task_run.name or ""
-    return Origin(runner="prefect", run=name, url=flow_run.ui_url or "", run_id=run)
+    return Origin(
+        runner="prefect",
+        run=name,
+        url=flow_run.ui_url or "",
+        traceparent=_traceparent(),
+        namespace="prefect",
+        job=flow_run.flow_name or "",
+        run_id=run,
+    )
+
+
+def _traceparent() -> str:
+    """Return the flow run's trace, where Prefect's own telemetry is on."""
+    context = FlowRunContext.get()
+    labels = context.flow_run.labels if context and context.flow_run else {}
+    return str(labels.get(_TRACEPARENT) or "")

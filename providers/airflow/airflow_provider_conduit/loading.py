@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from openlineage.client.facet_v2 import JobFacet, RunFacet
 
     from airflow_provider_conduit.compat import Asset, Context
-    from airflow_provider_conduit.lineage import Heard, Lineage
-    from conduit_core import LoadResult, Pipeline, RunRequest
+    from conduit_core import LoadHeard, LoadResult, Pipeline, RunRequest
 
 _log = logging.getLogger("airflow.task.conduit")
 
@@ -42,7 +41,7 @@ class LoadsStream(Killable):
     """A mixin of operators whose task publishes one stream into the table of one Asset."""
 
     load_facts: Mapping[str, object] = {}
-    _lineage: Lineage | None = None
+    _lineage: OperatorLineage[Dataset, RunFacet | JobFacet] | None = None
 
     def load(
         self, pipeline: Pipeline, stream: str, asset: Asset, request: RunRequest, context: Context
@@ -66,11 +65,10 @@ class LoadsStream(Killable):
     def _run(
         self, pipeline: Pipeline, stream: str, asset: Asset, request: RunRequest, context: Context
     ) -> LoadResult:
-        from airflow_provider_conduit.lineage import Heard
         from airflow_provider_conduit.state import state_store
-        from conduit_core import run
+        from conduit_core import LoadHeard, run
 
-        heard = Heard()
+        heard = LoadHeard()
         with watching(pipeline, context, heard) as listeners:
             done = run(
                 pipeline,
@@ -81,26 +79,19 @@ class LoadsStream(Killable):
                 cancel=self.cancelled(),
             )
             result = done.results[0] if done.results else None
-            self.collect(pipeline, stream, result, heard)
+            self.collect(pipeline, stream, heard)
             if result is not None:
                 return result
             if not done.failures:  # killed before its turn came
                 raise _killed(pipeline, stream)
             raise done.failures[0].to_error()
 
-    def collect(
-        self, pipeline: Pipeline, stream: str, result: LoadResult | None, heard: Heard
-    ) -> None:
+    def collect(self, pipeline: Pipeline, stream: str, heard: LoadHeard) -> None:
         """Collect the load's lineage, where Airflow sends it anywhere."""
         from airflow_provider_conduit.lineage import is_on, lineage_of
-        from conduit_core.errors import ConduitError
 
-        if not is_on():
-            return
-        try:
-            self._lineage = lineage_of(pipeline, stream, result, heard)
-        except ConduitError as error:
-            _log.warning("no lineage of this load: %s", error.message)
+        if is_on():
+            self._lineage = lineage_of(pipeline, stream, heard)
 
     def get_openlineage_facets_on_complete(
         self, _: object
@@ -109,7 +100,7 @@ class LoadsStream(Killable):
 
         Of a load that failed it has the datasets, and what the rules found.
         """
-        return None if self._lineage is None else self._lineage.to_openlineage()
+        return self._lineage
 
     get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
 

@@ -42,6 +42,16 @@ _OPTIONS = {
         "example": "https://reports.example.com/{pipeline}/{load_id}.html",
         "default": None,
     },
+    "observe": {
+        "description": "Who is told of loads: URLs of receivers of metrics, traces and lineage,"
+        " with blanks between; or `connection:ID`, an Airflow connection with them in its password."
+        " Default: those of the environment variable CONDUIT_OBSERVE.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "sensitive": True,
+        "example": "otlp+http://collector:4318 dogstatsd://localhost:8125",
+        "default": None,
+    },
     "dbt_docs_url": {
         "description": "Where the site is that `dbt docs generate` made.",
         "version_added": "0.1.0",
@@ -71,7 +81,12 @@ def get_provider_info() -> dict[str, object]:
         "triggers": [{"integration-name": named, "python-modules": [f"{_HOME}.trigger"]}],
         "hooks": [{"integration-name": named, "python-modules": [f"{_HOME}.hook"]}],
         "extra-links": [f"{_HOME}.links.LoadReportLink", f"{_HOME}.links.DbtDocsLink"],
-        "config": {"conduit": {"description": "Links of Conduit's tasks.", "options": _OPTIONS}},
+        "config": {
+            "conduit": {
+                "description": "Conduit's tasks: links, and who is told of loads.",
+                "options": _OPTIONS,
+            }
+        },
         "task-decorators": [{"name": "conduit", "class-name": f"{_HOME}.decorator.conduit_task"}],
         "connection-types": [
             {

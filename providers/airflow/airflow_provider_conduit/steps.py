@@ -229,17 +229,16 @@ class ConduitPublishOperator(LoadsStream, StreamOperator):
         return self.ended(result, self.asset, context)
 
     def _publish(self, context: Context, plan: LoadPlan) -> LoadResult:
-        from airflow_provider_conduit.lineage import Heard
         from airflow_provider_conduit.state import state_store
-        from conduit_core import after, publish
+        from conduit_core import LoadHeard, after, publish
 
-        pipeline, heard = self.opened(), Heard()
+        pipeline, heard = self.opened(), LoadHeard()
         report = self._report(context, plan)
         with watching(pipeline, context, heard, has_plan=True) as listeners:
             result = publish(pipeline, plan, report=report, listeners=listeners)
             store = state_store(self.asset, context)
             after(pipeline, [result], store=store, hooks=False, listeners=listeners)
-        self.collect(pipeline, self.stream, result, heard)
+        self.collect(pipeline, self.stream, heard)
         return result
 
     def _report(self, context: Context, plan: LoadPlan) -> AuditReport | None:

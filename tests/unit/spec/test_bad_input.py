@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from conduit_core.errors import ConfigError
-from conduit_core.spec import load_spec, reserved, spec_from_mapping
+from conduit_core.spec import load_spec, spec_from_mapping
 from conduit_core.spec.document import parse_toml, parse_yaml
 from tests.unit.spec.conftest import HEAD, Load, Refused
 
@@ -107,7 +107,7 @@ def test_files_have_no_tables(refused: Refused) -> None:
 
 def test_every_problem_is_told_at_once_in_the_files_order(refused: Refused) -> None:
     message = refused(
-        "name: x\nsource: {type: postgres, url: '${MISSING}'}\nnotify: {}\ndestination: 5\n"
+        "name: x\nsource: {type: postgres, url: '${MISSING}'}\nnotifi: {}\ndestination: 5\n"
         "defaults: {null_cursor: x}\nstreams:\n  - {tabel: a}\n  - b\n  - {table: c, deletes: 2}\n"
     )
     assert message.splitlines()[0] == "pipeline.yml: 6 problems"
@@ -124,11 +124,6 @@ def test_a_problem_of_the_defaults_is_told_once(refused: Refused) -> None:
     assert refused(HEAD + "freshness: 7\nstreams: [a, b]\n") == f"pipeline.yml:4: {told}"
     told = "streams[0]: `table` must be text; it is 5"
     assert refused(HEAD + "streams: [{table: 5}]\n") == f"pipeline.yml:4: {told}"
-
-
-def test_keys_of_a_later_release_are_refused(refused: Refused) -> None:
-    for key in reserved.PIPELINE_KEYS:
-        assert f"`{key}` comes with a later" in refused(f"{HEAD}streams: [a]\n{key}: {{}}\n")
 
 
 def test_a_missing_variable_names_itself_line_and_key(refused: Refused) -> None:

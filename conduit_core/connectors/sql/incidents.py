@@ -1,0 +1,181 @@
+"""The table ``_conduit_incidents`` of a SQL destination: what people were told of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import cast
+
+from conduit_core.connectors.base import CleanItem
+from conduit_core.connectors.incidents import LASTING, About, Incident, Telling
+from conduit_core.connectors.sql.hooks import KeptHooks
+from conduit_core.connectors.sql.ledger import time_of
+from conduit_core.connectors.sql.session import Row, SqlSession, Value
+from conduit_core.types.dialect import Table
+
+INCIDENTS = "_conduit_incidents"
+COLUMNS = (
+    "id", "pipeline", "stream", "about", "opened_at", "seen_at", "times", "told_at", "closed_at",
+    "error", "exit_code", "load_id", "runner", "facts", "told", "revision",
+)  # fmt: skip
+_NUMBERS = ("times", "exit_code", "revision")
+_NULLABLE = ("told_at", "closed_at")
+
+
+class KeptIncidents(KeptHooks):
+    """What a destination remembers; see :class:`conduit_core.connectors.incidents.KeepsIncidents`.
+
+    They are written under one lock, so that what is compared is what is replaced.
+    """
+
+    def incidents(
+        self, pipeline: str, since: datetime | None = None, ids: Collection[str] = ()
+    ) -> list[Incident]:
+        """Return a pipeline's incidents, the oldest first."""
+        q, param = self.dialect.quote, self.dialect.param
+        values: list[Value] = [pipeline]
+        where = f"{q('pipeline')} = {param(1)}"
+        if since is not None:
+            values += [since.astimezone(UTC), *ids]
+            wanted = [f"{q('closed_at')} IS NULL", f"{q('closed_at')} >= {param(2)}"]
+            if ids:
+                marks = ", ".join(param(i) for i in range(3, 3 + len(ids)))
+                wanted.append(f"{q('id')} IN ({marks})")
+            where += f" AND ({' OR '.join(wanted)})"
+        sql = (
+            f"SELECT {self.dialect.columns(COLUMNS)} FROM {self._incidents} WHERE {where}"
+            f" ORDER BY {q('opened_at')}, {q('id')}"
+        )
+        return [_from_row(row) for row in self._rows(INCIDENTS, sql, tuple(values))]
+
+    def keep_incidents(self, changed: Sequence[Incident]) -> bool:
+        """Write these incidents in one transaction, unless one has been written since."""
+        session = self.session()
+        try:
+            self.bootstrap(session, lambda: self._missing_incidents(session))
+            session.begin("conduit:incidents")
+            if all(self._kept(session, incident) for incident in changed):
+                session.commit()
+                return True
+            session.rollback()
+            return False
+        except Exception as error:
+            session.rollback()
+            raise self._explained(error) from error
+        finally:
+            session.close()
+
+    def _kept(self, session: SqlSession, incident: Incident) -> bool:
+        """Write one; False where it isn't as it was read."""
+        q, param = self.dialect.quote, self.dialect.param
+        found = session.rows(*self._other(incident))
+        now = replace(incident, revision=incident.revision + 1)
+        if incident.revision == 0:
+            if found:
+                return False
+            marks = ", ".join(param(i) for i in range(1, len(COLUMNS) + 1))
+            names = self.dialect.columns(COLUMNS)
+            sql = f"INSERT INTO {self._incidents} ({names}) VALUES ({marks})"
+            session.execute(sql, _to_row(now))
+            return True
+        if found != [(incident.revision,)]:
+            return False
+        sets = ", ".join(f"{q(name)} = {param(i)}" for i, name in enumerate(COLUMNS[1:], 1))
+        key = f"{q('id')} = {param(len(COLUMNS))}"
+        sql = f"UPDATE {self._incidents} SET {sets} WHERE {key}"
+        session.execute(sql, (*_to_row(now)[1:], now.id))
+        return True
+
+    def _other(self, incident: Incident) -> tuple[str, tuple[Value, ...]]:
+        """Return the query for the revision that is there, or of the same one under another id."""
+        q, param = self.dialect.quote, self.dialect.param
+        where, values = f"{q('id')} = {param(1)}", [incident.id]
+        if incident.revision == 0 and incident.about in LASTING:
+            same = [f"{q('pipeline')} = {param(2)}", f"{q('stream')} = {param(3)}"]
+            same += [f"{q('about')} = {param(4)}", f"{q('closed_at')} IS NULL"]
+            where = f"{where} OR ({' AND '.join(same)})"
+            values += [incident.pipeline, incident.stream, incident.about]
+        return f"SELECT {q('revision')} FROM {self._incidents} WHERE {where}", tuple(values)
+
+    def clean_incidents(self, border: datetime, *, dry_run: bool) -> list[CleanItem]:
+        """Forget incidents that were over before ``border``; return what was, or would be."""
+        q, param = self.dialect.quote, self.dialect.param
+        where = f"{q('closed_at')} < {param(1)}"
+        told = f"SELECT count(*) FROM {self._incidents} WHERE {where}"
+        found = self._rows(INCIDENTS, told, (border,))
+        count = int(str(found[0][0])) if found else 0
+        if not count:
+            return []
+        if not dry_run:
+            session = self.session()
+            try:
+                session.begin("conduit:incidents")
+                session.execute(f"DELETE FROM {self._incidents} WHERE {where}", (border,))
+                session.commit()
+            except Exception as error:
+                session.rollback()
+                raise self._explained(error) from error
+            finally:
+                session.close()
+        return [CleanItem("incidents", f"{count} told to people", f"over before {border:%Y-%m-%d}")]
+
+    @property
+    def _incidents(self) -> str:
+        return self.dialect.table(Table(self.ledger.schema, INCIDENTS))
+
+    def _missing_incidents(self, session: SqlSession) -> list[str]:
+        if self.has_tables(session, INCIDENTS):
+            return []
+        q, types = self.dialect.quote, self.ledger.types
+        parts = []
+        for name in COLUMNS:
+            kind = types.bigint if name in _NUMBERS else types.text
+            kind = types.timestamptz if name.endswith("_at") else kind
+            null = "" if name in _NULLABLE else " NOT NULL"
+            parts.append(f"{q(name)} {kind}{null}")
+        parts.append(f"PRIMARY KEY ({q('id')})")
+        create = f"CREATE TABLE IF NOT EXISTS {self._incidents} ({', '.join(parts)})"
+        return [*self.create_schema(session, self.ledger.schema), create]
+
+
+def _to_row(incident: Incident) -> tuple[Value, ...]:
+    told = {
+        key: {"at": t.at.isoformat(), "count": t.count, "sent": t.sent, "over": t.over}
+        for key, t in incident.told.items()
+    }
+    data: dict[str, Value] = {
+        name: getattr(incident, name) for name in COLUMNS if name not in {"facts", "told"}
+    }
+    data["facts"] = json.dumps(dict(incident.facts), separators=(",", ":"), default=str)
+    data["told"] = json.dumps(told, separators=(",", ":"))
+    return tuple(data[name] for name in COLUMNS)
+
+
+def _from_row(row: Row) -> Incident:
+    data = dict(zip(COLUMNS, row, strict=True))
+    told: dict[str, dict[str, object]] = json.loads(str(data["told"]))
+    return Incident(
+        id=str(data["id"]),
+        pipeline=str(data["pipeline"]),
+        stream=str(data["stream"]),
+        about=cast("About", data["about"]),
+        opened_at=time_of(data["opened_at"]),
+        seen_at=time_of(data["seen_at"]),
+        times=int(str(data["times"])),
+        told_at=None if data["told_at"] is None else time_of(data["told_at"]),
+        closed_at=None if data["closed_at"] is None else time_of(data["closed_at"]),
+        error=str(data["error"]),
+        exit_code=int(str(data["exit_code"])),
+        load_id=str(data["load_id"]),
+        runner=str(data["runner"]),
+        facts=json.loads(str(data["facts"])),
+        told={key: _telling(item) for key, item in told.items()},
+        revision=int(str(data["revision"])),
+    )
+
+
+def _telling(item: dict[str, object]) -> Telling:
+    count = int(str(item["count"]))
+    return Telling(time_of(item["at"]), count, sent=bool(item["sent"]), over=bool(item["over"]))
