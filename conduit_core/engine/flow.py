@@ -177,6 +177,7 @@ class Flow:
         flag: says which rows of a batch, as read, are deleted at the source.
         transform: changes a batch as read, before it is cast.
         screen: holds the cast rows to the stream's rules.
+        split: the id of the split that it is, for events.
     """
 
     def __init__(
@@ -197,6 +198,7 @@ class Flow:
         flag: Flag | None = None,
         transform: Transformed | None = None,
         screen: Screening | None = None,
+        split: str = "",
     ) -> None:
         self.schema = schema
         self._open = read
@@ -214,6 +216,7 @@ class Flow:
         self._flag = flag
         self._transform = transform
         self._screen = screen
+        self._split = split
         self._is_whole_load = is_whole_load
         self._error: ConduitError | None = None
         self._thread: threading.Thread | None = None
@@ -402,6 +405,7 @@ class Flow:
                 cast_seconds=cast_seconds,
                 queue_bytes=self._queue.bytes,
                 queue_limit=self._queue.limit,
+                split=self._split,
             )
         )
 
@@ -459,6 +463,7 @@ class Flow:
                     rows=batch.num_rows,
                     bytes=batch.nbytes,
                     write_seconds=seconds,
+                    split=self._split,
                 )
             )
         if self._cancel.is_set():
