@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -128,6 +129,9 @@ class PublishContract(DestinationFixtures):
         assert (found.load_id, found.request_key, found.cursor) == (made.load_id, "key ü", cursor)
         assert found.started_at == made.started_at
         assert started <= found.published_at <= datetime.now(UTC)
+        stages = json.loads(found.stages)
+        assert (stages["read"], stages["write"]) == (1.5, 0.25)
+        assert stages["commit"] >= 0
         assert not done.replayed
 
     def test_appends_add_up(self, destination: Destination, schema: str) -> None:
