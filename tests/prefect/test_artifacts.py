@@ -109,7 +109,9 @@ def test_a_load_that_lasts_shows_its_progress_to_its_end(shop: Shop) -> None:
             empty=False,
         )
 
-    batch = BatchRead(load_id="x", rows=30, bytes=1, read_seconds=0, cast_seconds=0, queue_bytes=1)
+    batch = BatchRead(
+        load_id="x", rows=30, bytes=1, read_seconds=0, cast_seconds=0, queue_bytes=1, queue_limit=2
+    )
     staged = SplitStaged(
         load_id="x", split="a", splits=4, rows=30, bytes=1, seconds=0, worker="here"
     )
