@@ -99,7 +99,8 @@ class PublishStarted(Event):
 class BatchRead(Event):
     """A batch was read and cast; seconds are this batch's own. ``bytes`` is its Arrow size.
 
-    ``queue_bytes`` wait for the destination by now, of ``queue_limit`` at most.
+    ``queue_bytes`` wait for the destination by now, of ``queue_limit`` at most. ``split`` is the
+    one that is staged; "" where the load isn't in splits.
     """
 
     load_id: str
@@ -109,6 +110,7 @@ class BatchRead(Event):
     cast_seconds: float
     queue_bytes: int
     queue_limit: int
+    split: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,7 @@ class BatchWritten(Event):
     rows: int
     bytes: int
     write_seconds: float
+    split: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from conduit_core.cli import INTERRUPTED, options
 from conduit_core.cli.commands import commands
@@ -21,6 +21,7 @@ from conduit_core.cli.commands.hooked import GROUPS, hook_commands
 from conduit_core.cli.options import Common, LogFormat
 from conduit_core.cli.screen import Answer, Screen, error_document, print_document
 from conduit_core.cli.session import Session
+from conduit_core.cli.watching import EVERY
 from conduit_core.errors import ConduitError, ConfigError, unexpected
 
 # typer has carried its own copy of click since 0.2x; its public names lead to either one's root.
@@ -88,10 +89,11 @@ def _app(args: Sequence[str]) -> typer.Typer:
     for name, function in {**own, **hook_commands(args, known)}.items():
         group, _, last = name.rpartition(" ")
         if group not in groups:
-            kind = _ListGroup if group in {"runs", "dlq"} else None
-            groups[group] = typer.Typer(cls=kind, **settings)
+            lists = _ListGroup if group in {"runs", "dlq"} else None
+            groups[group] = typer.Typer(cls=lists, **settings)
             app.add_typer(groups[group], name=group, help=_GROUPS.get(group))
-        groups[group].command(last)(_command(function))
+        kind = _StatusCommand if name == "status" else None
+        groups[group].command(last, cls=kind)(_command(function))
     for name, told in GROUPS.items():
         if name not in groups:
             app.add_typer(typer.Typer(**settings), name=name, help=told)
@@ -105,6 +107,19 @@ class _ListGroup(TyperGroup):
         """Put ``list`` where no sub-command stands."""
         if not args or (args[0] not in self.commands and args[0] != "--help"):
             args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+class _StatusCommand(TyperCommand):
+    """``conduit status --watch`` is ``conduit status --watch 10``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the usual seconds where none stand."""
+        if "--watch" in args:
+            place = args.index("--watch") + 1
+            given = args[place : place + 1]
+            if not given or not given[0].replace(".", "", 1).isdigit():
+                args = [*args[:place], EVERY, *args[place:]]
         return super().parse_args(ctx, args)
 
 
@@ -151,12 +166,12 @@ def _command(function: Callable[..., Answer]) -> Callable[..., _Call]:
 def _end(session: Session, answer: Answer) -> int:
     """Write an answer, then its errors, so that these are the last lines of a log."""
     errors = [session.placed(error) for error in answer.errors]
-    if session.common.json:
+    if session.common.json and not answer.shown:
         document = dict(answer.document)
         if errors:
             document["error"] = error_document(errors[0], answer.exit_code)
         print_document(document, session.redact)
-    else:
+    elif not answer.shown:
         answer.show(Screen(session.redact))
     sys.stdout.flush()
     for error in errors:

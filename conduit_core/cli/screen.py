@@ -78,6 +78,7 @@ class Answer:
         exit_code: the process's.
         errors: told on stderr after the answer, four lines each.
         interrupted: Ctrl-C ended it: what was and wasn't published, told on stderr.
+        shown: the document was written already, by the command itself.
     """
 
     document: Mapping[str, object]
@@ -85,6 +86,7 @@ class Answer:
     exit_code: int = 0
     errors: tuple[ConduitError, ...] = field(default=())
     interrupted: tuple[str, ...] = ()
+    shown: bool = False
 
 
 def error_document(error: ConduitError, exit_code: int | None = None) -> dict[str, object]:

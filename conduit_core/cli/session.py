@@ -167,8 +167,8 @@ def runner_text() -> str:
     return json.dumps(facts)
 
 
-def age_of(text: str, command: str) -> timedelta:
-    """Return an ``--older-than``.
+def age_of(text: str, command: str, option: str = "--older-than") -> timedelta:
+    """Return an ``--older-than``, or another option's age.
 
     Raises:
         ConfigError: it is no duration; with the command that shows one.
@@ -178,4 +178,4 @@ def age_of(text: str, command: str) -> timedelta:
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise ConfigError(f"--older-than {error}", command=command) from None
+        raise ConfigError(f"{option} {error}", command=command) from None

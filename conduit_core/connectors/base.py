@@ -159,12 +159,14 @@ class Reading:
 
     ``cancel`` ends a fetch that another thread waits for, where the system can; ``close`` follows.
     ``files`` fills up with the paths read while the batches are taken, for sources of files.
+    ``threaded`` says that threads of the driver's own do the work, while the reader only waits.
     """
 
     reader: pa.RecordBatchReader
     close: Callable[[], None] = lambda: None
     files: list[str] = field(default_factory=list)
     cancel: Callable[[], None] = lambda: None
+    threaded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,6 +398,7 @@ class Tally:
     ``complete`` is False where the destination stopped taking batches before the last one;
     ``bytes`` is the size of what was read. ``letters`` are the rejected rows, to be read by the
     destination before it commits; ``report`` is what the audit found, as JSON, kept with the load.
+    ``stages`` are seconds by stage, as far as the rows have come.
     """
 
     counts: Counts
@@ -404,6 +407,7 @@ class Tally:
     bytes: int = 0
     letters: Letters | None = None
     report: str = ""
+    stages: Mapping[str, float] = field(default_factory=dict)
 
 
 class StagedRows(Protocol):

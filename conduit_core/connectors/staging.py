@@ -70,6 +70,7 @@ class StageReceipt(_Data):
         worker: host and process id of the attempt.
         seconds: how long the attempt took.
         staged_at: when it was done.
+        stages: seconds of the attempt by stage.
     """
 
     version: Literal[1] = 1
@@ -87,6 +88,23 @@ class StageReceipt(_Data):
     worker: str
     seconds: float
     staged_at: datetime
+    stages: dict[str, float] = {}
+
+
+def stages_of(receipts: Sequence[StageReceipt]) -> dict[str, float]:
+    """Return seconds by stage, summed over splits, and as ``stage`` how long all took side by side.
+
+    Where staging was broken off and taken up, the pause is none of it.
+    """
+    sums: dict[str, float] = {}
+    for receipt in receipts:
+        for stage, seconds in receipt.stages.items():
+            sums[stage] = sums.get(stage, 0.0) + seconds
+    if receipts:
+        began = min(r.staged_at - timedelta(seconds=r.seconds) for r in receipts)
+        lasted = (max(r.staged_at for r in receipts) - began).total_seconds()
+        sums["stage"] = min(lasted, sum(r.seconds for r in receipts))
+    return sums
 
 
 class Attempt(_Data):

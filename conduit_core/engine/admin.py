@@ -117,7 +117,7 @@ def status(
     emit, found = Emitter(listeners), []
     with pipeline.open() as ends:
         for stream in pipeline.select(streams):
-            one = _status(pipeline, stream, ends)
+            one = status_of(pipeline, stream, ends)
             emit(_seen(pipeline, one))
             found.append(one)
     return found
@@ -139,7 +139,8 @@ def _seen(pipeline: Pipeline, one: StreamStatus) -> StreamSeen:
     )
 
 
-def _status(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> StreamStatus:
+def status_of(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> StreamStatus:
+    """Compare one stream's watermark with its source, on open ends; see :func:`status`."""
     target = pipeline.target(stream, ends.destination)
     chain = ends.destination.records(target)
     last, mark = newest(chain), _watermark(chain, stream)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar, cast
 
@@ -95,6 +96,8 @@ class BoundedQueue(Generic[_B]):
         self._closed = False
         self._stopped = False
         self._changed = threading.Condition()
+        self.full_seconds = 0.0
+        """How long :meth:`put` has waited for room."""
 
     @property
     def bytes(self) -> int:
@@ -105,15 +108,19 @@ class BoundedQueue(Generic[_B]):
         """Add a batch, waiting for room; False when the consumer has stopped."""
         size = batch.nbytes
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._stopped or not self._items or self._bytes + size <= self.limit
-            )
+            if not self._has_room(size):
+                asked = time.perf_counter()
+                self._changed.wait_for(lambda: self._has_room(size))
+                self.full_seconds += time.perf_counter() - asked
             if self._stopped:
                 return False
             self._items.append(batch)
             self._bytes += size
             self._changed.notify_all()
             return True
+
+    def _has_room(self, size: int) -> bool:
+        return self._stopped or not self._items or self._bytes + size <= self.limit
 
     def get(self, cancel: threading.Event | None = None) -> _B | None:
         """Take the next batch, waiting for it; None after the last one, or if ``cancel`` is set."""
@@ -170,6 +177,7 @@ class Flow:
         flag: says which rows of a batch, as read, are deleted at the source.
         transform: changes a batch as read, before it is cast.
         screen: holds the cast rows to the stream's rules.
+        split: the id of the split that it is, for events.
     """
 
     def __init__(
@@ -190,6 +198,7 @@ class Flow:
         flag: Flag | None = None,
         transform: Transformed | None = None,
         screen: Screening | None = None,
+        split: str = "",
     ) -> None:
         self.schema = schema
         self._open = read
@@ -207,6 +216,7 @@ class Flow:
         self._flag = flag
         self._transform = transform
         self._screen = screen
+        self._split = split
         self._is_whole_load = is_whole_load
         self._error: ConduitError | None = None
         self._thread: threading.Thread | None = None
@@ -215,9 +225,7 @@ class Flow:
         self.bytes_read = 0
         self.report = ""
         """What the screen found of all rows, once they are read."""
-        self.seconds = {"read": 0.0, "cast": 0.0, "write": 0.0}
-        self.waited_seconds = 0.0
-        """How long the destination waited for rows: time of the source, not of the commit."""
+        self._seconds = dict.fromkeys(("read", "cast", "write", "network", "queue_empty"), 0.0)
 
     def reader(self) -> pa.RecordBatchReader:
         """Open the source, start reading and return the batches; taken once.
@@ -225,7 +233,8 @@ class Flow:
         Raises:
             ConduitError: the source can't be opened, or isn't what it was when planned.
         """
-        self._reading = reading = self._open()
+        with self._opening():
+            self._reading = reading = self._open()
         self._start(lambda: self._decode(reading))
         batches = (batch for batch in self._drain() if isinstance(batch, pa.RecordBatch))
         return pa.RecordBatchReader.from_batches(self.schema, batches)
@@ -238,15 +247,37 @@ class Flow:
         """
         if self._open_raw is None:
             raise RuntimeError("these rows can't be had undecoded")
-        self._reading = reading = self._open_raw(columns, constants)
+        with self._opening():
+            self._reading = reading = self._open_raw(columns, constants)
         self._start(lambda: self._pump(reading))
         return (batch for batch in self._drain() if isinstance(batch, RawBatch))
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Count as reading what a source does while it is opened: the destination waits for it."""
+        started, ours, all_ = time.perf_counter(), time.thread_time(), time.process_time()
+        yield
+        seconds = time.perf_counter() - started
+        threaded = isinstance(self._reading, Reading) and self._reading.threaded
+        worked = time.process_time() - all_ if threaded else time.thread_time() - ours
+        self._seconds["read"] += seconds
+        self._seconds["queue_empty"] += seconds
+        self._seconds["network"] += max(seconds - worked, 0.0)
 
     def _start(self, read: Callable[[], None]) -> None:
         self._thread = threading.Thread(
             target=self._read, args=(read,), name=f"read-{self._stream}", daemon=True
         )
         self._thread.start()
+
+    def stages(self) -> dict[str, float]:
+        """Return seconds by stage so far.
+
+        ``network`` is the part of ``read`` in which nothing was computed here: the source's server,
+        a disk or the network was waited for. ``queue_full`` is how long the reader waited for the
+        destination, ``queue_empty`` how long the destination waited for rows.
+        """
+        return {**self._seconds, "queue_full": self._queue.full_seconds}
 
     def finish(self) -> Tally:
         """Return what was read; raise what broke it, which the driver only saw as a broken pipe."""
@@ -272,11 +303,20 @@ class Flow:
         if self._remember_files and isinstance(self._reading, Reading):
             files = tuple(file_digest(f) for f in self._reading.files)
         if self._screen is None:
-            return Tally(Counts(read=self.rows_read), files, bytes=self.bytes_read)
+            return Tally(
+                Counts(read=self.rows_read), files, bytes=self.bytes_read, stages=self.stages()
+            )
         self.report = self._screen.finish()
         counts = Counts(read=self.rows_read, rejected=self._screen.rejected)
         letters = self._screen.letters
-        return Tally(counts, files, bytes=self.bytes_read, letters=letters, report=self.report)
+        return Tally(
+            counts,
+            files,
+            bytes=self.bytes_read,
+            letters=letters,
+            report=self.report,
+            stages=self.stages(),
+        )
 
     def close(self) -> None:
         """Stop the thread and close the source. Idempotent."""
@@ -308,10 +348,13 @@ class Flow:
     def _decode(self, reading: Reading) -> None:
         """Put every batch in the queue, cast to the staged schema."""
         batches = iter(reading.reader)
+        busy = time.process_time if reading.threaded else time.thread_time
         while True:
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), busy()
             raw = next(batches, None)
             read_done = time.perf_counter()
+            self._seconds["read"] += read_done - started
+            self._seconds["network"] += max(read_done - started - (busy() - worked), 0.0)
             if raw is None:
                 break
             if raw.num_rows == 0:
@@ -327,14 +370,17 @@ class Flow:
 
     def _pump(self, reading: RawReading) -> None:
         """Put every batch in the queue as it comes."""
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.thread_time()
 
         def take(batch: RawBatch) -> bool:
-            nonlocal started
-            self._count(batch, time.perf_counter() - started, 0.0)
+            nonlocal started, worked
+            seconds = time.perf_counter() - started
+            self._seconds["read"] += seconds
+            self._seconds["network"] += max(seconds - (time.thread_time() - worked), 0.0)
+            self._count(batch, seconds, 0.0)
             taken = self._queue.put(batch)
             self._look_for_cancel()
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), time.thread_time()
             return taken
 
         reading.pump(take)
@@ -347,8 +393,7 @@ class Flow:
         size = batch.nbytes
         self.rows_read += batch.num_rows
         self.bytes_read += size
-        self.seconds["read"] += read_seconds
-        self.seconds["cast"] += cast_seconds
+        self._seconds["cast"] += cast_seconds
         self._emit(
             BatchRead(
                 pipeline=self._pipeline,
@@ -360,6 +405,7 @@ class Flow:
                 cast_seconds=cast_seconds,
                 queue_bytes=self._queue.bytes,
                 queue_limit=self._queue.limit,
+                split=self._split,
             )
         )
 
@@ -403,12 +449,12 @@ class Flow:
             asked = time.perf_counter()
             batch = self._queue.get(self._cancel)
             started = time.perf_counter()
-            self.waited_seconds += started - asked
+            self._seconds["queue_empty"] += started - asked
             if batch is None:
                 break
             yield batch
             seconds = time.perf_counter() - started
-            self.seconds["write"] += seconds
+            self._seconds["write"] += seconds
             self._emit(
                 BatchWritten(
                     pipeline=self._pipeline,
@@ -417,6 +463,7 @@ class Flow:
                     rows=batch.num_rows,
                     bytes=batch.nbytes,
                     write_seconds=seconds,
+                    split=self._split,
                 )
             )
         if self._cancel.is_set():

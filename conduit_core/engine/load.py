@@ -189,8 +189,8 @@ def _fused(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> 
             keys.close()
     seconds = time.perf_counter() - started
     emit_committed(commit, runtime.emit, seconds)
-    waited = flow.seconds["write"] + flow.waited_seconds
-    stages = {**flow.seconds, "commit": max(seconds - waited, 0.0)}
+    stages = flow.stages()
+    stages["commit"] = max(seconds - stages["write"] - stages["queue_empty"], 0.0)
     read = flow.bytes_read
     return result_of(plan, commit, started, stages, read, flow.report)
 

@@ -57,12 +57,12 @@ def load_report(pipeline: Pipeline, beginning: str, last: int = 1) -> LoadReport
     """
     with pipeline.open() as ends:
         chain, record = _found(pipeline, ends, beginning)
-        earlier = [r for r in chain if r.version < record.version and _moves_rows(r)]
+        earlier = [r for r in chain if r.version < record.version and moves_rows(r)]
         earlier.sort(key=lambda r: r.version)
         records = [*earlier[max(len(earlier) - last + 1, 0) :], record]
         keeper = ends.destination if isinstance(ends.destination, KeepsLetters) else None
         return LoadReport(
-            loads=_audited(ends.destination, chain, records),
+            loads=audited(ends.destination, chain, records),
             letters=keeper.letter_counts(record.target, record.load_id) if keeper else None,
             target_letters=keeper.letter_counts(record.target) if keeper else None,
             asked_at=datetime.now(UTC),
@@ -84,13 +84,18 @@ def _found(
     return found[0]
 
 
-def _moves_rows(record: LedgerRecord) -> bool:
+def moves_rows(record: LedgerRecord) -> bool:
+    """Say whether a record is of a load, and not of a command that mended state."""
     return not record.mode.startswith("state_")
 
 
-def _audited(
+def audited(
     destination: Destination, chain: list[LedgerRecord], records: list[LedgerRecord]
 ) -> tuple[AuditedLoad, ...]:
+    """Return records of one target, oldest first, each with what its rules found.
+
+    ``chain`` is all that the target has.
+    """
     if not isinstance(destination, KeepsAudits):
         return tuple(AuditedLoad(r) for r in records)
     first = records[0].version

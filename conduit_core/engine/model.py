@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 from conduit_core import errors
 from conduit_core.connectors.publish import Column, Publish
 from conduit_core.connectors.splits import WHOLE, SplitBy
+from conduit_core.engine.bottleneck import WORTH_SECONDS, Bottleneck, bottleneck
 from conduit_core.errors import ConduitError, Retry
 from conduit_core.state.ledger import Counts, LedgerRecord
 from conduit_core.types.dialect import Table
@@ -212,6 +213,17 @@ class LoadResult(_Data):
     def rows_per_second(self) -> float:
         """Rows read per second of the stream's whole time."""
         return self.counts.read / self.seconds if self.seconds else 0.0
+
+    @property
+    def bottleneck(self) -> Bottleneck | None:
+        """What held the load up, and the setting to try; None where nothing was published."""
+        return bottleneck(self.stages) if self.outcome == "published" else None
+
+    @property
+    def held_up(self) -> str:
+        """The bottleneck and what to try, in one line; "" for a load of a few seconds."""
+        found = self.bottleneck if self.seconds >= WORTH_SECONDS else None
+        return f"{found.text}; to try: {found.setting}" if found else ""
 
 
 class StreamFailure(_Data):

@@ -56,7 +56,7 @@ def open_split(
     """Return the rows of one split, checked against its bounds; the destination isn't asked."""
     part = None if split.kind == "whole" else split
     request = _request(plan, stream, ends, runtime, split=part, snapshot=snapshot)
-    return _flow(request, plan, stream, ends, runtime, part="split")
+    return _flow(request, plan, stream, ends, runtime, part="split", split_id=split.id)
 
 
 def _request(
@@ -92,6 +92,7 @@ def _flow(
     runtime: Runtime,
     *,
     part: Part,
+    split_id: str = "",
 ) -> Flow:
     """Return the rows of a request, as the plan stages them."""
     source = ends.source
@@ -108,6 +109,7 @@ def _flow(
         is_whole_load=part == "load",
         transform=transform_rows(plan, stream),
         screen=screen_rows(plan, stream, ends, runtime, part),
+        split_id=split_id,
     )
 
 
@@ -163,6 +165,7 @@ def new_flow(
     is_whole_load: bool = False,
     transform: Transformed | None = None,
     screen: Screening | None = None,
+    split_id: str = "",
 ) -> Flow:
     """Return a flow of a plan's load; see :class:`Flow` for what it is made of."""
     return Flow(
@@ -181,4 +184,5 @@ def new_flow(
         is_whole_load=is_whole_load,
         transform=transform,
         screen=screen,
+        split=split_id,
     )

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from conduit_core.connectors.base import Commit, Snapshots
 from conduit_core.connectors.chain import find_load
-from conduit_core.connectors.staging import Attempt, StageReceipt, Staging
+from conduit_core.connectors.staging import Attempt, StageReceipt, Staging, stages_of
 from conduit_core.engine.budget import budgets
 from conduit_core.engine.identity import stream_fingerprint, target_fingerprint
 from conduit_core.engine.model import AuditReport, HookResult, LoadPlan, LoadResult
@@ -359,7 +359,7 @@ def publish_load(
     seconds = time.perf_counter() - publishing
     emit_committed(commit, runtime.emit, seconds)
     drop_published(plan, ends, runtime, is_over=True)  # without a record too: there were no rows
-    stages = {"stage": report.seconds, "commit": seconds}
+    stages = {**stages_of(receipts), "commit": seconds}
     read = report.bytes
     return result_of(plan, commit, started, stages, read, report.quality)
 

@@ -13,6 +13,8 @@ from conduit_core.observe.markup import Node, el
 _SLOT = 100
 """Units of the drawing per load."""
 _HEIGHT = 1000
+_REM = 5
+"""How wide a slot of a wide chart is at most."""
 _DOTS = 60
 """With more loads than this there is a line, and dots only where it is interrupted."""
 
@@ -51,6 +53,68 @@ def columns(
         bar.append(_box(slot, len(points), 0, _HEIGHT, "hit"))
         drawn.append(bar)
     return _svg(name, title, desc, len(points), drawn)
+
+
+def stacks(name: str, title: str, desc: str, points: Sequence[Point], kinds: Sequence[str]) -> Node:
+    """Return the same as :func:`columns`, in fewer bytes: for pages with many charts."""
+    top = max((p.height for p in points), default=0) or 1
+    bases, drawn = [0.0] * len(points), []
+    for place, kind in enumerate(kinds):
+        corners = []
+        for slot, point in enumerate(points):
+            part = point.parts[place] if place < len(point.parts) else 0.0
+            if part > 0:
+                high = max(part / top * _HEIGHT, 12)
+                left = slot * _SLOT + _SLOT * 0.12
+                floor = _HEIGHT - bases[slot]
+                corners.append(
+                    f"M{left:.0f} {floor:.0f}h{_SLOT * 0.76:.0f}v-{high:.0f}H{left:.0f}z"
+                )
+                bases[slot] += high
+        if corners:
+            drawn.append(el("path", class_=f"bar {kind}", d="".join(corners)))
+    for slot, point in enumerate(points):
+        if point.parts:
+            hit = _box(slot, len(points), 0, _HEIGHT, "hit")
+            hit.append(el("title", point.says))
+            drawn.append(hit)
+    return _svg(name, title, desc, len(points), drawn)
+
+
+def framed(
+    title: str,
+    chart: Node,
+    ends: Sequence[str],
+    top: str,
+    *,
+    width: int = 0,
+    big: str = "",
+    bad: bool = False,
+) -> Node:
+    """Return a chart with its title, its scale, and what its ends are.
+
+    Args:
+        title: what it shows.
+        chart: the drawing.
+        ends: what stands below its left end and its right one.
+        top: the scale's upper end.
+        width: how many slots it has, where it is as wide as the page; 0 for a card.
+        big: a number beside the title.
+        bad: whether that is one to worry about.
+    """
+    caption = el("figcaption", el("span", title, class_="title"))
+    if big:
+        caption.append(el("b", big, class_="bad" if bad else ""))
+    scale = [el("span", top), el("span", "0")] if top and top not in {"0", "0%"} else []
+    plot = el(
+        "div",
+        el("div", *scale, class_="scale", aria_hidden="true"),
+        chart,
+        el("div", *(el("span", end) for end in ends), class_="ends", aria_hidden="true"),
+        class_="plot",
+        style=f"max-width: {max(width * _REM, 14)}rem" if width else "",
+    )
+    return el("figure", caption, plot, class_="wide" if width else "card")
 
 
 def line(name: str, title: str, desc: str, points: Sequence[Point]) -> Node:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from conduit_core.engine.bottleneck import WORTH_SECONDS, Bottleneck, bottleneck
 from conduit_core.observe import figures
 
 if TYPE_CHECKING:
@@ -26,23 +27,50 @@ def facts(record: LedgerRecord) -> list[tuple[str, str]]:
         ("request", record.request),
         ("request key", record.request_key or "none"),
         ("runner", ", ".join(f"{key} {value}" for key, value in runner.items()) or "unknown"),
-        *(("column", _change(change)) for change in json.loads(record.schema_changes)),
+        *(("column", f"{name} {text}") for name, text in changes(record)),
         ("started", record.started_at.isoformat()),
         ("published", record.published_at.isoformat()),
         ("took", took(record)),
+        *_stages(record),
     ]
 
 
 def took(record: LedgerRecord) -> str:
     """Return how long a load took."""
-    return figures.duration((record.published_at - record.started_at).total_seconds())
+    return figures.duration(seconds_of(record))
+
+
+def seconds_of(record: LedgerRecord) -> float:
+    """Return how long a load took, from its plan to its record."""
+    return (record.published_at - record.started_at).total_seconds()
+
+
+def bottleneck_of(record: LedgerRecord) -> Bottleneck | None:
+    """Return what held a load up, as far as its record knows; None where it moved no rows."""
+    stages = json.loads(record.stages)
+    return bottleneck(stages) if "read" in stages else None
+
+
+def _stages(record: LedgerRecord) -> list[tuple[str, str]]:
+    stages: dict[str, float] = json.loads(record.stages)
+    if not stages:
+        return []
+    told = ", ".join(f"{name} {figures.duration(seconds)}" for name, seconds in stages.items())
+    found = bottleneck_of(record) if seconds_of(record) >= WORTH_SECONDS else None
+    held = [("held up by", f"{found.text}; to try: {found.setting}")] if found else []
+    return [("stages", told.replace("_", " ")), *held]
+
+
+def changes(record: LedgerRecord) -> list[tuple[str, str]]:
+    """Return what a load changed of its target's columns: the column, and what."""
+    return [(change["column"], _change(change)) for change in json.loads(record.schema_changes)]
 
 
 def _change(change: dict[str, str | None]) -> str:
     match change["change"]:
         case "added":
-            return f"{change['column']} added as {change['now']}"
+            return f"added as {change['now']}"
         case "widened":
-            return f"{change['column']} widened from {change['was']} to {change['now']}"
+            return f"widened from {change['was']} to {change['now']}"
         case _:
-            return f"{change['column']} may be NULL now"
+            return "may be NULL now"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from conduit_core.observe import figures
-from conduit_core.observe.charts import Point, columns, line
+from conduit_core.observe.charts import Point, columns, framed, line
 from conduit_core.observe.facts import took
 from conduit_core.observe.markup import Node, el, number_cell, table
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 _LOADS = ("Published", "Version", "Mode", "Read", "Passed", "Rejected", "Took", "Load id")
 _TALL = {"passed": 0.35, "failed": 1.0, "not_judged": 0.08}
-_REM = 5
-"""How wide a load's column is at most."""
 
 
 def rows_by_load(report: LoadReport) -> Node:
@@ -133,20 +131,9 @@ def _figure(
     bad: bool = False,
 ) -> Node:
     """Return a chart with its title, its scale, and when its first and last load were."""
-    caption = el("figcaption", el("span", title, class_="title"))
-    if big:
-        caption.append(el("b", big, class_="bad" if bad else ""))
-    ends = [el("span", when) for when in _ends(loads)]
-    scale = [el("span", top), el("span", "0")] if top and top not in {"0", "0%"} else []
-    plot = el(
-        "div",
-        el("div", *scale, class_="scale", aria_hidden="true"),
-        chart,
-        el("div", *ends, class_="ends", aria_hidden="true"),
-        class_="plot",
-        style=f"max-width: {max(len(loads) * _REM, 14)}rem" if wide else "",
+    return framed(
+        title, chart, _ends(loads), top, width=len(loads) if wide else 0, big=big, bad=bad
     )
-    return el("figure", caption, plot, class_="wide" if wide else "card")
 
 
 def _ends(loads: Sequence[AuditedLoad]) -> list[str]:

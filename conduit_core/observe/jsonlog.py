@@ -33,7 +33,7 @@ def log_schema() -> dict[str, object]:
 
 
 def _tells(key: str, value: object) -> bool:
-    return value is not None and not (key in {"pipeline", "stream"} and not value)
+    return value is not None and not (key in {"pipeline", "stream", "split"} and not value)
 
 
 def redacted(value: object, redact: Callable[[str], str]) -> object:

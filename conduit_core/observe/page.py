@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -36,16 +36,6 @@ def page(report: LoadReport, mask: Callable[[str], str] = str) -> str:
         mask: takes secrets out of each text.
     """
     record = report.load.record
-    css = files("conduit_core.observe").joinpath("page.css").read_text(encoding="utf-8")
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("meta", name="color-scheme", content="light dark"),
-        el("title", f"{record.stream}, version {record.version}: audit report"),
-        el("style", css),
-    )
     sections = [
         _rules(report),
         rows_by_load(report),
@@ -54,12 +44,31 @@ def page(report: LoadReport, mask: Callable[[str], str] = str) -> str:
         _facts(record),
         loads_table(report),
     ]
-    body = el(
-        "body",
-        _header(report),
-        el("main", *(s for s in sections if s is not None)),
-        el("footer", el("p", f"Dead letters as of {_minute(report)}. Times are UTC.")),
+    title = f"{record.stream}, version {record.version}: audit report"
+    foot = f"Dead letters as of {_minute(report)}. Times are UTC."
+    return document(title, _header(report), sections, foot, mask)
+
+
+def document(
+    title: str,
+    header: Node,
+    sections: Sequence[Node | None],
+    foot: str,
+    mask: Callable[[str], str],
+) -> str:
+    """Return a page of these sections in the one look that reports have."""
+    css = files("conduit_core.observe").joinpath("page.css").read_text(encoding="utf-8")
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("title", title),
+        el("style", css),
     )
+    main = el("main", *(s for s in sections if s is not None))
+    body = el("body", header, main, el("footer", el("p", foot)))
     return write(el("html", head, body, lang="en"), mask)
 
 
@@ -87,7 +96,7 @@ def _header(report: LoadReport) -> Node:
             el("code", record.load_id),
             class_="lead",
         ),
-        el("dl", *(_tile(*tile) for tile in _tiles(report)), class_="tiles"),
+        el("dl", *(tile(*each) for each in _tiles(report)), class_="tiles"),
     )
 
 
@@ -114,7 +123,8 @@ def _tiles(report: LoadReport) -> list[tuple[str, str, str, str]]:
     return [*tiles, ("Took", took(record), "", "")]
 
 
-def _tile(heading: str, number: str, of: str, kind: str) -> Node:
+def tile(heading: str, number: str, of: str, kind: str) -> Node:
+    """Return a number at a glance: heading, number, what it is of, and CSS class."""
     parts = [el("dt", heading), el("dd", number, class_=kind)]
     return el("div", *parts, *([el("dd", of, class_="of")] if of else []))
 

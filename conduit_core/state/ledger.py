@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
@@ -36,6 +37,7 @@ class LedgerRecord(BaseModel):
 
     ``schema_changes`` is a JSON list of what the load changed of the target's columns:
     ``{"column", "change", "was", "now"}``; ``change`` is ``added``, ``widened`` or ``nullable``.
+    ``stages`` are seconds by stage as JSON: the commit's, as far as they were known inside of it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +59,7 @@ class LedgerRecord(BaseModel):
     target_fingerprint: str
     runner: str = "{}"
     schema_changes: str = "[]"
+    stages: str = "{}"
     started_at: datetime
     published_at: datetime
 
@@ -102,6 +105,19 @@ class LedgerRecord(BaseModel):
     def is_given(self) -> bool:
         """Whether the record covers a given window: it leaves the watermark as it was."""
         return '"kind":"given"' in self.load_window
+
+
+def stages_text(stages: Mapping[str, float], publish_seconds: float, *, in_splits: bool) -> str:
+    """Return a load's seconds by stage as its record keeps them.
+
+    Args:
+        stages: what the rows took on their way.
+        publish_seconds: how long the publish has lasted so far.
+        in_splits: whether the rows had come before it began.
+    """
+    rows = 0.0 if in_splits else stages.get("write", 0.0) + stages.get("queue_empty", 0.0)
+    known = {**stages, "commit": max(publish_seconds - rows, 0.0)}
+    return json.dumps({k: round(v, 4) for k, v in known.items()}, separators=(",", ":"))
 
 
 def newest(chain: list[LedgerRecord]) -> LedgerRecord | None:

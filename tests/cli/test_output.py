@@ -117,7 +117,7 @@ def test_a_table_that_a_narrow_terminal_cannot_show(
 
 
 def test_ctrl_c_outside_a_run(here: Any, shop: Conduit, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("conduit_core.engine.admin.status", interrupt)

@@ -119,7 +119,9 @@ def test_debug_tells_how_a_source_is_declared(
     assert capsys.readouterr().err.endswith("conduit dbt debug pipeline.yml\n")
 
 
-def test_build_now(lab: DbtLab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_build_now(
+    lab: DbtLab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab.file()
     assert main(["run"]) == 0
     lab.write("models/again.sql", "select count(*) as n from {{ source('raw', 'items') }}")
@@ -127,8 +129,13 @@ def test_build_now(lab: DbtLab, capsys: pytest.CaptureFixture[str]) -> None:
     assert [n["name"] for n in found["details"]["nodes"]] == ["again"]
     assert lab.select("select n from raw.again") == [(1,)]
     lab.write("models/again.sql", "select nowhere from {{ source('raw', 'items') }}")
+    monkeypatch.setenv("CONDUIT_OBSERVE", "textfile:conduit.prom graphite:")
     assert main(["dbt", "build", "--select", "again"]) == 8
-    assert "again (error: " in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "again (error: " in told
+    assert "no receiver is called 'graphite'" in told
+    counted = (lab.folder / "conduit.prom").read_text()
+    assert 'conduit_hooks_total{hook="dbt",outcome="failed",pipeline="' in counted
 
 
 def test_a_wrong_key_is_told_beside_a_project_of_the_command_line(

@@ -27,7 +27,7 @@ from conduit_core.engine.hooks import LoadFacts, WindowFacts
 from conduit_core.observe.alerts_text import NAMES, alert_schema
 from conduit_core.observe.metrics import METRICS
 from conduit_core.observe.receivers import KINDS
-from conduit_core.spec import json_schema, parse_duration, reserved
+from conduit_core.spec import json_schema, parse_duration
 from conduit_core.spec.model import PipelineSpec
 from conduit_core.spec.notify import WORDS
 from conduit_core.state.ledger import Counts

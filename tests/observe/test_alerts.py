@@ -239,14 +239,15 @@ def test_rejected_rows_are_an_incident_with_a_condition(runs: Runs, receiver: Ho
         {"on": ["rejected", "recovered"], "to": receiver.url, "if": "rejected >= 1"},
         {"on": "rejected", "to": f"{receiver.url}-many", "if": "rejected > 1 and pipeline"},
     ]
-    for _ in range(2):
-        runs.run(rules)
+    rule = {"rule": "regex", "column": "email", "pattern": ".+@.+", "action": "dlq"}
+    runs.run(rules, **plain(quality=[rule]))
+    runs.run(rules, **plain(quality=[rule]))
     (got,) = receiver.got
     (alert,) = got.body["alerts"]
     assert (alert["rejected"], alert["read"]) == (1, 10)
     assert sum(alert["rules"].values()) == 1
     assert receiver.taken() == [("rejected", "shop: orders had rows rejected")]
-    runs.run(rules, name="shop", **plain(mode="replace"))
+    runs.run(rules, **plain())
     assert receiver.taken() == [("recovered", "shop: orders is fine again")]
 
 

@@ -339,3 +339,15 @@ def test_datadogs_files_take_what_we_send() -> None:
     assert set(logs) >= {"path", "service", "source"}
     (rule,) = logs["log_processing_rules"]
     assert re.search(rule["pattern"], '{"at":"x","level":"info","event":"metrics","message":""}')
+
+
+def test_the_collectors_file_takes_what_we_send() -> None:
+    text = (HERE / "otel-collector.yaml").read_text()
+    collector = yaml.safe_load(text)
+    protocols = collector["receivers"]["otlp"]["protocols"]
+    ports = {name: p["endpoint"].rpartition(":")[2] for name, p in protocols.items()}
+    words = [receiver_of(word) for word in re.findall(r"otlp\+\w+://\S+", text)]
+    assert {r.transport: str(r.url.port) for r in words} == ports
+    for pipeline in collector["service"]["pipelines"].values():
+        for part, names in pipeline.items():
+            assert set(names) <= set(collector[part])

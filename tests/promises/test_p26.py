@@ -71,6 +71,18 @@ def test_p26_loads_rejects_and_failures_are_counted(
     }
 
 
+def test_p26_a_replay_of_dead_letters_is_told(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["run", "--stream", "orders"]) == 0
+    (shop / "pipeline.yml").write_text(FILE.replace("pattern: '@', action: dlq", "pattern: c"))
+    monkeypatch.setenv("CONDUIT_OBSERVE", "textfile:conduit.prom")
+    assert main(["dlq", "replay", "--stream", "orders"]) == 0
+    assert main(["status", "--stream", "orders"]) == 0
+    text = (shop / "conduit.prom").read_text()
+    assert series(text, "conduit_loads_total") == {_labels("orders", outcome="published"): 1}
+    assert series(text, "conduit_rows_total")[_labels("orders", kind="inserted")] == 1
+    assert series(text, "conduit_dead_letters_open") == {_labels("orders"): 0}
+
+
 def test_p26_no_value_of_a_row_is_in_what_receivers_get(
     shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from conduit_core.cli.commands import (
     looking,
     making,
     notify,
+    reporting,
     schema,
     state,
 )
@@ -27,6 +28,7 @@ def commands() -> dict[str, Callable[..., Answer]]:
         "plan": loading.plan,
         "run": loading.run,
         "status": looking.status,
+        "report": reporting.report,
         "state show": state.show,
         "state set": state.set_,
         "state reset": state.reset,

@@ -10,7 +10,6 @@ from conduit_core.cli import options
 from conduit_core.cli.screen import Answer, Screen
 from conduit_core.cli.session import Session, age_of
 from conduit_core.observe import figures
-from conduit_core.observe.facts import facts, took
 
 if TYPE_CHECKING:
     from conduit_core.engine.audit import RuleReport
@@ -77,6 +76,7 @@ def show(
     """Show one published load: counts, window, watermark, who ran it, what its rules found."""
     pipeline = session.pipeline(file)
     from conduit_core.engine.loadreport import load_report
+    from conduit_core.observe.facts import bottleneck_of, facts
 
     found = load_report(pipeline, load, last if html is not None else 1)
     record, quality = found.load.record, found.load.quality
@@ -98,6 +98,7 @@ def show(
 
     document = {
         "run": record.model_dump(mode="json"),
+        "bottleneck": held.model_dump() if (held := bottleneck_of(record)) else None,
         "quality": quality.model_dump(mode="json") if quality is not None else None,
         "html": html,
     }
@@ -118,6 +119,8 @@ def _rule(rule: RuleReport) -> tuple[str, ...]:
 
 
 def _row(record: LedgerRecord) -> tuple[str, ...]:
+    from conduit_core.observe.facts import took
+
     return (
         record.published_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         record.stream,

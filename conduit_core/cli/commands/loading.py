@@ -73,8 +73,15 @@ def run(
     allow_empty: options.AllowEmpty = False,
     allow_deletes: options.AllowDeletes = False,
     no_after: options.NoAfter = False,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile", metavar="FILE", help="Write what each thread did, for speedscope.app."
+        ),
+    ] = None,
 ) -> Answer:
     """Load the pipeline's streams, each in one transaction; run again for what is new."""
+    from conduit_core.cli.profiled import profiled
     from conduit_core.engine.model import RunRequest
     from conduit_core.engine.run import RunInterrupted
     from conduit_core.engine.run import run as run_pipeline
@@ -94,7 +101,11 @@ def run(
     )
     if dry_run:
         return _planned(pipeline, stream, request, sql=False)
-    with session.watching(pipeline) as listeners, _processes(executor, workers) as pool:
+    with (
+        profiled(profile, pipeline.name),
+        session.watching(pipeline) as listeners,
+        _processes(executor, workers) as pool,
+    ):
         try:
             result = run_pipeline(
                 pipeline,
@@ -298,6 +309,7 @@ def _ran(pipeline: Pipeline, result: RunResult) -> Answer:
     document["exit_code"] = result.exit_code
     for item, load in zip(document["results"], result.results, strict=True):
         item["rows_per_second"] = round(load.rows_per_second, 1)
+        item["bottleneck"] = load.bottleneck.model_dump() if load.bottleneck else None
     return Answer(
         document,
         lambda screen: _show_results(screen, result),
@@ -328,6 +340,10 @@ def _show_results(screen: Screen, result: RunResult) -> None:
     ]
     rows += [(name, "not started", *[""] * 7) for name in result.not_started]
     screen.table(_HEADINGS, rows)
+    for load in result.results:
+        if load.held_up:
+            took = figures.duration(load.seconds)
+            screen.line(f"{load.stream}: took {took}, held up by {load.held_up}")
     if result.hooks:
         screen.line()
     for hook in result.hooks:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from conduit_core.cli import options
 from conduit_core.cli.screen import Answer, Screen, error_document
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from conduit_core.engine.admin import StreamStatus
     from conduit_core.engine.pipeline import Pipeline
     from conduit_core.errors import ConduitError
+    from conduit_core.events import Listener
 
 
 def check(
@@ -141,13 +144,35 @@ def status(
     file: options.File = options.DEFAULT_FILE,
     *,
     stream: options.Streams = None,
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            "--watch", min=1, metavar="[SECONDS]", help="Look again every so often (10), to Ctrl-C."
+        ),
+    ] = None,
 ) -> Answer:
     """Compare each stream's watermark with its source; exit 5 where one is past its freshness."""
+    pipeline = session.pipeline(file)
+    streams = tuple(stream) if stream else None
+
+    def look() -> Answer:
+        # Opened for each look: receivers that are sent to, and alerts, go out when it is over.
+        with session.watching(pipeline, quietly=True) as listeners:
+            return _status(pipeline, streams, listeners)
+
+    if watch is None:
+        return look()
+    from conduit_core.cli.watching import watch as watching
+
+    return watching(session, look, watch)
+
+
+def _status(
+    pipeline: Pipeline, streams: tuple[str, ...] | None, listeners: tuple[Listener, ...]
+) -> Answer:
     from conduit_core.engine import admin
 
-    pipeline = session.pipeline(file)
-    with session.watching(pipeline, quietly=True) as listeners:
-        found = admin.status(pipeline, tuple(stream) if stream else None, listeners=listeners)
+    found = admin.status(pipeline, streams, listeners=listeners)
     stale = [s for s in found if s.is_stale]
     return Answer(
         {"pipeline": pipeline.name, "streams": [s.model_dump(mode="json") for s in found]},

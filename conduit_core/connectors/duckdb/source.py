@@ -341,7 +341,7 @@ class DuckDBSource(Source):
         except BaseException:
             session.close()
             raise
-        return Reading(reader, session.close, cancel=session.con.interrupt)
+        return Reading(reader, session.close, cancel=session.con.interrupt, threaded=True)
 
 
 def _cursor(ref: StreamRef, last: pa.Table) -> Cursor | None:

@@ -207,7 +207,7 @@ class FileSource(Source):
         rows = Window("full") if _by_file(ref) else request.window
         if request.refuse_changed:
             _refuse(files, request.known_files)
-        out = Reading(pa.RecordBatchReader.from_batches(request.schema, iter(())))
+        out = Reading(pa.RecordBatchReader.from_batches(request.schema, iter(())), threaded=True)
         batches = self._read(request, files, rows, out.files)
         out.reader = pa.RecordBatchReader.from_batches(request.schema, batches)
         out.close = batches.close

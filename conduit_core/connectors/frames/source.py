@@ -98,7 +98,7 @@ class FrameSource(Source):
         _compare(data.schema or pa.schema([]), request.schema)
         batches = _read(data, request)
         reader = pa.RecordBatchReader.from_batches(request.schema, batches)
-        return Reading(reader, batches.close)
+        return Reading(reader, batches.close, threaded=True)
 
     def _of(self, ref: StreamRef) -> Data:
         if ref.table is None or ref.table not in self._data:

@@ -23,7 +23,7 @@ from conduit_core.connectors.lake.place import Place
 from conduit_core.connectors.lake.writer import DataWriter, Naming, WriteJob
 from conduit_core.connectors.objects.staging import ROOT, FolderStaging, plan_folder
 from conduit_core.connectors.sql.staging import lost
-from conduit_core.connectors.staging import Attempt, StageReceipt
+from conduit_core.connectors.staging import Attempt, StageReceipt, stages_of
 from conduit_core.errors import ConduitError, PublishError, StateError
 from conduit_core.events import Emit
 from conduit_core.state.ledger import Counts
@@ -224,6 +224,7 @@ class StagedDataFiles:
             tuple(f for r in self._receipts for f in r.files),
             bytes=sum(r.bytes for r in self._receipts),
             report=self._report,
+            stages=stages_of(self._receipts),
         )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol, runtime_checkable
 
@@ -49,7 +49,7 @@ from conduit_core.errors import (
     StagingLostError,
 )
 from conduit_core.events import CommitStarted, Emit, PublishStarted
-from conduit_core.state.ledger import Counts, LedgerRecord
+from conduit_core.state.ledger import Counts, LedgerRecord, stages_text
 from conduit_core.state.window import Window
 from conduit_core.types.dialect import Table
 from conduit_core.types.schema import parse_type, schema_to_json
@@ -94,6 +94,7 @@ class _Draft:
     counts: dict[str, int]
     remembered: tuple[str, ...] = ()
     report: str = ""
+    stages: Mapping[str, float] = field(default_factory=dict)
 
 
 class Walk:
@@ -271,6 +272,7 @@ class Walk:
         draft.counts.update(staged.tally.counts.model_dump(include=_COUNTED_BY_READER))
         draft.remembered = staged.tally.files
         draft.report = staged.tally.report
+        draft.stages = staged.tally.stages
         return staged
 
     def _compare(self, staged: pa.Schema, schema: pa.Schema) -> None:
@@ -391,11 +393,15 @@ class Walk:
             self._own.append(listed)
             self._place.store.put(listed, to_bytes(FileList(files=draft.files)))
         rows, size = totals(draft.files)
+        took, splits = time.monotonic() - self._started, self._publish.in_splits
+        record = _final(action.record, version, draft).model_copy(
+            update={"stages": stages_text(draft.stages, took, in_splits=splits)}
+        )
         manifest = Manifest(
             version=version,
             attempt=self._attempt,
             previous=base.attempt if base else "",
-            record=_final(action.record, version, draft),
+            record=record,
             columns=None if draft.schema is None else tuple(schema_to_json(draft.schema)),
             schema_text=action.schema_text,
             report=draft.report,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from conduit_core.connectors.base import Tally
 from conduit_core.connectors.objects.base import ObjectStore
 from conduit_core.connectors.sql.staging import lost
-from conduit_core.connectors.staging import StageReceipt
+from conduit_core.connectors.staging import StageReceipt, stages_of
 from conduit_core.errors import ConduitError, unexpected
 from conduit_core.state.ledger import Counts
 
@@ -86,6 +86,7 @@ class StagedFiles:
             bytes=sum(r.bytes for r in self._receipts),
             letters=self._letters(),
             report=self._report,
+            stages=stages_of(self._receipts),
         )
 
     def _letters(self) -> StagedLetters | None:

@@ -212,6 +212,7 @@ class FolderStaging(Staging):
                 worker=attempt.worker,
                 seconds=time.monotonic() - started,
                 staged_at=datetime.now(UTC),
+                stages=dict(tally.stages),
             )
             won = self._first(receipt, load)
         except BaseException as error:

@@ -168,6 +168,7 @@ class PostgresStaging(Staging):
                 worker=attempt.worker,
                 seconds=time.monotonic() - started,
                 staged_at=datetime.now(UTC),
+                stages=dict(tally.stages),
             )
             if not self._is_open(session, load, lock=True):
                 raise _gone(load, split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -57,6 +58,7 @@ class Carrying:
         files: digests of the files that were read.
         notes: what was found, for people.
         report: what the audit found, as JSON.
+        stages: seconds that the rows took on their way, by stage.
     """
 
     def __init__(
@@ -71,6 +73,8 @@ class Carrying:
         self.files: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
         self.report = ""
+        self.stages: dict[str, float] = {}
+        self._started = time.perf_counter()
         self._letters: list[Letters] = []
         self._session = session
         self._rows = rows
@@ -100,6 +104,11 @@ class Carrying:
                 self._take_letters(step)
             case _:
                 self._look(step)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has lasted."""
+        return time.perf_counter() - self._started
 
     def close(self) -> None:
         """Let go of the rejected rows."""
@@ -166,6 +175,8 @@ class Carrying:
     def _counted(self, taken: int, tally: Tally, step: Ingest) -> Tally:
         self._taken += taken
         self.report = tally.report or self.report
+        for stage, seconds in tally.stages.items():
+            self.stages[stage] = self.stages.get(stage, 0.0) + seconds
         if tally.letters is not None:
             self._letters.append(tally.letters)
             self._add(tally.letters.rows, "letters")

@@ -7,7 +7,7 @@ A system's own class gives the session, the dialect, the catalogue reads and the
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,7 @@ from conduit_core.errors import (
     PublishUnknownError,
 )
 from conduit_core.events import CommitStarted, Emit, PublishStarted
-from conduit_core.state.ledger import Counts, LedgerRecord, newest
+from conduit_core.state.ledger import Counts, LedgerRecord, newest, stages_text
 from conduit_core.types.dialect import Landing, Table
 
 if TYPE_CHECKING:
@@ -88,6 +88,9 @@ SQL_ACTIONS = frozenset(
 
 class SqlDestination(KeptIncidents, SqlActions, Destination):
     """A destination whose publish is one SQL transaction."""
+
+    _knows_ledger = False
+    """Whether the ledger's columns were looked at, once for all streams."""
 
     # --- what a system gives ---------------------------------------------------------------------
 
@@ -153,6 +156,9 @@ class SqlDestination(KeptIncidents, SqlActions, Destination):
         )
 
     def _records(self, session: SqlSession, target: Table | None) -> list[LedgerRecord]:
+        if not self._knows_ledger:
+            self.ledger.check(self.target_columns(session, self.ledger.table(LEDGER)))
+            self._knows_ledger = True
         if target is None:
             return [from_row(r) for r in session.rows(self.ledger.select())]
         folds = not self.capabilities.case_sensitive_names
@@ -342,7 +348,7 @@ class SqlDestination(KeptIncidents, SqlActions, Destination):
         makes_table = existing is None and not publish.record.is_given
         if rows is not None and not makes_table and not any(counts[n] for n in changed):
             return Commit(None, notes=carrying.notes)
-        record = self._record(publish, session, counts, carrying.files, chain)
+        record = self._record(publish, session, carrying, chain)
         if carrying.report:
             audit = (record.load_id, record.target_schema, record.target_table)
             values = (*audit, record.version, record.published_at, carrying.report)
@@ -361,18 +367,19 @@ class SqlDestination(KeptIncidents, SqlActions, Destination):
         self,
         publish: Publish,
         session: SqlSession,
-        counts: Mapping[str, int],
-        files: tuple[str, ...],
+        carrying: Carrying,
         chain: list[LedgerRecord],
     ) -> LedgerRecord:
         action = next(a for a in publish.actions if isinstance(a, RecordLoad))
+        counts, splits = carrying.counts, publish.in_splits
         last = newest(chain)
         now = datetime.now(UTC)
         record = action.record.model_copy(
             update={
                 "version": (last.version if last else 0) + 1,
                 "counts": Counts(**{name: counts[name] for name in Counts.model_fields}),
-                "load_window": with_files(action.record.load_window, files),
+                "load_window": with_files(action.record.load_window, carrying.files),
+                "stages": stages_text(carrying.stages, carrying.seconds, in_splits=splits),
                 "published_at": now,
             }
         )

@@ -6,7 +6,9 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from conduit_core.connectors.publish import Column
 from conduit_core.connectors.sql.session import Row, Value
+from conduit_core.errors import StateError
 from conduit_core.state.ledger import Counts, LedgerRecord
 from conduit_core.types.dialect import Dialect, Table
 
@@ -20,6 +22,7 @@ COLUMNS: tuple[str, ...] = (
     "target_schema", "target_table", "version", "pipeline", "stream", "load_id", "request",
     "request_key", "mode", "load_window", "cursor", *(f"rows_{c}" for c in _COUNTS),
     "schema_fingerprint", "spec_fingerprint", "target_fingerprint", "runner", "schema_changes",
+    "stages",
     *_TIMES,
 )  # fmt: skip
 
@@ -78,6 +81,26 @@ class LedgerSql:
             f" ({', '.join(parts)})"
             for name, parts in ((LEDGER, tuple(lines)), (SCHEMAS, schemas))
         ]
+
+    def check(self, found: tuple[Column, ...] | None) -> None:
+        """Look whether the ledger has all its columns.
+
+        Raises:
+            StateError: it was altered, or made by another version.
+        """
+        there = {c.name.lower() for c in found or ()}
+        missing = [c for c in COLUMNS if c not in there]
+        if found is not None and missing:
+            ledger = self.table(LEDGER)
+            add = ""
+            if missing == ["stages"]:
+                text = f"ADD COLUMN stages {self.types.text} DEFAULT '{{}}' NOT NULL"
+                add = f": ALTER TABLE {self.dialect.table(ledger)} {text}"
+            raise StateError(
+                f"the ledger, {ledger}, lacks {', '.join(missing)}: it was altered, or made by"
+                f" another version. Give it its columns back{add}",
+                command="conduit state show",
+            )
 
     def select(self, where: tuple[str, ...] = (), *, folds: bool = False) -> str:
         """Return the query for records, by version; ``where`` names columns bound in order.

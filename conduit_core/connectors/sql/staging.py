@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from conduit_core.connectors.base import Tally
 from conduit_core.connectors.sql.ledger import LedgerTypes
 from conduit_core.connectors.sql.session import Row, SqlSession, Value
-from conduit_core.connectors.staging import OpenLoad, StageReceipt
+from conduit_core.connectors.staging import OpenLoad, StageReceipt, stages_of
 from conduit_core.errors import ConduitError, PublishError, StagingLostError
 from conduit_core.state.ledger import Counts
 from conduit_core.types.dialect import Dialect, Table
@@ -220,6 +220,7 @@ class StagedRelations:
             tuple(f for r in found for f in r.files),
             letters=LetterRelations(rejected, self._is_gone) if rejected else None,
             report=self._report,
+            stages=stages_of(found),
         )
 
 

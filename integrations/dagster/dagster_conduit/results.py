@@ -64,6 +64,8 @@ def _of_load(result: LoadResult) -> dict[str, Any]:
         "conduit/seconds": round(result.seconds, 3),
         "conduit/stages": dict(result.stages),
     }
+    if result.bottleneck is not None:
+        told["conduit/bottleneck"] = result.bottleneck.model_dump()
     if result.watermark is not None:
         told["conduit/watermark"] = result.watermark
     if result.notes:

@@ -201,6 +201,8 @@ def _about(result: LoadResult) -> list[str]:
             f"- {plain(result.target)}{version}, mode {plain(result.mode)}, window"
             f" {plain(result.window)}, {result.seconds:,.1f} s, load {plain(result.load_id or '')}"
         )
+    if result.held_up:
+        lines.append(f"- held up by {plain(result.held_up, 500)}")
     for change in result.schema_changes[:MOST_ROWS]:
         was = f" (was {plain(change.was)})" if change.was else ""
         lines.append(f"- column {plain(change.column)} {change.change}: {plain(change.now)}{was}")

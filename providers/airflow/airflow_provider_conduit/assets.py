@@ -106,6 +106,7 @@ def facts(result: LoadResult) -> dict[str, JsonValue]:
         "watermark": result.watermark,
         "counts": counts,
         "schema_changes": [change.model_dump() for change in result.schema_changes],
+        "bottleneck": result.bottleneck.model_dump() if result.bottleneck else None,
     }
 
 
