@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -15,8 +16,6 @@ def make_shop(tmp_path: Path, **extra: object) -> Pipeline:
         tmp_path: where its files are.
         extra: keys of the pipeline file, in place of the shop's own or beside them.
     """
-    import sqlite3
-
     with closing(sqlite3.connect(tmp_path / "shop.db")) as con:
         con.execute("CREATE TABLE orders (id INTEGER, email TEXT, updated_at TIMESTAMP)")
         rows = [(n, f"u{n}@example.com", f"2026-01-01 00:00:{n:02d}") for n in range(10)]

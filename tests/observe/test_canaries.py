@@ -121,6 +121,12 @@ def words(heard: Heard, folder: Path, port: int) -> dict[str, str]:
     return {kind: url for kind, url in found.items() if _is_there(kind)}
 
 
+def _notify(file: Path, url: str) -> None:
+    """Have alerts of all that happens sent to a URL."""
+    about = {"on": ["failure", "success", "rejected"], "to": {"url": url, "secret": TOKEN}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "notify": [about]}))
+
+
 def _is_there(kind: str) -> bool:
     module, _, name = KINDS[kind].partition(":")
     try:
@@ -148,6 +154,8 @@ def told(kind: str, heard: Heard, folder: Path, port: int) -> bytes:
             return posted("/v1/traces") + posted("/v1/metrics")
         case "dogstatsd":
             return heard.datagrams
+        case "webhook":
+            return posted("/hook/")
         case "emf":
             return (folder / "emf.log").read_bytes()
         case _:
@@ -188,13 +196,14 @@ def test_p26_no_secret_and_no_value_of_a_row_is_told(
     with hearing() as heard:
         urls = words(heard, tmp_path, port)
         monkeypatch.setenv("CONDUIT_OBSERVE", " ".join(urls.values()))
+        _notify(tmp_path / "pipeline.yml", f"http://127.0.0.1:{heard.http}/hook/{TOKEN}")
         assert main(["run", "--log-format", "json"]) != 0
     log = capfd.readouterr().err
     assert '"stream_finished"' in log, log
     said = [line for line in log.splitlines() if "isn't told" in line or "was not told" in line]
     assert not said, said
     values = [LETTER, STOPPED, CAST, REDACTED]
-    for kind in urls:
+    for kind in (*urls, "webhook"):
         text = told(kind, heard, tmp_path, port)
         assert b"shop" in text, f"{kind} was told nothing"
         for canary in (*secrets, TOKEN, *values):
