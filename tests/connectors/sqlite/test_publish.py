@@ -128,7 +128,7 @@ from tests.connectors.sqlite.files import destination_at
 
 destination = destination_at(Path(sys.argv[1]), lock_wait=60.0)
 rows = pa.table({"id": list(range(10, 1010))})
-made = record("t", "main", load_id=f"load-{sys.argv[2]}")
+made = record("t", "main", load_id=f"rival-{sys.argv[2]}")
 plan = publish(made, rows.schema, AppendStaged(), requires=(NoNewerRecord(version=1),))
 print("ready", flush=True)
 sys.stdin.readline()
