@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -371,13 +372,14 @@ def _within(seconds: float, work: Callable[[], _T]) -> _T:
         except Exception as error:  # noqa: BLE001 - raised in the thread that waits
             failed.append(error)
 
-    thread = threading.Thread(target=go, name="alerts", daemon=True)
+    run = copy_context().run  # a runner's settings are in context variables
+    thread = threading.Thread(target=run, args=(go,), name="alerts", daemon=True)
     thread.start()
     thread.join(seconds)
     if failed:
         raise failed[0]
     if not done:
-        raise TimeoutError
+        raise TimeoutError(f"it takes more than {seconds:.0f} s")
     return done[0]
 
 

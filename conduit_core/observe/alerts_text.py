@@ -296,4 +296,7 @@ def _environment() -> Environment:
                 raise SecurityError(f"{operator} is for numbers" if not numbers else "no **")
             return self.binop_table[operator](left, right)
 
-    return Sandbox(undefined=StrictUndefined, autoescape=False)
+    sandbox = Sandbox(undefined=StrictUndefined, autoescape=False)
+    for name in ("range", "lipsum"):  # what is left to loop over are an alert's own facts
+        del sandbox.globals[name]
+    return sandbox

@@ -234,5 +234,6 @@ def _opener(receiver: Receiver) -> Callable[[Receiver, Scene], Sink]:
 def _told(error: Exception) -> str:
     if isinstance(error, ImportError):
         return f"{error}; it comes with an extra of conduit-load"
-    text = error.message if isinstance(error, ConduitError) else str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, ConduitError):
+        return error.message
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
