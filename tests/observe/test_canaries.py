@@ -18,6 +18,7 @@ import pytest
 from conduit_core.cli import main
 from conduit_core.observe.receivers import KINDS
 from tests import services
+from tests.observe.receivers import mailbox
 
 TOKEN = "canarytoken77"
 REDACTED = "canaryredacted77"
@@ -121,9 +122,10 @@ def words(heard: Heard, folder: Path, port: int) -> dict[str, str]:
     return {kind: url for kind, url in found.items() if _is_there(kind)}
 
 
-def _notify(file: Path, url: str) -> None:
-    """Have alerts of all that happens sent to a URL."""
-    about = {"on": ["failure", "success", "rejected"], "to": {"url": url, "secret": TOKEN}}
+def _notify(file: Path, url: str, mail: str) -> None:
+    """Have alerts of all that happens sent to a URL, and by mail."""
+    to = [{"url": url, "secret": TOKEN}, mail]
+    about = {"on": ["failure", "success", "rejected"], "to": to}
     file.write_text(json.dumps({**json.loads(file.read_text()), "notify": [about]}))
 
 
@@ -193,10 +195,12 @@ def test_p26_no_secret_and_no_value_of_a_row_is_told(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization={TOKEN}")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with hearing() as heard:
+    with hearing() as heard, mailbox() as (smtp, mails):
         urls = words(heard, tmp_path, port)
         monkeypatch.setenv("CONDUIT_OBSERVE", " ".join(urls.values()))
-        _notify(tmp_path / "pipeline.yml", f"http://127.0.0.1:{heard.http}/hook/{TOKEN}")
+        hook = f"http://127.0.0.1:{heard.http}/hook/{TOKEN}"
+        mail = f"mailto://127.0.0.1:{smtp}?from=a@example.com&to=b@example.com"
+        _notify(tmp_path / "pipeline.yml", hook, mail)
         assert main(["run", "--log-format", "json"]) != 0
     log = capfd.readouterr().err
     assert '"stream_finished"' in log, log
@@ -208,6 +212,12 @@ def test_p26_no_secret_and_no_value_of_a_row_is_told(
         assert b"shop" in text, f"{kind} was told nothing"
         for canary in (*secrets, TOKEN, *values):
             assert canary.encode() not in text, f"{kind} shows {canary}"
+    parts = [part for mail in mails for part in mail.walk() if not part.is_multipart()]
+    letters = "".join(str(part.get_payload(decode=True)) for part in parts)
+    letters += "".join(mail.as_string() for mail in mails)
+    assert "orders: " in letters
+    for canary in (*secrets, TOKEN, *values):
+        assert canary not in letters, f"a mail shows {canary}"
     for canary in (*secrets, TOKEN, REDACTED):  # samples of other columns are for people
         assert canary not in log, f"the log shows {canary}"
     events = (json.loads(line) for line in log.splitlines())
@@ -216,3 +226,8 @@ def test_p26_no_secret_and_no_value_of_a_row_is_told(
     page = (tmp_path / "report.html").read_text()
     for canary in (*secrets, TOKEN, REDACTED):
         assert canary not in page, f"the report shows {canary}"
+    assert main(["report", "--html", "loads.html"]) == 0
+    page = (tmp_path / "loads.html").read_text()
+    assert "regex(email)" in page
+    for canary in (*secrets, TOKEN, *values):
+        assert canary not in page, f"the report of all loads shows {canary}"
