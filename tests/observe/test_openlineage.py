@@ -94,6 +94,29 @@ def test_a_load_is_a_run_with_its_datasets(tmp_path: Path, receiver: Collected) 
     assert found[1]["actual"] == "1 of 10 rows failed"
 
 
+def test_kafka_by_the_clients_own_settings(tmp_path: Path) -> None:
+    from confluent_kafka import Consumer, Producer
+
+    broker = Producer({"bootstrap.servers": "none", "test.mock.num.brokers": 1})
+    (found,) = broker.list_topics(timeout=10).brokers.values()
+    servers = f"{found.host}:{found.port}"
+    config = {"bootstrap.servers": servers, "acks": "all"}
+    transport = {"type": "kafka", "config": config, "topic": "lineage", "flush": True}
+    (tmp_path / "openlineage.yml").write_text(json.dumps({"transport": transport}))
+    assert not load(make_shop(tmp_path), "openlineage")
+    reader = Consumer(
+        {"bootstrap.servers": servers, "group.id": "test", "auto.offset.reset": "earliest"}
+    )
+    with closing(reader):
+        reader.subscribe(["lineage"])
+        messages = reader.consume(4, timeout=30)
+    events = [json.loads(message.value() or b"") for message in messages]
+    assert sorted((e["job"]["name"], e["eventType"]) for e in events) == [
+        ("shop", "COMPLETE"), ("shop", "START"),
+        ("shop.orders", "COMPLETE"), ("shop.orders", "START"),
+    ]  # fmt: skip
+
+
 def test_a_second_load_with_nothing_new_is_a_run_too(tmp_path: Path, receiver: Collected) -> None:
     shop = make_shop(tmp_path)
     run(shop)
