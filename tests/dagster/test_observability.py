@@ -13,7 +13,7 @@ import pytest
 from conduit_core.observe.observing import Observation
 from dagster_conduit import ConduitResource, failures
 from tests.dagster.shop import Shop
-from tests.dagster.watched import FOLDER, RECEIVER, watched_job
+from tests.dagster.watched import FOLDER, RECEIVER, anew
 from tests.observe.lineage import Collected, collecting
 
 CANARY = "hunter2canary"
@@ -79,7 +79,7 @@ def test_steps_in_other_processes_tell_the_receivers(
     monkeypatch.setenv(FOLDER, str(shop.folder))
     monkeypatch.setenv(RECEIVER, f"openlineage+{receiver.url}")
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        done = dg.execute_job(dg.reconstructable(watched_job), instance=instance)
+        done = dg.execute_job(anew(), instance=instance)
     assert done.success
     assert receiver.runs() == [("shop.orders", "START"), ("shop.orders", "COMPLETE")]
     assert receiver.events[0]["run"]["facets"]["parent"]["run"]["runId"] == done.run_id
@@ -96,7 +96,7 @@ def test_steps_in_other_processes_add_to_one_file(
     monkeypatch.setenv(FOLDER, str(shop.folder))
     monkeypatch.setenv(RECEIVER, f"textfile://{tmp_path}/conduit.prom")
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        assert dg.execute_job(dg.reconstructable(watched_job), instance=instance).success
+        assert dg.execute_job(anew(), instance=instance).success
     text = (tmp_path / "conduit.prom").read_text()
     for stream in ("orders", "lines"):
         labels = f'outcome="published",pipeline="shop",stream="{stream}"'
@@ -129,7 +129,7 @@ def test_of_a_run_that_is_tried_again_nobody_is_told(
 
         def ended(**more: Any) -> str:
             done = dg.execute_job(
-                dg.reconstructable(watched_job),
+                anew(),
                 instance=instance,
                 run_config={"execution": {"config": {"in_process": {}}}},
                 **more,

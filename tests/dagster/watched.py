@@ -6,11 +6,22 @@ import os
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.definitions.reconstruct import ReconstructableJob
 
 from dagster_conduit import ConduitResource, conduit_assets
 
 FOLDER = "CONDUIT_TEST_FOLDER"
 RECEIVER = "CONDUIT_TEST_RECEIVER"
+
+
+def anew() -> ReconstructableJob:
+    """Return the job for other processes, made of what the variables say now.
+
+    Dagster keeps the last one that it made, and takes two of one name for the same.
+    """
+    ReconstructableJob.get_repository_definition.cache_clear()
+    ReconstructableJob.get_definition.cache_clear()
+    return dg.reconstructable(watched_job)
 
 
 def watched_job() -> dg.JobDefinition:
