@@ -120,6 +120,8 @@ class Sender:
         self._thread.join(seconds)
         if self._error is not None:
             raise ConnectionFailedError(_reason(self._error))
+        if self._thread.is_alive():
+            raise ConnectionFailedError("it didn't take all in time")
         self._client.close(max(deadline - time.monotonic(), 0.1))
 
     def _work(self) -> None:

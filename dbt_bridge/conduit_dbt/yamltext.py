@@ -63,17 +63,27 @@ for _dumper in (_Dumper, _TightDumper):
     )
 
 
-def dump(value: object, *, flow: bool = False, indents_lists: bool = True) -> str:
-    """Return YAML for plain data; in flow style it is one line without a line end."""
-    text = yaml.dump(
-        value,
+def dump(
+    value: object, *, flow: bool = False, indents_lists: bool = True, style: str | None = None
+) -> str:
+    """Return YAML for plain data; in flow style it is one line without a line end.
+
+    Args:
+        value: the data.
+        flow: whether it is for a place between brackets, where a text with a comma needs quotes.
+        indents_lists: whether lists in mappings are indented.
+        style: the quotes of texts; None: as they need them.
+    """
+    text: str = yaml.dump(
+        [value] if flow else value,
         Dumper=_Dumper if indents_lists else _TightDumper,
         default_flow_style=flow,
+        default_style=style,
         sort_keys=False,
         allow_unicode=True,
         width=2**30,
     )
-    return text.removesuffix("...\n").rstrip("\n") if flow else text
+    return text.rstrip("\n")[1:-1] if flow else text
 
 
 class YamlText:
@@ -101,6 +111,12 @@ class YamlText:
             what = getattr(error, "problem", None) or "it can't be read"
             raise ConfigError(f"{at}: this is no YAML: {what}", command="dbt parse") from None
         self._indents_lists = _indents_lists(self.root)
+        self._in_brackets = frozenset(
+            id(each)
+            for node in (_walk(self.root) if self.root is not None else ())
+            if isinstance(node, MappingNode | SequenceNode) and node.flow_style
+            for each in _children(node)
+        )
         self._shared = _named_twice(self.root) if self.root is not None else frozenset[int]()
 
     def add(self, mapping: MappingNode, key: str, value: object) -> None:
@@ -133,9 +149,7 @@ class YamlText:
     def replace(self, scalar: ScalarNode, value: str) -> None:
         """Put another text in a scalar's place, in the quotes that it has."""
         style = scalar.style if scalar.style in {"'", '"'} else None
-        text = yaml.dump(
-            value, Dumper=_Dumper, default_style=style, width=2**30, allow_unicode=True
-        )
+        text = dump(value, flow=id(scalar) in self._in_brackets, style=style)
         new = text.removesuffix("...\n").rstrip("\n")
         self._edit(scalar.start_mark.index, scalar.end_mark.index, new)
 

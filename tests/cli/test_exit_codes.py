@@ -182,7 +182,7 @@ def test_1_for_a_bug_inside_a_stream(shop: Conduit) -> None:
 
 
 def test_1_for_a_bug_anywhere(here: Any, shop: Conduit, monkeypatch: pytest.MonkeyPatch) -> None:
-    def explode(*_: object) -> None:
+    def explode(*_: object, **__: object) -> None:
         raise LookupError("oh")
 
     monkeypatch.setattr("conduit_core.engine.admin.status", explode)

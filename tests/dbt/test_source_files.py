@@ -546,6 +546,18 @@ def _is_within(old: str, new: str) -> bool:
     return all(character in rest for character in old)
 
 
+def test_a_type_with_a_comma_is_quoted_between_brackets() -> None:
+    text = (
+        "{version: 2, sources: [{name: raw, schema: raw, tables: [{name: orders, columns:"
+        " [{name: id, data_type: BIGINT}]}]}]}\n"
+    )
+    column = SourceColumn(name="id", data_type="DECIMAL(12,2)")
+    found = write(text, replace(TABLE, columns=(column,), rules=()))
+    tables = [t for source in yaml.safe_load(found.text)["sources"] for t in source["tables"]]
+    types = [c["data_type"] for t in tables if t["name"] == TABLE.name for c in t["columns"]]
+    assert types == ["DECIMAL(12,2)"]
+
+
 @settings(max_examples=60, deadline=None)
 @given(files(), st.lists(TARGETS, min_size=1, max_size=3, unique_by=lambda t: (t.schema, t.name)))
 def test_any_file_keeps_what_it_has_and_is_written_once(
