@@ -10,12 +10,13 @@ import resource
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from conduit_core import events as ev
 
 Kind = Literal["counter", "gauge", "histogram"]
+_LOOK_EACH = timedelta(seconds=1)
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
 
 
@@ -130,6 +131,23 @@ METRICS = (
     MARK, AGE, LAG, STALE, LETTERS, QUEUE, MEMORY, HOOKS, HOOK_SECONDS, ALERTS,
 )  # fmt: skip
 """Every metric there is."""
+
+
+class FewBatches:
+    """Leaves out batches that come right behind one of their stream: a look at each costs."""
+
+    def __init__(self) -> None:
+        self._looked: dict[str, datetime] = {}
+
+    def skips(self, event: ev.Event) -> bool:
+        """Say whether an event is a batch that nobody has to look at."""
+        if not isinstance(event, ev.BatchRead | ev.BatchWritten):
+            return False
+        last = self._looked.get(event.stream)
+        if isinstance(event, ev.BatchWritten) or (last and event.at - last < _LOOK_EACH):
+            return True
+        self._looked[event.stream] = event.at
+        return False
 
 
 def measure(event: ev.Event) -> Iterator[Measurement]:

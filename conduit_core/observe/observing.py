@@ -17,8 +17,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from conduit_core.errors import ConduitError
-from conduit_core.events import Emitter, Event, Listener, Notice
-from conduit_core.observe.receivers import KINDS, Receiver, receiver_of, words_of
+from conduit_core.events import BatchRead, BatchWritten, Emitter, Event, Listener, Notice
+from conduit_core.observe.receivers import HEAR_BATCHES, KINDS, Receiver, receiver_of, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,8 @@ class Observation:
             except Exception as error:  # noqa: BLE001 - whatever a receiver does, the load goes on
                 self._complain(f"{name} isn't told: {_told(error)}")
                 continue
-            self._sinks.append(_Guarded(sink, name, self._complain))
+            hears_batches = receiver.kind in HEAR_BATCHES
+            self._sinks.append(_Guarded(sink, name, self._complain, hears_batches=hears_batches))
 
     def raised(self, error: ConduitError) -> None:
         """Take in what ended the run, so that people are told of it if no stream's failure was."""
@@ -162,14 +163,19 @@ class Observation:
 class _Guarded:
     """A sink that is switched off where it fails, with one warning."""
 
-    def __init__(self, sink: Sink, name: str, complain: Callable[[str], None]) -> None:
+    def __init__(
+        self, sink: Sink, name: str, complain: Callable[[str], None], *, hears_batches: bool
+    ) -> None:
         self.name = name
+        self._hears_batches = hears_batches
         self._sink = sink
         self._complain = complain
         self._is_off = False
 
     def __call__(self, event: Event) -> None:
         if self._is_off:
+            return
+        if not self._hears_batches and isinstance(event, BatchRead | BatchWritten):
             return
         try:
             self._sink(event)

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from opentelemetry import context, metrics, trace
@@ -23,8 +23,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from conduit_core import __version__
-from conduit_core.events import BatchRead, BatchWritten
-from conduit_core.observe.metrics import measure
+from conduit_core.observe.metrics import FewBatches, measure
 from conduit_core.observe.otlp_metrics import Meters, aggregation, is_delta, temporality
 from conduit_core.observe.otlp_sending import (
     Signal,
@@ -47,8 +46,6 @@ _SHARE = 0.9
 """Of the time to close: what is left of it is for making spans and for saying what went wrong."""
 _SYSTEMS = {"postgres": "postgresql", "duckdb": "duckdb", "sqlite": "sqlite"}
 _INSTANCE = "service.instance.id"
-_MEASURED_EACH = timedelta(seconds=1)
-"""How often the queue is measured while batches come."""
 
 _lock = threading.Lock()
 _own: dict[tuple[object, ...], _Own] = {}
@@ -63,24 +60,14 @@ class _Sink:
         self._story = story
         self._meters = meters
         self._sends = sends
-        self._measured: dict[str, datetime] = {}
+        self._batches = FewBatches()
 
     def __call__(self, event: Event) -> None:
         if "traces" in self._sends:
             self._story.hear(event)
-        if self._meters is not None and not self._is_one_of_many(event):
+        if self._meters is not None and not self._batches.skips(event):
             for found in measure(event):
                 self._meters.take(found)
-
-    def _is_one_of_many(self, event: Event) -> bool:
-        """Say whether it is a batch right after another one: an instrument takes 20 us for each."""
-        if not isinstance(event, BatchRead | BatchWritten):
-            return False
-        last = self._measured.get(event.stream)
-        if last is not None and event.at - last < _MEASURED_EACH:
-            return True
-        self._measured[event.stream] = event.at
-        return False
 
     def close(self, seconds: float) -> None:
         """Send what there is; both signals are tried.

@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from conduit_core.errors import ConfigError
 from conduit_core.observe.book import Bounded
-from conduit_core.observe.metrics import METRICS, Measurement, measure
+from conduit_core.observe.metrics import METRICS, FewBatches, Measurement, measure
 from conduit_core.observe.receivers import OBSERVE
 
 if TYPE_CHECKING:
@@ -102,9 +102,12 @@ class Endpoint:
     def __init__(self, meters: Meters, scene: Scene) -> None:
         self._meters = meters
         self._complain = scene.complain
+        self._batches = FewBatches()
 
     def __call__(self, event: Event) -> None:
         """Take an event in."""
+        if self._batches.skips(event):
+            return
         for found in measure(event):
             self._meters.take(found, self._complain)
 

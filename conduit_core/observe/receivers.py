@@ -24,6 +24,9 @@ KINDS = {
 }
 """Who makes a sink of a receiver's URL, by the URL's scheme up to a ``+``."""
 
+HEAR_BATCHES = frozenset({"prometheus", "otlp"})
+"""Who has a use for each batch: the queue's fill while rows move, and spans of batches."""
+
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
