@@ -90,7 +90,9 @@ def target_of(receiver: ReceiverSpec, connection: str | None = None) -> Target:
     url = receiver.url.get_secret_value().strip() if receiver.url is not None else ""
     parts = urlsplit(url)
     scheme, (login, _, host) = parts.scheme.lower(), parts.netloc.rpartition("@")
-    name = f"{scheme}://{host if scheme in OPEN_HOSTS else '...'}"
+    # an @ behind the host: a password with a slash in it may stand in the host's place
+    is_open = scheme in OPEN_HOSTS and "@" not in parts.path + parts.fragment
+    name = f"{scheme}://{host if is_open else '...'}"
     query = [(k, v) for k, v in parse_qsl(parts.query) if not is_secret_key(k)]
     own = json.dumps([scheme, login.partition(":")[0], host, parts.path, query])
     return Target(

@@ -134,6 +134,13 @@ class Observation:
         if self._alerts is not None:
             self._alerts.raised(error)
 
+    def ask(self, will_retry: Callable[[ConduitError], bool], error: ConduitError) -> None:
+        """Ask a runner whether it tries again; one that can't say doesn't hide the error."""
+        try:
+            self.will_retry = will_retry(error)
+        except Exception as failed:  # noqa: BLE001 - whatever a runner's own state raises
+            self._complain(f"whether it is tried again isn't known: {type(failed).__name__}")
+
     def close(self) -> None:
         """Tell who is to be told, and let receivers send what they have."""
         if self._alerts is not None:
@@ -225,7 +232,8 @@ def observing(
         yield observation
     except ConduitError as error:
         observation.raised(error)
-        observation.will_retry = will_retry is not None and will_retry(error)
+        if will_retry is not None:
+            observation.ask(will_retry, error)
         raise
     finally:
         observation.close()

@@ -68,9 +68,22 @@ def client_of(receiver: Receiver) -> OpenLineageClient:
             " name the server: openlineage+http://host:5000"
         )
     for transport in _parts(client.transport):
-        if isinstance(transport, HttpTransport) and transport.config.retry == DEFAULT_RETRY_CONFIG:
-            transport.config.retry = _RETRY
+        if isinstance(transport, HttpTransport):
+            if transport.config.retry == DEFAULT_RETRY_CONFIG:
+                transport.config.retry = _RETRY
+            transport.session.hooks["response"].append(_refuse_a_get)
     return client
+
+
+def _refuse_a_get(answer: requests.Response, *_: object, **__: object) -> None:
+    """Refuse a redirect that makes a GET of a POST: it would drop the event, and look well.
+
+    Raises:
+        HTTPError: the answer is one.
+    """
+    if answer.status_code in (301, 302, 303):
+        answer.close()
+        raise requests.HTTPError("redirected", response=answer)
 
 
 def _http(receiver: Receiver) -> HttpTransport:

@@ -23,6 +23,7 @@ from conduit_core.errors import ConfigError
 from conduit_core.observe.receivers import OBSERVE
 
 if TYPE_CHECKING:
+    import requests
     from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -158,7 +159,7 @@ def _span_exporter(endpoint: Endpoint, seconds: float) -> SpanExporter:
         return grpc.OTLPSpanExporter(url, insecure=_insecure(endpoint), timeout=timeout)
     from opentelemetry.exporter.otlp.proto.http import trace_exporter as http
 
-    return http.OTLPSpanExporter(url, timeout=timeout)
+    return http.OTLPSpanExporter(url, timeout=timeout, session=_session())
 
 
 def _metric_exporter(endpoint: Endpoint, seconds: float) -> MetricExporter:
@@ -169,7 +170,29 @@ def _metric_exporter(endpoint: Endpoint, seconds: float) -> MetricExporter:
         return grpc.OTLPMetricExporter(url, insecure=_insecure(endpoint), timeout=timeout)
     from opentelemetry.exporter.otlp.proto.http import metric_exporter as http
 
-    return http.OTLPMetricExporter(url, timeout=timeout)
+    return http.OTLPMetricExporter(url, timeout=timeout, session=_session())
+
+
+def _session() -> requests.Session | None:
+    """Return a session in which a redirect is a failure: the SDK takes one for success.
+
+    None where the environment names a provider of credentials, which makes its own session.
+    """
+    if any(name.endswith("_CREDENTIAL_PROVIDER") for name in os.environ):
+        return None
+    import requests
+
+    def refuse(answer: requests.Response, *_: object, **__: object) -> None:
+        if 300 <= answer.status_code < 400:
+            answer.close()
+            raise requests.HTTPError(
+                f"it answered {answer.status_code} {answer.reason}: write the address that it"
+                " redirects to"
+            )
+
+    session = requests.Session()
+    session.hooks["response"].append(refuse)
+    return session
 
 
 def _insecure(endpoint: Endpoint) -> bool | None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qs, unquote
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from prometheus_client import CollectorRegistry, pushadd_to_gateway
-from prometheus_client.exposition import basic_auth_handler, default_handler
 
 from conduit_core.errors import ConfigError, ConnectionFailedError
 from conduit_core.observe.book import SHARE, Book
@@ -104,12 +102,27 @@ class Pushgateway:
         return found
 
     def _push(self, registry: CollectorRegistry, key: dict[str, str], seconds: float) -> None:
-        handler = default_handler
-        if self._user is not None:
-            handler = partial(basic_auth_handler, username=self._user, password=self._password)
         pushadd_to_gateway(
-            self._base, self._job, registry, grouping_key=key, timeout=seconds, handler=handler
+            self._base, self._job, registry, grouping_key=key, timeout=seconds, handler=self._post
         )
+
+    def _post(
+        self,
+        url: str,
+        method: str,
+        timeout: float | None,
+        headers: list[tuple[str, str]],
+        data: bytes,
+    ) -> Callable[[], None]:
+        """Return what sends a request; the client's own handlers follow redirects."""
+        asked = {**dict(headers), **self._headers()}
+        request = Request(url, data, asked, method=method)  # noqa: S310 - http or https
+
+        def post() -> None:
+            with build_opener(_Stay).open(request, timeout=timeout):
+                pass
+
+        return post
 
     def _headers(self) -> dict[str, str]:
         if self._user is None:

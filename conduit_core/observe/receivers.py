@@ -26,6 +26,9 @@ KINDS = {
 
 HEAR_BATCHES = frozenset({"prometheus", "otlp"})
 """Who has a use for each batch: the queue's fill while rows move, and spans of batches."""
+_FILES = frozenset({"textfile", "emf", "dogstatsd"})
+"""Kinds whose path is a file's, in which any character may stand."""
+_ESCAPES = "in a user, a password or a path, write %2F for /, %3F for ?, %23 for # and %40 for @"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +73,24 @@ def receiver_of(word: str) -> Receiver:
     kind, _, transport = scheme.lower().partition("+")
     if kind not in KINDS:
         known = ", ".join(KINDS)
-        raise ConfigError(
-            f"{OBSERVE}: no receiver is called {kind!r}; there are {known}",
-            command="conduit run --help",
-        )
+        # what isn't of a URL's form may be a part of a password, which a comma has cut
+        is_shown = "@" not in word and kind.isalnum()
+        named = f"no receiver is called {kind!r}" if is_shown else "one of the words is no URL"
+        raise ConfigError(f"{OBSERVE}: {named}; there are {known}", command="conduit run --help")
     try:
         url = urlsplit(f"{kind}:{rest}")
         _ = url.port
-    except ValueError as error:
-        raise ConfigError(
-            f"{OBSERVE}: the URL of a {kind} receiver is wrong: {error}",
-            command="conduit run --help",
-        ) from None
+    except ValueError:  # its text may show a password
+        raise _wrong(kind, "its host or port can't be read") from None
+    if transport and not transport.isalpha():
+        raise _wrong(kind, f"it begins with {kind}+http:// and the like")
+    if "@" in url.path + url.query + url.fragment and (url.netloc or kind not in _FILES):
+        raise _wrong(kind, "an @ stands behind its host")
     return Receiver(kind, transport, url)
+
+
+def _wrong(kind: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"{OBSERVE}: the URL of a {kind} receiver is wrong: {why}; {_ESCAPES}",
+        command="conduit run --help",
+    )

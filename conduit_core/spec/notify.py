@@ -18,6 +18,7 @@ from pydantic import (
 from conduit_core.spec.endpoints import MODEL_CONFIG, ConnectionSpec, Duration, reveal
 from conduit_core.spec.problems import Loc, refusal
 from conduit_core.spec.scalars import many
+from conduit_core.spec.secrets import SHORTEST
 
 Word = Literal["failure", "success", "recovered", "rejected", "schema_change", "stale"]
 WORDS: tuple[str, ...] = get_args(Word)
@@ -98,6 +99,14 @@ class ReceiverSpec(BaseModel):
                     ("url",),
                     "`to` must be a URL such as slack://..., mailto://..., https://...",
                 )
+            elif _OURS.match(url) and not _has_port(url):
+                yield (
+                    ("url",),
+                    (
+                        "`to`: its host or port can't be read; in a user or password, write %2F"
+                        " for /, %3F for ?, %23 for # and %40 for @"
+                    ),
+                )
             elif self.secret is not None and not _OURS.match(url):
                 yield ("secret",), "`secret` signs the body of a webhook: https://... or http://..."
         if self.secret is not None and not self.secret.get_secret_value():
@@ -163,7 +172,18 @@ def notify_secrets(receivers: tuple[ReceiverSpec, ...]) -> frozenset[str]:
             found.add(receiver.secret.get_secret_value())
         if receiver.url is not None:
             found |= _parts(receiver.url.get_secret_value())
-    return frozenset(found)
+    return frozenset(text for text in found if len(text) >= SHORTEST)
+
+
+def _has_port(url: str) -> bool:
+    """Tell whether a host and a port can be read of a URL; the error's text may show a password."""
+    from urllib.parse import urlsplit
+
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        return False
+    return True
 
 
 def _parts(url: str) -> set[str]:
