@@ -69,7 +69,7 @@ class Message:
     @property
     def title(self) -> str:
         """One line: what, where."""
-        names = [str(s.facts["stream"]) for s in self.sendings]
+        names = list(dict.fromkeys(str(s.facts["stream"]) for s in self.sendings))
         if len(names) == 1:
             told = f"{names[0]} {_ONE[self.word]}".strip()
         else:

@@ -161,7 +161,9 @@ class Observation:
             sink(event)
 
     def _complain(self, text: str) -> None:
-        self._say(text, "warning")
+        # one line that a terminal shows as it is: a receiver's answer may be a part of it
+        plain = "".join(c if c.isprintable() else " " for c in text)
+        self._say(" ".join(plain.split()), "warning")
 
     def _say(self, text: str, level: Literal["info", "warning"]) -> None:
         self._own(Notice(pipeline=self._pipeline.name, level=level, message=text))

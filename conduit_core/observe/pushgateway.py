@@ -6,6 +6,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qs, unquote
@@ -179,7 +180,7 @@ def _asking() -> Iterator[None]:
         why = f"it can't be reached: {error.reason}"
     except OSError as error:
         why = f"it can't be reached: {error}"
-    except ValueError as error:
+    except (ValueError, HTTPException) as error:
         why = f"what it answers isn't a Pushgateway's: {error}"
     else:
         return

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,11 @@ import pytest
 from conduit_core import Pipeline, observing, run
 from conduit_core.errors import ConduitError, ConnectionFailedError
 from conduit_core.events import Event, Notice
+from conduit_core.observe.alerts_decide import Sending
+from conduit_core.observe.alerts_facts import AlertFacts
 from conduit_core.observe.alerts_send import target_of
+from conduit_core.observe.alerts_text import Message
+from conduit_core.observe.observing import _Guarded
 from conduit_core.spec.endpoints import ConnectionSpec
 from conduit_core.spec.notify import ReceiverSpec, notify_secrets
 from tests.observe.receivers import hook
@@ -202,3 +208,52 @@ def test_a_store_of_connections_that_is_down_is_told_of(tmp_path: Path, name: st
     said = [e.message for e in heard if isinstance(e, Notice) and "receiver" in e.message]
     assert len(said) == 1
     assert CANARY not in said[0]
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def test_one_stream_that_is_fine_again_twice_is_one_stream() -> None:
+    facts = AlertFacts(about="recovered", pipeline="shop", stream="orders").plain()
+    sendings = tuple(
+        Sending(0, "r", "recovered", was, 1, was, {**facts, "was": was})
+        for was in ("failure", "rejected")
+    )
+    message = Message("recovered", sendings, ("a", "b"), "shop")
+    assert message.title == "shop: orders is fine again"
+    other = replace(sendings[0], facts={**facts, "stream": "visits"})
+    message = Message("recovered", (*sendings, other), ("a", "b", "c"), "shop")
+    assert message.title == "shop: 2 streams are fine again"
+
+
+def test_garbage_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with server.accept()[0] as one:
+                one.recv(1000)
+                one.sendall(b"\x00\x1b[31m garbage\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        (said,) = told(f"pushgateway://127.0.0.1:{server.getsockname()[1]}", finished())
+        thread.join()
+    assert "isn't a Pushgateway's" in said
+    assert said.isprintable()
+
+
+def test_a_warning_is_one_printable_line(tmp_path: Path) -> None:
+    class Bad:
+        def __call__(self, event: Event) -> None:
+            raise OSError("first\n\x1b[31msecond")
+
+        def close(self, seconds: float) -> None:
+            pass
+
+    heard: list[Event] = []
+    with observing(make_shop(tmp_path), (heard.append,)) as observation:
+        guarded = _Guarded(Bad(), "bad", observation._complain, hears_batches=False)
+        guarded(Event(pipeline="shop"))
+        guarded(Event(pipeline="shop"))
+    (said,) = [e.message for e in heard if isinstance(e, Notice)]
+    assert said == "bad is off: OSError: first [31msecond"
