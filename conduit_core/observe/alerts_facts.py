@@ -133,6 +133,7 @@ class Collector:
             case ev.RunStarted():
                 self._of(WHOLE).is_done = True
             case ev.PlanReady():
+                self._of(WHOLE).is_done = True  # a load in steps has no run that starts
                 self._streams[event.stream] = _Stream(planned=event)
             case ev.RuleChecked():
                 self._of(event.stream).checked[event.rule] = event

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conduit_core import Pipeline, observing, run
+from conduit_core import Pipeline, observing, plan, run
 from conduit_core.errors import ConduitError, ConnectionFailedError
 from conduit_core.events import Event, Notice
 from conduit_core.observe.alerts_decide import Sending
@@ -257,3 +257,14 @@ def test_a_warning_is_one_printable_line(tmp_path: Path) -> None:
         guarded(Event(pipeline="shop"))
     (said,) = [e.message for e in heard if isinstance(e, Notice)]
     assert said == "bad is off: OSError: first [31msecond"
+
+
+def test_in_steps_a_pipeline_that_could_not_begin_is_fine_again(tmp_path: Path) -> None:
+    with hook() as receiver:
+        shop = make_shop(tmp_path, notify=[{"on": ["failure", "recovered"], "to": receiver.url}])
+        with pytest.raises(ConduitError), observing(shop):
+            raise ConduitError("it could not begin")
+        assert receiver.taken() == [("failure", "shop: failed")]
+        with observing(shop) as observation:
+            plan(shop, listeners=observation.listeners)
+        assert receiver.taken() == [("recovered", "shop: is fine again")]
