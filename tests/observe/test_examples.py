@@ -351,3 +351,9 @@ def test_the_collectors_file_takes_what_we_send() -> None:
     for pipeline in collector["service"]["pipelines"].values():
         for part, names in pipeline.items():
             assert set(names) <= set(collector[part])
+    # By default 5 minutes: each load would begin its sums anew, and alerts would see no metric.
+    kept = (
+        collector["processors"]["deltatocumulative"]["max_stale"],
+        collector["exporters"]["prometheus"]["metric_expiration"],
+    )
+    assert kept == ("240h", "240h")
