@@ -15,6 +15,7 @@ from conduit_core.errors import ConfigError
 from conduit_core.observe import figures
 from conduit_core.observe.alerts_decide import Sending
 from conduit_core.observe.alerts_facts import AlertFacts, cut, moment
+from conduit_core.observe.words import column_change
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -194,15 +195,8 @@ def _pairs(value: object) -> str:
 
 
 def _columns(value: object) -> str:
-    told = []
-    for column in value if isinstance(value, list | tuple) else ():
-        match column["change"]:
-            case "added":
-                told.append(f"{column['column']} added as {column['now']}")
-            case "widened":
-                told.append(f"{column['column']} widened from {column['was']} to {column['now']}")
-            case _:
-                told.append(f"{column['column']} may be NULL now")
+    columns = value if isinstance(value, list | tuple) else ()
+    told = (f"{c['column']} {column_change(c['change'], c['was'], c['now'])}" for c in columns)
     return cut(", ".join(told), 1000)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from conduit_core.engine.bottleneck import WORTH_SECONDS, Bottleneck, bottleneck
 from conduit_core.observe import figures
+from conduit_core.observe.words import column_change
 
 if TYPE_CHECKING:
     from conduit_core.state.ledger import LedgerRecord
@@ -63,14 +64,7 @@ def _stages(record: LedgerRecord) -> list[tuple[str, str]]:
 
 def changes(record: LedgerRecord) -> list[tuple[str, str]]:
     """Return what a load changed of its target's columns: the column, and what."""
-    return [(change["column"], _change(change)) for change in json.loads(record.schema_changes)]
-
-
-def _change(change: dict[str, str | None]) -> str:
-    match change["change"]:
-        case "added":
-            return f"added as {change['now']}"
-        case "widened":
-            return f"widened from {change['was']} to {change['now']}"
-        case _:
-            return "may be NULL now"
+    return [
+        (c["column"], column_change(c["change"], c["was"], c["now"]))
+        for c in json.loads(record.schema_changes)
+    ]

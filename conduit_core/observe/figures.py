@@ -10,6 +10,11 @@ def count(rows: int) -> str:
     return f"{rows:,}"
 
 
+def many(things: int, name: str) -> str:
+    """Return a number with what it counts: ``1 load``, ``1,200 loads``."""
+    return f"{count(things)} {name}{'' if things == 1 else 's'}"
+
+
 def kinds(counts: Mapping[str, int]) -> str:
     """Return what became of rows: ``3 inserted, 1 deleted``; kinds without rows are left out."""
     return ", ".join(f"{count(n)} {kind}" for kind, n in counts.items() if n and kind != "read")

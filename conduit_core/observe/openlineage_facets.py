@@ -29,8 +29,9 @@ from conduit_core import __version__
 from conduit_core.engine.facts import ColumnFacts, existing_columns
 from conduit_core.engine.lineage import StreamDatasets, column_lineage, datasets
 from conduit_core.errors import ConduitError
+from conduit_core.observe.words import WITHOUT_VALUES
 from conduit_core.spec.outline import RuleOutline
-from conduit_core.spec.secrets import secrets_of
+from conduit_core.spec.secrets import masking, secrets_of
 
 if TYPE_CHECKING:
     from conduit_core.engine.pipeline import Pipeline
@@ -40,17 +41,6 @@ if TYPE_CHECKING:
 PRODUCER = f"urn:conduit-load:{__version__}"
 LOAD_SCHEMA = "urn:conduit-load:load-run-facet:1#/$defs/ConduitLoadRunFacet"
 """The form of our own facet: ``load-run-facet.schema.json`` beside this file."""
-_WITHOUT_VALUES = frozenset(
-    {
-        "CancelledError",
-        "ConcurrentLoadError",
-        "ConfigError",
-        "ConnectionFailedError",
-        "PublishUnknownError",
-        "StagingLostError",
-    }
-)
-"""Errors whose message never shows a row's value."""
 
 
 @attr.define
@@ -219,7 +209,7 @@ def load_facet(done: StreamFinished) -> RunFacet:
 def error_facet(pipeline: Pipeline, failed: StreamFailed) -> RunFacet:
     """Return why a load failed: the error's class, and its first line where that shows no value."""
     reason = f"{failed.error}, exit code {failed.exit_code}"
-    if failed.error in _WITHOUT_VALUES and failed.lines:
+    if failed.error in WITHOUT_VALUES and failed.lines:
         reason = f"{failed.error}: {_masked(pipeline, failed.lines[0])}"
     return error_message_run.ErrorMessageRunFacet(
         message=reason, programmingLanguage="python", producer=PRODUCER
@@ -232,6 +222,4 @@ def _masked(pipeline: Pipeline, text: str) -> str:
         spec = pipeline.connected()
     except ConduitError:
         spec = pipeline.loaded.spec
-    for secret in sorted(secrets_of((spec.source, spec.destination)), key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
+    return masking(secrets_of((spec.source, spec.destination)))(text)

@@ -23,6 +23,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from conduit_core import __version__
+from conduit_core.observe.book import SHARE
 from conduit_core.observe.metrics import FewBatches, measure
 from conduit_core.observe.otlp_metrics import Meters, aggregation, is_delta, temporality
 from conduit_core.observe.otlp_sending import (
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from conduit_core.observe.receivers import Receiver
 
 _NAME = "conduit"
-_SHARE = 0.9
-"""Of the time to close: what is left of it is for making spans and for saying what went wrong."""
 _SYSTEMS = {"postgres": "postgresql", "duckdb": "duckdb", "sqlite": "sqlite"}
 _INSTANCE = "service.instance.id"
 
@@ -76,7 +75,7 @@ class _Sink:
             ConnectionError: one wasn't taken.
         """
         problems: dict[str, str] = {}
-        deadline = time.monotonic() + seconds * _SHARE
+        deadline = time.monotonic() + seconds * SHARE
         for turn, (signal, send) in enumerate(self._sends.items()):
             left = max(deadline - time.monotonic(), 0.0)
             try:

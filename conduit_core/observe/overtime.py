@@ -60,12 +60,13 @@ def _rows(
     for slot, found in enumerate(slots):
         kinds = rows_by_kind(found)
         told = figures.kinds(kinds) or "no rows"
-        says = f"{when.label(slot)}: {_many(len(found), 'load')}, {told}"
+        says = f"{when.label(slot)}: {figures.many(len(found), 'load')}, {told}"
         points.append(Point(tuple(kinds[k] for k in KINDS) if found else (), says))
     total = sum(rows_by_kind(loads).values())
     most = max(int(p.height) for p in points)
     told = figures.kinds(rows_by_kind(loads)) or "no rows"
-    desc = f"{_many(len(loads), 'load')}: {told}. At most {figures.count(most)} in a {when.unit}."
+    top = f"At most {figures.count(most)} in a {when.unit}."
+    desc = f"{figures.many(len(loads), 'load')}: {told}. {top}"
     chart = stacks(name, f"Rows of {title}", desc, points, KINDS)
     width = len(points) if wide else 0
     big = f"{figures.count(total)} rows"
@@ -156,7 +157,7 @@ def rejected_by_rule(report: PipelineReport, when: Timeline) -> Node | None:
     section = el("section", el("h2", "Broken rules over time"))
     note = "Rows that broke a rule; of rules of whole loads, loads."
     if len(found) > _MOST_CARDS:
-        note += f" {_many(len(found) - _MOST_CARDS, 'rule')} with fewer left out."
+        note += f" {figures.many(len(found) - _MOST_CARDS, 'rule')} with fewer left out."
     section.append(el("p", note, class_="note"))
     section.append(el("div", *cards, class_="cards"))
     return section
@@ -171,17 +172,15 @@ def _broken(
     points = []
     for slot, rules in enumerate(slots):
         failed = sum(r.failed if rows else r.result == "failed" for r in rules)
-        says = f"{when.label(slot)}: {_many(failed, what)}"
+        says = f"{when.label(slot)}: {figures.many(failed, what)}"
         points.append(Point((failed,) if rules else (), says))
     total, most = (int(f(p.height for p in points)) for f in (sum, max))
-    desc = f"{_many(total, what)} in all, at most {figures.count(most)} in a {when.unit}."
+    desc = f"{figures.many(total, what)} in all, at most {figures.count(most)} in a {when.unit}."
     chart = stacks(name, f"Broken: {title}", desc, points, ("rejected",))
-    return framed(title, chart, when.ends, figures.count(most), big=_many(total, what), bad=True)
+    return framed(
+        title, chart, when.ends, figures.count(most), big=figures.many(total, what), bad=True
+    )
 
 
 def _legend(kinds: Sequence[str]) -> Node:
     return el("ul", *(el("li", kind, class_=kind) for kind in kinds), class_="legend")
-
-
-def _many(count: int, name: str) -> str:
-    return f"{figures.count(count)} {name}{'' if count == 1 else 's'}"

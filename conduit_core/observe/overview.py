@@ -55,12 +55,14 @@ def _header(report: PipelineReport) -> Node:
     if loads:
         times = [load.record.published_at for load in loads]
         lead = (
-            f"{_many(len(loads), 'load')} of {_many(len(report.streams), 'stream')},"
+            f"{figures.many(len(loads), 'load')} of {figures.many(len(report.streams), 'stream')},"
             f" {min(times):%Y-%m-%d} to {max(times):%Y-%m-%d}"
         )
-        lead += f"; {_many(left_out, 'older one')} left out" if left_out else ""
+        lead += f"; {figures.many(left_out, 'older one')} left out" if left_out else ""
     elif left_out:
-        lead = f"Nothing was published in this time; {_many(left_out, 'older load')} left out."
+        lead = (
+            f"Nothing was published in this time; {figures.many(left_out, 'older load')} left out."
+        )
     return el(
         "header",
         el("p", "Pipeline report", class_="over"),
@@ -177,7 +179,7 @@ def _failures(report: PipelineReport) -> Node:
     section.append(table("What went wrong, the newest first", _INCIDENTS, rows))
     if len(shown) < len(report.incidents):
         count = len(report.incidents) - len(shown)
-        section.append(el("p", f"{_many(count, 'older one')} left out.", class_="note"))
+        section.append(el("p", f"{figures.many(count, 'older one')} left out.", class_="note"))
     return section
 
 
@@ -229,10 +231,6 @@ def _changes(report: PipelineReport) -> Node | None:
     section = el("section", el("h2", "Changes of columns"))
     section.append(table("What loads changed of their targets' columns", _CHANGES, rows))
     if len(found) > _MOST_CHANGES:
-        left = _many(len(found) - _MOST_CHANGES, "older one")
+        left = figures.many(len(found) - _MOST_CHANGES, "older one")
         section.append(el("p", f"{left} left out.", class_="note"))
     return section
-
-
-def _many(count: int, name: str) -> str:
-    return f"{figures.count(count)} {name}{'' if count == 1 else 's'}"

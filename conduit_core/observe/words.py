@@ -8,6 +8,18 @@ from typing import Literal
 from conduit_core import events as ev
 from conduit_core.observe import figures
 
+WITHOUT_VALUES = frozenset(
+    {
+        "CancelledError",
+        "ConcurrentLoadError",
+        "ConfigError",
+        "ConnectionFailedError",
+        "PublishUnknownError",
+        "StagingLostError",
+    }
+)
+"""Errors whose first line names settings and systems, and never shows a row's value."""
+
 Level = Literal["debug", "info", "warning", "error"]
 
 
@@ -52,14 +64,15 @@ def _rule_checked(e: ev.RuleChecked) -> str:
     return f"rule {e.rule} {e.result.replace('_', ' ')}{how}"
 
 
-def _schema_changed(e: ev.SchemaChanged) -> str:
-    match e.change:
+def column_change(change: str, was: str | None, now: str | None) -> str:
+    """Return what a load did to a column of its target, behind the column's name."""
+    match change:
         case "added":
-            return f"column {e.column} added as {e.now}"
+            return f"added as {now}"
         case "widened":
-            return f"column {e.column} widened from {e.was} to {e.now}"
+            return f"widened from {was} to {now}"
         case _:
-            return f"column {e.column} may be NULL now"
+            return "may be NULL now"
 
 
 def _run_finished(e: ev.RunFinished) -> str:
@@ -87,7 +100,7 @@ _MESSAGES: dict[type[ev.Event], Callable[..., str]] = {
     ev.BatchWritten: lambda e: f"wrote {figures.count(e.rows)} rows, {figures.size(e.bytes)}",
     ev.AuditStarted: lambda e: f"read all of {figures.count(e.rows_read)} rows",
     ev.RuleChecked: _rule_checked,
-    ev.SchemaChanged: _schema_changed,
+    ev.SchemaChanged: lambda e: f"column {e.column} {column_change(e.change, e.was, e.now)}",
     ev.SplitStaged: lambda e: (
         f"staged {figures.count(e.rows)} rows of split {e.split}, one of {figures.count(e.splits)}"
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from conduit_core.connectors.sql.kept import KeptLetters
@@ -20,10 +20,6 @@ class KeptHooks(KeptLetters):
     @abstractmethod
     def create_schema(self, session: SqlSession, schema: str) -> list[str]:
         """Return the DDL that makes ``schema`` if it isn't there and the system has schemas."""
-
-    @abstractmethod
-    def bootstrap(self, session: SqlSession, missing: Callable[[], list[str]]) -> None:
-        """Make what ``missing`` says in a transaction of its own."""
 
     def hook_marks(self, pipeline: str, hook: str) -> dict[Table, int]:
         """Return the version that a pipeline's hook last finished with, by target."""
@@ -43,20 +39,11 @@ class KeptHooks(KeptLetters):
 
     def keep_hook_marks(self, pipeline: str, hook: str, marks: Mapping[Table, int]) -> None:
         """Write these versions in one transaction."""
-        session = self.session()
-        try:
-            self.bootstrap(session, lambda: self._missing_hooks(session))
-            session.begin("conduit:hooks")
+        with self.writing("conduit:hooks", self._missing_hooks) as session:
             now = datetime.now(UTC)
             for target, version in marks.items():
                 values = (pipeline, hook, target.schema, target.name, version, now)
                 session.execute(self._upsert(), values)
-            session.commit()
-        except Exception as error:
-            session.rollback()
-            raise self._explained(error) from error
-        finally:
-            session.close()
 
     @property
     def _hooks(self) -> str:

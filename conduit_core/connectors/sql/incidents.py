@@ -22,6 +22,7 @@ COLUMNS = (
 )  # fmt: skip
 _NUMBERS = ("times", "exit_code", "revision")
 _NULLABLE = ("told_at", "closed_at")
+_LOCK = "conduit:incidents"
 
 
 class KeptIncidents(KeptHooks):
@@ -55,7 +56,7 @@ class KeptIncidents(KeptHooks):
         session = self.session()
         try:
             self.bootstrap(session, lambda: self._missing_incidents(session))
-            session.begin("conduit:incidents")
+            session.begin(_LOCK)
             if all(self._kept(session, incident) for incident in changed):
                 session.commit()
                 return True
@@ -109,16 +110,8 @@ class KeptIncidents(KeptHooks):
         if not count:
             return []
         if not dry_run:
-            session = self.session()
-            try:
-                session.begin("conduit:incidents")
+            with self.writing(_LOCK) as session:
                 session.execute(f"DELETE FROM {self._incidents} WHERE {where}", (border,))
-                session.commit()
-            except Exception as error:
-                session.rollback()
-                raise self._explained(error) from error
-            finally:
-                session.close()
         return [CleanItem("incidents", f"{count} told to people", f"over before {border:%Y-%m-%d}")]
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,6 +43,10 @@ class KeptLetters(SqlActions):
     @abstractmethod
     def read_session(self) -> SqlSession:
         """Open a session that only reads."""
+
+    @abstractmethod
+    def bootstrap(self, session: SqlSession, missing: Callable[[], list[str]]) -> None:
+        """Make what ``missing`` says in a transaction of its own."""
 
     @abstractmethod
     def explain(self, error: Exception, publish: Publish | None) -> ConduitError:
@@ -152,18 +157,9 @@ class KeptLetters(SqlActions):
         if not self.reading(lambda session: self.has_tables(session, LETTERS)):
             return 0
         where = self._where(target, which, statuses, seen_before=seen_before, start=2)
-        session = self.session()
-        try:
-            session.begin(self.lock_name(target) if target else "conduit:letters")
+        with self.writing(self.lock_name(target) if target else "conduit:letters") as session:
             values = (datetime.now(UTC), *where.values)
-            purged = session.execute(self.letters_sql.purge(where), values)
-            session.commit()
-            return purged
-        except Exception as error:
-            session.rollback()
-            raise self._explained(error) from error
-        finally:
-            session.close()
+            return session.execute(self.letters_sql.purge(where), values)
 
     def audits(
         self, target: Table, last: int | None = None, load_id: str | None = None
@@ -203,6 +199,30 @@ class KeptLetters(SqlActions):
                 session.close()
         except Exception as error:
             raise self._explained(error) from error
+
+    @contextmanager
+    def writing(
+        self, lock: str, missing: Callable[[SqlSession], list[str]] | None = None
+    ) -> Iterator[SqlSession]:
+        """Yield a session in a transaction of its own, committed where the block ends well.
+
+        Args:
+            lock: what it holds meanwhile.
+            missing: says what is to be made before, as :meth:`bootstrap` takes it.
+        """
+        session = self.session()
+        try:
+            if missing is not None:
+                make = missing
+                self.bootstrap(session, lambda: make(session))
+            session.begin(lock)
+            yield session
+            session.commit()
+        except Exception as error:
+            session.rollback()
+            raise self._explained(error) from error
+        finally:
+            session.close()
 
     def _explained(self, error: Exception) -> ConduitError:
         return error if isinstance(error, ConduitError) else self.explain(error, None)
