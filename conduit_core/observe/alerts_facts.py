@@ -14,24 +14,13 @@ from conduit_core import events as ev
 from conduit_core.connectors.incidents import About
 from conduit_core.errors import ConduitError
 from conduit_core.observe.alerts_decide import Fact
+from conduit_core.observe.words import WITHOUT_VALUES
 
 MAX_TEXT = 300
 CANCELLED = 130
 WHOLE = ""
 """The stream of what is about the pipeline as a whole: it couldn't begin."""
-_TOLD = frozenset(
-    {
-        "ConfigError",
-        "ConnectionFailedError",
-        "ConcurrentLoadError",
-        "GuardError",
-        "HookError",
-        "PublishUnknownError",
-        "StagingLostError",
-        "StateDivergedError",
-        "StateError",
-    }
-)
+_TOLD = WITHOUT_VALUES | {"HookError", "StateDivergedError", "StateError"}
 """Errors whose first line names settings, systems, versions and counts, and nothing of a row."""
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import http.server
 import socket
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -268,3 +269,37 @@ def test_in_steps_a_pipeline_that_could_not_begin_is_fine_again(tmp_path: Path) 
         with observing(shop) as observation:
             plan(shop, listeners=observation.listeners)
         assert receiver.taken() == [("recovered", "shop: is fine again")]
+
+
+# --- values of rows -------------------------------------------------------------------------------
+
+
+def test_p26_a_guard_that_shows_keys_is_told_without_them(tmp_path: Path) -> None:
+    """A guard's message has samples of the keys that would go."""
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as con:
+        con.execute("CREATE TABLE people (email TEXT)")
+        con.executemany("INSERT INTO people VALUES (?)", [(f"{CANARY}{n}",) for n in range(20)])
+        con.commit()
+        deletes = {"detect": "snapshot", "apply": "hard", "max_ratio": 0.1}
+        people = {"table": "people", "mode": "upsert", "unique_key": "email", "deletes": deletes}
+        with hook() as receiver:
+            pipeline = Pipeline.from_mapping(
+                {
+                    "name": "shop",
+                    "source": {"type": "sqlite", "path": "shop.db"},
+                    "destination": {"type": "duckdb", "path": "wh.duckdb"},
+                    "streams": [people],
+                    "notify": [{"on": "failure", "to": receiver.url}],
+                },
+                tmp_path,
+            )
+            run(pipeline)
+            con.execute("DELETE FROM people WHERE rowid > 5")
+            con.commit()
+            with observing(pipeline) as observation:
+                done = run(pipeline, listeners=observation.listeners)
+    assert done.failures[0].error == "GuardError"
+    assert CANARY in done.failures[0].lines[0]
+    (got,) = receiver.got
+    assert "GuardError" in got.body["text"]
+    assert CANARY not in str(got.body)
