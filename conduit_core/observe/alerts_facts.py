@@ -20,7 +20,9 @@ MAX_TEXT = 300
 CANCELLED = 130
 WHOLE = ""
 """The stream of what is about the pipeline as a whole: it couldn't begin."""
-_TOLD = WITHOUT_VALUES | {"HookError", "StateDivergedError", "StateError"}
+_OF_STATE = frozenset({"StateDivergedError", "StateError"})
+"""Errors whose lines may show a cursor."""
+_TOLD = WITHOUT_VALUES | _OF_STATE | {"HookError"}
 """Errors whose first line names settings, systems, versions and counts, and nothing of a row."""
 
 
@@ -230,6 +232,8 @@ class Collector:
         lines = tuple(self._mask(line) for line in failed.lines) if failed else ()
         text, state, retry, command = (*lines, "", "", "", "")[:4]
         hidden = name in self._hides
+        if hidden and failed and failed.error in _OF_STATE:
+            text = command = ""
         seen = s.seen if about == "stale" else None
         done = s.finished
         rules = {e.rule: e.failed for e in s.checked.values() if e.failed}
@@ -287,7 +291,7 @@ def _first_line(
     failed: ev.StreamFailed | ev.HookFailed, line: str, name: str, rules: Mapping[str, int]
 ) -> str:
     """Return what is said of an error: its first line, or only its class and rules."""
-    if failed.error in _TOLD:
+    if failed.error in _TOLD and line:
         for where in (f"{name} ({failed.pipeline})", failed.pipeline, name):
             line = line.removeprefix(f"{where}: ")
         return f"{failed.error}: {cut(line)}"

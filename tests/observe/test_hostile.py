@@ -303,3 +303,33 @@ def test_p26_a_guard_that_shows_keys_is_told_without_them(tmp_path: Path) -> Non
     (got,) = receiver.got
     assert "GuardError" in got.body["text"]
     assert CANARY not in str(got.body)
+
+
+def test_p26_a_redacted_cursor_is_in_no_alert(tmp_path: Path) -> None:
+    """What a state error says of a cursor stays in the log."""
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as con:
+        con.execute("CREATE TABLE people (code TEXT)")
+        con.executemany("INSERT INTO people VALUES (?)", [(f"{CANARY}{n}",) for n in range(3)])
+        con.commit()
+        with hook() as receiver:
+            pipeline = Pipeline.from_mapping(
+                {
+                    "name": "shop",
+                    "source": {"type": "sqlite", "path": "shop.db"},
+                    "destination": {"type": "duckdb", "path": "wh.duckdb"},
+                    "streams": [
+                        {"table": "people", "mode": "append", "cursor": "code", "redact": "code"}
+                    ],
+                    "notify": [{"on": "failure", "to": receiver.url}],
+                },
+                tmp_path,
+            )
+            run(pipeline)
+            con.execute("DELETE FROM people WHERE rowid > 1")
+            con.commit()
+            with observing(pipeline) as observation:
+                done = run(pipeline, listeners=observation.listeners)
+    assert done.failures[0].error == "StateError"
+    (got,) = receiver.got
+    assert "StateError" in got.body["text"]
+    assert CANARY not in str(got.body)
