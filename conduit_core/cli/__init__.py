@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 INTERRUPTED = 130
 
@@ -26,8 +28,26 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         from conduit_core.cli.app import dispatch
 
-        return dispatch(list(sys.argv[1:] if args is None else args))
+        code = dispatch(list(sys.argv[1:] if args is None else args))
     except KeyboardInterrupt:  # before a command has begun
         return INTERRUPTED
     finally:
         gc.enable()
+    if args is None:
+        _leave(code)
+    return code
+
+
+def _leave(code: int) -> None:
+    """End here and now where somebody who was told too slowly is still being told.
+
+    Python ends by cutting such threads off. One that is in a driver's or gRPC's own code then takes
+    the process down, with another exit code.
+    """
+    names = ("alert", "close-")
+    if not any(t.name.startswith(names) for t in threading.enumerate()):
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)

@@ -53,6 +53,8 @@ ALERT_SECONDS = 20.0
 LOOK_SECONDS, KEEP_SECONDS, SEND_SECONDS, MARK_SECONDS = 4.0, 5.0, 8.0, 3.0
 """How long its parts may take: a look at what is stale, what was told before, telling, and writing
 down who was told."""
+ENDING_SECONDS = 1.0
+"""After Ctrl-C, for what is under way: a driver that is cut off takes the process down with it."""
 _TRIES = 10
 _DEFAULTS = AlertFacts().plain()
 _T = TypeVar("_T")
@@ -180,12 +182,18 @@ class Alerts:
         self, rules: Sequence[Rule], *, failures: bool, now: datetime
     ) -> tuple[Decision, bool]:
         """Decide, and write down who is about to be told; False: nothing can be written."""
+        given_up = threading.Event()
+
+        def keep() -> Decision | None:
+            return self._kept(rules, failures=failures, now=now, given_up=given_up)
+
         try:
-            found = _within(KEEP_SECONDS, lambda: self._kept(rules, failures=failures, now=now))
+            found = _within(KEEP_SECONDS, keep)
         except ConduitError as error:
             self._complain(f"alerts: what was told before can't be asked for: {error.message}")
             found = None
         except TimeoutError:
+            given_up.set()
             text = f"didn't answer in {KEEP_SECONDS:.0f} s"
             self._complain(f"alerts: what was told before can't be asked for: it {text}")
             found = None
@@ -194,7 +202,9 @@ class Alerts:
         facts = self._collected.facts(failures=failures)
         return decide(self._pipeline.name, rules, facts, (), now, self._runner, kept=False), False
 
-    def _kept(self, rules: Sequence[Rule], *, failures: bool, now: datetime) -> Decision | None:
+    def _kept(
+        self, rules: Sequence[Rule], *, failures: bool, now: datetime, given_up: threading.Event
+    ) -> Decision | None:
         name = self._pipeline.name
         with self._pipeline.open() as ends:
             keeper = ends.destination
@@ -209,6 +219,8 @@ class Alerts:
             for _ in range(_TRIES):
                 known = keeper.incidents(name, since, ids)
                 decision = decide(name, rules, facts, known, now, self._runner)
+                if given_up.is_set():  # it was told without: kept now, it would be told again
+                    return None
                 if not decision.write or keeper.keep_incidents(decision.write):
                     return decision
         return None
@@ -383,17 +395,24 @@ def _within(seconds: float, work: Callable[[], _T]) -> _T:
     """
     done: list[_T] = []
     failed: list[Exception] = []
+    over = threading.Event()  # a join that Ctrl-C ends takes the thread for ended
 
     def go() -> None:
         try:
             done.append(work())
         except Exception as error:  # noqa: BLE001 - raised in the thread that waits
             failed.append(error)
+        finally:
+            over.set()
 
     run = copy_context().run  # a runner's settings are in context variables
     thread = threading.Thread(target=run, args=(go,), name="alerts", daemon=True)
-    thread.start()
-    thread.join(seconds)
+    try:
+        thread.start()
+        over.wait(seconds)
+    except BaseException:  # Ctrl-C, or a runner's timeout
+        over.wait(ENDING_SECONDS)
+        raise
     if failed:
         raise failed[0]
     if not done:

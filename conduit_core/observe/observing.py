@@ -193,7 +193,8 @@ class _Guarded:
             self._complain(f"{self.name} is off: {_told(error)}")
 
     def closing(self, seconds: float) -> threading.Thread:
-        """Start to close it, and return the thread that does."""
+        """Start to close it, and return the thread that does. It hears nothing from then on."""
+        self._is_off = True
 
         def close() -> None:
             try:
