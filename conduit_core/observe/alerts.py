@@ -42,6 +42,7 @@ from conduit_core.observe.alerts_send import (
 )
 from conduit_core.spec.notify import NotifyRule, ReceiverSpec
 from conduit_core.spec.secrets import masking
+from conduit_core.state.ledger import Counts
 
 if TYPE_CHECKING:
     from conduit_core.engine.pipeline import Pipeline
@@ -345,7 +346,18 @@ def _guarded(
 
 def _whole(facts: Mapping[str, object]) -> dict[str, object]:
     """Return an alert's facts with every name that there is; an older release kept fewer."""
-    return {name: facts.get(name, default) for name, default in _DEFAULTS.items()}
+    whole = {name: facts.get(name, default) for name, default in _DEFAULTS.items()}
+    counts = whole["counts"]
+    return {**whole, "counts": _Counts(counts if isinstance(counts, dict) else {})}
+
+
+class _Counts(dict[str, int]):
+    """Rows by what became of them, where a kind that a load has none of is 0 when it is asked."""
+
+    def __missing__(self, kind: str) -> int:
+        if kind in Counts.model_fields:
+            return 0
+        raise KeyError(kind)
 
 
 def _posts(

@@ -241,10 +241,21 @@ def _build(
         values = _Values(document, filled.from_env)
         broken = {loc for loc, _ in filled.problems}
         told = explaining.problems(error, model=PipelineSpec, value_at=values.show)
-        found.extend(item for item in told if item[0] not in broken)
+        found.extend(item for item in told if not any(_is_within(item[0], at) for at in broken))
     if found or spec is None:
         raise place.error(found)
     return LoadedSpec(spec, base_dir, place)
+
+
+def _is_within(loc: Loc, broken: Loc) -> bool:
+    """Say whether a place is another one, or in it; one thing may stand for a list of one."""
+    at = 0
+    for part in loc:
+        if at < len(broken) and part == broken[at]:
+            at += 1
+        elif at < len(broken) and not isinstance(part, int):
+            return False
+    return at == len(broken)
 
 
 def wrap_from_env(value: object, at: Loc, from_env: Collection[Loc]) -> object:

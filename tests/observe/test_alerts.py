@@ -394,6 +394,8 @@ def test_no_table_is_made_where_nothing_is_to_be_remembered(runs: Runs, receiver
     [
         ("read == 10 and stream.startswith('ord')", 1),
         ("read > 10", 0),
+        ("counts.updated > 0 or counts['removed'] > 0", 0),
+        ("counts.insertd > 0", 1),
         ("reed > 1", 1),
         ("read >", 1),
         ("stream * 1000000000", 1),
@@ -403,7 +405,12 @@ def test_no_table_is_made_where_nothing_is_to_be_remembered(runs: Runs, receiver
 def test_conditions(runs: Runs, receiver: Hook, condition: str, told: int) -> None:
     runs.run({"on": "success", "to": receiver.url, "if": condition}, **plain())
     assert len(receiver.taken()) == told
-    wrong = condition in {"reed > 1", "read >", "stream * 1000000000"} or "__" in condition
+    wrong = "__" in condition or condition in {
+        "reed > 1",
+        "counts.insertd > 0",
+        "read >",
+        "stream * 1000000000",
+    }
     assert len(runs.said) == wrong
     if wrong:
         assert runs.said[0].startswith("notify[0].if fails, it counts as true: ")
@@ -416,6 +423,7 @@ def test_conditions(runs: Runs, receiver: Hook, condition: str, told: int) -> No
         ("{{ strem }}", "orders: 10 rows read", True),
         ("{{ stream", "orders: 10 rows read", True),
         ("{% for i in range(99999) %}x{% endfor %}", "orders: 10 rows read", True),
+        ("{{ counts.updated }} of {{ counts.read }} updated", "0 of 10 updated", False),
         ("{% for kind in counts %}{{ kind }} {% endfor %}", "read inserted", False),
         ("{{ 'x' * 1000000000 }}", "orders: 10 rows read", True),
     ],

@@ -55,14 +55,24 @@ def try_(
             "pipeline": pipeline.name,
             "about": about.value,
             "receivers": [
-                {"receiver": one.receiver, "ok": not one.reason, "reason": one.reason or None}
+                {
+                    "rule": one.rule,
+                    "receiver": one.receiver,
+                    "ok": not one.reason,
+                    "reason": one.reason or None,
+                }
                 for one in tried
             ],
         },
         lambda screen: screen.table(
-            [(heading, "left") for heading in ("", "receiver", "found")],
+            [(heading, "left") for heading in ("", "rule", "receiver", "found")],
             [
-                ("FAILED" if one.reason else "ok", one.receiver, one.reason or "sent")
+                (
+                    "FAILED" if one.reason else "ok",
+                    f"notify[{one.rule}]",
+                    one.receiver,
+                    one.reason or "sent",
+                )
                 for one in tried
             ],
         ),
