@@ -14,10 +14,12 @@ from opentelemetry.sdk import metrics as sdk
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 
+from conduit_core.errors import ConfigError
 from conduit_core.observe.metrics import METRICS, Measurement, Metric
 
 TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
 _HISTOGRAMS = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+_EXPONENTIAL = "base2_exponential_bucket_histogram"
 _UNITS = {"seconds": "s", "bytes": "By"}
 
 
@@ -66,14 +68,33 @@ def is_delta() -> bool:
 
 
 def temporality() -> dict[type, AggregationTemporality]:
-    """Return what the environment prefers; a load's process is short: delta, unless it says so."""
+    """Return what the environment prefers; a load's process is short: delta, unless it says so.
+
+    Raises:
+        ConfigError: it prefers what isn't known.
+    """
+    _check(TEMPORALITY, "cumulative", "delta", "lowmemory")
     if not is_delta():
         return {}
     return dict.fromkeys((sdk.Counter, sdk.Histogram), AggregationTemporality.DELTA)
 
 
 def aggregation() -> dict[type, Aggregation]:
-    """Return how the environment wants histograms."""
-    if os.environ.get(_HISTOGRAMS, "").strip() == "base2_exponential_bucket_histogram":
+    """Return how the environment wants histograms.
+
+    Raises:
+        ConfigError: it names a way that isn't known.
+    """
+    _check(_HISTOGRAMS, "explicit_bucket_histogram", _EXPONENTIAL)
+    if os.environ.get(_HISTOGRAMS, "").strip().lower() == _EXPONENTIAL:
         return {sdk.Histogram: ExponentialBucketHistogramAggregation()}
     return {}
+
+
+def _check(name: str, *known: str) -> None:
+    text = os.environ.get(name, "").strip()
+    if text and text.lower() not in known:
+        raise ConfigError(
+            f"{name}: {text!r} isn't known; write {' or '.join(known)}",
+            command="conduit run --help",
+        )

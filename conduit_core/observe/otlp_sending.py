@@ -7,11 +7,12 @@ that a fork would break.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
@@ -24,6 +25,7 @@ from conduit_core.observe.receivers import OBSERVE
 
 if TYPE_CHECKING:
     import requests
+    from grpc import Compression
     from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -38,7 +40,9 @@ _SPANS = 512
 _SHOWN = 400
 _RESOURCES = "opentelemetry.sdk.resources"
 _EXPLAIN = "conduit run --help"
-_PORTS = {"http": 4318, "grpc": 4317}
+_PORTS: dict[str, int] = {"http": 4318, "grpc": 4317}
+_COMPRESSIONS = {"http": ("none", "gzip", "deflate"), "grpc": ("none", "gzip")}
+_VERBOSITY = "GRPC_VERBOSITY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +53,35 @@ class Endpoint:
         protocol: http or grpc.
         url: "" for the one that the environment names.
         is_secure: whether it speaks TLS; None: as the environment says.
+        limit: seconds that a request may take, whatever time there is.
+        is_zipped: whether gRPC compresses; HTTP's exporter looks for itself.
     """
 
     protocol: Protocol
     url: str = ""
     is_secure: bool | None = None
+    limit: float = math.inf
+    is_zipped: bool = False
 
 
 def endpoint_of(receiver: Receiver, signal: Signal) -> Endpoint:
     """Return where a receiver takes a signal.
 
     Raises:
-        ConfigError: its URL is wrong, or the environment names a protocol that isn't spoken.
+        ConfigError: its URL is wrong, or a variable of the environment is.
     """
+    url = receiver.url
+    if receiver.transport or url.netloc or url.path:
+        found = _of_url(receiver, signal)
+    else:
+        found = Endpoint(_protocol(signal))
+        _check_endpoint(signal, found.protocol)
+    word = _compression(signal, found.protocol)
+    return replace(found, limit=_limit(signal), is_zipped=word == "gzip")
+
+
+def _of_url(receiver: Receiver, signal: Signal) -> Endpoint:
     url, kind = receiver.url, receiver.transport
-    if not kind and not url.netloc and not url.path:
-        return Endpoint(_protocol(signal))
     if kind not in {"http", "https", "grpc", "grpcs"} or not url.hostname:
         _refuse("write otlp+http://HOST:4318, otlp+https://HOST, otlp+grpc://HOST:4317 or"
                 " otlp+grpcs://HOST; otlp alone takes all from the OTEL_ variables")  # fmt: skip
@@ -87,18 +104,67 @@ def _refuse(text: str) -> None:
     raise ConfigError(f"{OBSERVE}: {text}", command=_EXPLAIN)
 
 
-def _protocol(signal: Signal) -> Protocol:
-    for name in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        text = os.environ.get(name, "").strip().lower()
-        if text == "grpc":
-            return "grpc"
-        if text and text != "http/protobuf":
-            raise ConfigError(
-                f"{name}: {text!r} isn't spoken; write grpc or http/protobuf", command=_EXPLAIN
-            )
+# --- variables of the environment -----------------------------------------------------------------
+
+
+def _variable(signal: Signal, name: str) -> tuple[str, str]:
+    """Return the variable that counts for a signal, and what it says: its own goes before all's."""
+    for found in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}", f"OTEL_EXPORTER_OTLP_{name}"):
+        text = os.environ.get(found, "").strip()
         if text:
-            break
-    return "http"
+            return found, text
+    return "", ""
+
+
+def _wrong(name: str, text: str) -> ConfigError:
+    return ConfigError(f"{name}: {text}", command=_EXPLAIN)
+
+
+def _protocol(signal: Signal) -> Protocol:
+    name, text = _variable(signal, "PROTOCOL")
+    match text.lower():
+        case "grpc":
+            return "grpc"
+        case "" | "http/protobuf":
+            return "http"
+        case _:
+            raise _wrong(name, f"{text!r} isn't spoken; write grpc or http/protobuf")
+
+
+def _check_endpoint(signal: Signal, protocol: Protocol) -> None:
+    """Look at the endpoint before the run; it is not shown, as it may hold a secret."""
+    name, text = _variable(signal, "ENDPOINT")
+    write = f"write http://HOST:{_PORTS[protocol]}"
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError as error:
+        raise _wrong(name, f"it isn't a URL; {write}") from error
+    is_url = url.scheme in {"http", "https"} and url.hostname
+    if text and protocol == "http" and not is_url:  # gRPC has other words for a host
+        raise _wrong(name, f"it has no http:// or https:// and a host; {write}")
+
+
+def _compression(signal: Signal, protocol: Protocol) -> str:
+    name, text = _variable(signal, "COMPRESSION")
+    known = _COMPRESSIONS[protocol]
+    if text and text.lower() not in known:
+        raise _wrong(name, f"{text!r} isn't spoken; write {' or '.join(known)}")
+    return text.lower()
+
+
+def _limit(signal: Signal) -> float:
+    name, text = _variable(signal, "TIMEOUT")
+    try:
+        seconds = float(text or "inf")
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise _wrong(name, f"{text!r} isn't a number of seconds above 0; write 5")
+    return seconds
+
+
+# --- sending --------------------------------------------------------------------------------------
 
 
 def import_exporter(endpoint: Endpoint, signal: Signal) -> None:
@@ -107,9 +173,23 @@ def import_exporter(endpoint: Endpoint, signal: Signal) -> None:
     Raises:
         ImportError: it isn't installed.
     """
-    _module(endpoint, signal)
     if endpoint.protocol == "http":
         import_module("requests")
+    with _quiet_core():
+        _module(endpoint, signal)
+
+
+@contextmanager
+def _quiet_core() -> Iterator[None]:
+    """Let gRPC's core, which reads this when it is imported, write nothing but errors to stderr."""
+    if _VERBOSITY in os.environ:
+        yield
+        return
+    os.environ[_VERBOSITY] = "ERROR"
+    try:
+        yield
+    finally:
+        os.environ.pop(_VERBOSITY, None)
 
 
 def send_spans(endpoint: Endpoint, spans: Sequence[ReadableSpan], seconds: float) -> None:
@@ -152,22 +232,26 @@ def _module(endpoint: Endpoint, signal: Signal) -> object:
 
 
 def _span_exporter(endpoint: Endpoint, seconds: float) -> SpanExporter:
-    timeout, url = _timeout("traces", seconds), endpoint.url or None
+    timeout, url = min(endpoint.limit, seconds), endpoint.url or None
     if endpoint.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc
 
-        return grpc.OTLPSpanExporter(url, insecure=_insecure(endpoint), timeout=timeout)
+        return grpc.OTLPSpanExporter(
+            url, _insecure(endpoint), timeout=timeout, compression=_zip(endpoint)
+        )
     from opentelemetry.exporter.otlp.proto.http import trace_exporter as http
 
     return http.OTLPSpanExporter(url, timeout=timeout, session=_session())
 
 
 def _metric_exporter(endpoint: Endpoint, seconds: float) -> MetricExporter:
-    timeout, url = _timeout("metrics", seconds), endpoint.url or None
+    timeout, url = min(endpoint.limit, seconds), endpoint.url or None
     if endpoint.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc import metric_exporter as grpc
 
-        return grpc.OTLPMetricExporter(url, insecure=_insecure(endpoint), timeout=timeout)
+        return grpc.OTLPMetricExporter(
+            url, _insecure(endpoint), timeout=timeout, compression=_zip(endpoint)
+        )
     from opentelemetry.exporter.otlp.proto.http import metric_exporter as http
 
     return http.OTLPMetricExporter(url, timeout=timeout, session=_session())
@@ -195,18 +279,15 @@ def _session() -> requests.Session | None:
     return session
 
 
+def _zip(endpoint: Endpoint) -> Compression:
+    """Return it as gRPC has it: the SDK doesn't know the variable's ``none`` there."""
+    from grpc import Compression
+
+    return Compression.Gzip if endpoint.is_zipped else Compression.NoCompression
+
+
 def _insecure(endpoint: Endpoint) -> bool | None:
     return None if endpoint.is_secure is None else not endpoint.is_secure
-
-
-def _timeout(signal: Signal, seconds: float) -> float:
-    """Return the time to take: what the environment says, if that is less."""
-    for name in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"):
-        try:
-            return min(float(os.environ[name]), seconds)
-        except (KeyError, ValueError):
-            continue
-    return seconds
 
 
 # --- what the SDK says ----------------------------------------------------------------------------
@@ -273,6 +354,10 @@ def _secrets() -> set[str]:
                 for part in (text if equals else key).split():
                     found |= {part, unquote(part), *unquote(part).split()}
         elif name.endswith("_ENDPOINT"):
-            url = urlsplit(value)
-            found |= {url.netloc.rpartition("@")[0], url.query}
+            try:
+                url = urlsplit(value)
+            except ValueError:
+                found.add(value)
+            else:
+                found |= {url.netloc.rpartition("@")[0], url.query}
     return {secret for secret in found if len(secret) > 3}

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -422,6 +423,22 @@ def test_a_wrong_url_says_what_to_write(shop: Pipeline, word: str, told: str) ->
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "write grpc or http/protobuf"),
         ("OTEL_RESOURCE_ATTRIBUTES", "novalue", "novalue"),
         ("OTEL_TRACES_SAMPLER", "sometimes", "sometimes"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", "write 5"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "-1", "write 5"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "nan", "write 5"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli", "write none or gzip or deflate"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4318", "write http://HOST:4318"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://", "write http://HOST:4318"),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+            "sometimes",
+            "write cumulative or delta or lowmemory",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+            "fine",
+            "write explicit_bucket_histogram or",
+        ),
     ],
 )
 def test_a_wrong_variable_is_a_warning(
@@ -438,7 +455,103 @@ def test_a_wrong_variable_is_a_warning(
         warnings = watch(shop, "otlp").warnings
     assert len(warnings) == 1
     assert told in warnings[0]
+    if "write" in told:
+        assert name in warnings[0]
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("url", [f"http://u:{TOKEN}@[bad", f"http://host:{TOKEN}"])
+def test_an_endpoint_that_is_no_url_is_named_and_not_shown(
+    shop: Pipeline, told: Told, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+    (warning,) = watch(shop, "otlp").warnings
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT: it isn't a URL; write http://HOST:4318" in warning
+    assert TOKEN not in warning
+    assert watch(shop, at(told)).warnings == []  # who is told by URL doesn't look at it
+    assert len(told.requests) == 2
+
+
+def test_an_endpoint_that_is_no_url_leaves_other_reasons_readable(
+    shop: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[bad")
+    with http_collector(Told(status=400)) as told:
+        (warning,) = watch(shop, at(told)).warnings
+    assert "traces: " in warning
+    assert "metrics: " in warning
+    assert "400" in warning
+
+
+@pytest.mark.parametrize("word", ["none", "gzip"])
+def test_compression_of_grpc(shop: Pipeline, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    """The SDK itself refuses ``none`` there, which is a word of the standard."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", word)
+    with grpc_collector() as told:
+        assert watch(shop, f"otlp+grpc://{told.address}").warnings == []
+    assert told.tree()[0] == "run shop"
+    assert len(told.requests) == 2
+
+
+def test_nothing_of_grpc_s_core_is_on_stderr(tmp_path: Path) -> None:
+    """It writes there past all loggers: here of a handshake with who speaks no TLS."""
+    with grpc_collector() as told:
+        answer = elsewhere(_RUN, str(tmp_path), f"otlp+grpcs://{told.address}")
+    assert answer.stderr == ""
+    assert "was not told" in answer.stdout
+
+
+# --- other processes ------------------------------------------------------------------------------
+
+_RUN = """
+import sys
+from pathlib import Path
+from conduit_core import observing, run
+from conduit_core.events import Notice
+from tests.observe.shop import make_shop
+
+def hear(event):
+    if isinstance(event, Notice):
+        print(event.message)
+
+shop = make_shop(Path(sys.argv[1]), destination={"type": "sqlite", "path": "wh.db"})
+with observing(shop, (hear,), to=sys.argv[2]) as seen:
+    run(shop, listeners=seen.listeners)
+"""
+
+
+def elsewhere(script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own."""
+    root = str(Path(__file__).parents[2])
+    env = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    return subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, text=True, check=True, env=env
+    )
+
+
+def _run_in_fork(folder: Path, to: str) -> None:
+    folder.mkdir()
+    watch(make_shop(folder, destination={"type": "sqlite", "path": "wh.db"}), to)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_has_providers_of_its_own(
+    shop: Pipeline, tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runners fork tasks: sums of two processes under one id would overwrite each other."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "cumulative")
+    watch(shop, at(told))
+    child = get_context("fork").Process(target=_run_in_fork, args=(tmp_path / "child", at(told)))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    ids = [facts(r.attributes)["service.instance.id"] for r in told.resources]
+    assert len(ids) == 4
+    assert len(set(ids)) == 2
+    loads = [m.sum.data_points for m in told.metrics if m.name == "conduit_loads_total"]
+    assert [[point.as_int for point in points] for points in loads] == [[1], [1]]
+    assert len(told.named("run shop")) == 2
+    assert len({s.span_id for s in told.spans}) == len(told.spans)
 
 
 def test_the_sdk_is_imported_only_where_it_is_asked_for(tmp_path: Path) -> None:
@@ -449,10 +562,4 @@ def test_the_sdk_is_imported_only_where_it_is_asked_for(tmp_path: Path) -> None:
         "with o.observing(make_shop(Path(sys.argv[1]))): pass\n"
         "print([m for m in sys.modules if m.startswith(('opentelemetry', 'grpc', 'requests'))])\n"
     )
-    root = str(Path(__file__).parents[2])
-    env = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    answer = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)],
-        capture_output=True, text=True, check=True, env=env,
-    )  # fmt: skip
-    assert answer.stdout == "[]\n"
+    assert elsewhere(script, str(tmp_path)).stdout == "[]\n"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -15,7 +16,20 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from pydantic import BaseModel
 
 import conduit_core.engine.load as engine_load
-from conduit_core import Pipeline, RunRequest, after, audit, observing, plan, publish, run, stage
+from conduit_core import (
+    LoadPlan,
+    Origin,
+    Pipeline,
+    RunRequest,
+    StageReceipt,
+    after,
+    audit,
+    observing,
+    plan,
+    publish,
+    run,
+    stage,
+)
 from conduit_core.connectors import registry
 from conduit_core.engine.hooks import Hook, HookContext, HookReport, added
 from conduit_core.errors import ConnectionFailedError, HookError, SourceDataError
@@ -253,17 +267,7 @@ def test_splits_of_threads_have_their_batches(tmp_path: Path, told: Told) -> Non
 
 
 def test_splits_of_other_processes_are_told_by_this_one(tmp_path: Path, told: Told) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for part in range(3):
-        rows = "\n".join(json.dumps({"id": part * 10 + n}) for n in range(10))
-        (folder / f"{part}.jsonl").write_text(rows)
-    mapping = {
-        "name": "shop",
-        "source": {"type": "jsonl", "path": "in"},
-        "destination": {"type": "sqlite", "path": "wh.db", "staging": "staging"},
-        "streams": [{"path": "*.jsonl", "name": "orders", "splits": 3}],
-    }
+    mapping = _parts(tmp_path)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         watched(Pipeline.from_mapping(mapping, tmp_path), told, executor=pool)
     splits = told.named("split")
@@ -308,3 +312,92 @@ def test_a_step_that_fails_says_so(tmp_path: Path, told: Told) -> None:
             stage(pipeline, planned, listeners=seen.listeners)
     assert error_of(told.span("stage")) == (2, "ConnectionFailedError (exit code 3)")
     assert error_of(told.span("load orders")) == (2, "ConnectionFailedError (exit code 3)")
+
+
+# --- steps in processes of their own --------------------------------------------------------------
+
+
+def _parts(tmp_path: Path) -> dict[str, object]:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for part in range(3):
+        rows = "\n".join(json.dumps({"id": part * 10 + n}) for n in range(10))
+        (folder / f"{part}.jsonl").write_text(rows)
+    return {
+        "name": "shop",
+        "source": {"type": "jsonl", "path": "in"},
+        "destination": {"type": "sqlite", "path": "wh.db", "staging": "staging"},
+        "streams": [{"path": "*.jsonl", "name": "orders", "splits": 3}],
+    }
+
+
+def _stage(
+    mapping: dict[str, object], folder: Path, planned: LoadPlan, split: str, to: str, parent: str
+) -> StageReceipt:
+    """Stage a split as a task does: it is watched there, and told by that process."""
+    pipeline = Pipeline.from_mapping(mapping, folder)
+    with observing(pipeline, to=to, origin=Origin(traceparent=parent)) as seen:
+        return stage(pipeline, planned, split, listeners=seen.listeners)
+
+
+def _fan_out(tmp_path: Path, told: Told, pool: Executor, parent: str = "") -> LoadPlan:
+    mapping, to = _parts(tmp_path), f"otlp+http://{told.address}"
+    pipeline = Pipeline.from_mapping(mapping, tmp_path)
+    origin = Origin(traceparent=parent)
+    with observing(pipeline, to=to, origin=origin) as seen:
+        (planned,) = plan(pipeline, staged=True, listeners=seen.listeners)
+    tasks = [
+        pool.submit(_stage, mapping, tmp_path, planned, split, to, parent)
+        for split in planned.splits.ids()
+    ]
+    receipts = [task.result(60) for task in tasks]
+    with observing(pipeline, to=to, origin=origin) as seen:
+        report = audit(pipeline, planned, receipts, listeners=seen.listeners)
+        publish(pipeline, planned, receipts, report, listeners=seen.listeners)
+    is_whole(told)
+    assert len(told.named("split")) == 3
+    assert sum(int(about(s)["conduit.rows.read"]) for s in told.named("batches")) == 30
+    assert len({s.span_id for s in told.spans}) == len(told.spans)
+    values = {k: v for k, v in told.values().items() if k[0] == "conduit_rows_total"}
+    assert values["conduit_rows_total", ("shop", "orders", "read")] == 30  # by one process alone
+    return planned
+
+
+def test_tasks_of_a_load_share_its_trace(tmp_path: Path, told: Told) -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        planned = _fan_out(tmp_path, told, pool)
+    digest = hashlib.sha256(f"conduit {planned.load_id}".encode()).hexdigest()[:32]
+    assert {s.trace_id.hex() for s in told.spans} == {digest}
+    here = str(os.getpid())
+    assert not any(here in about(s)["conduit.worker"] for s in told.named("split"))
+
+
+def test_tasks_of_a_load_hang_below_their_runner_s_span(tmp_path: Path, told: Told) -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with ThreadPoolExecutor(2) as pool:
+        _fan_out(tmp_path, told, pool, parent)
+    roots = told.named("load orders")
+    assert {(s.trace_id.hex(), s.parent_span_id.hex()) for s in roots} == {
+        tuple(parent.split("-")[1:3])
+    }
+    assert {s.trace_id for s in told.spans} == {roots[0].trace_id}
+
+
+@pytest.mark.parametrize("parent", ["", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"])
+def test_hooks_that_are_a_task_follow_many_loads(tmp_path: Path, told: Told, parent: str) -> None:
+    """So they are in no load's trace: in their runner's, or in one of their own."""
+    destination = {"type": "sqlite", "path": "wh.db", "staging": "staging"}
+    pipeline = make_shop(tmp_path, after={"note": {}}, destination=destination)
+    with added(Hook("note", _Options, _note)):
+        (planned,) = plan(pipeline, staged=True)
+        receipts = [stage(pipeline, planned)]
+        result = publish(pipeline, planned, receipts, audit(pipeline, planned, receipts))
+        origin = Origin(traceparent=parent)
+        with observing(pipeline, to=f"otlp+http://{told.address}", origin=origin) as seen:
+            after(pipeline, [result], listeners=seen.listeners)
+    hook = told.span("hook note")
+    assert about(hook)["conduit.outcome"] == "succeeded"
+    digest = hashlib.sha256(f"conduit {planned.load_id}".encode()).hexdigest()[:32]
+    assert hook.trace_id.hex() != digest
+    if parent:
+        assert (hook.trace_id.hex(), hook.parent_span_id.hex()) == tuple(parent.split("-")[1:3])
