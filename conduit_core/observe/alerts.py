@@ -13,6 +13,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
@@ -33,6 +34,7 @@ from conduit_core.observe.alerts_decide import (
 )
 from conduit_core.observe.alerts_facts import AlertFacts, Collector
 from conduit_core.observe.alerts_send import (
+    REMEDY,
     NotSentError,
     Post,
     Target,
@@ -448,6 +450,9 @@ def try_alerts(pipeline: Pipeline, about: str = "failure") -> list[Tried]:
         except (ConfigError, ValueError) as error:
             told = error.message if isinstance(error, ConfigError) else str(error)
             raise pipeline.loaded.problem(("notify", number), told) from None
+        except ImportError as error:
+            told = f"{error}; {REMEDY}"
+            raise pipeline.loaded.problem(("notify", number), told) from None
         bound.append(_bound(number, spec, targets, complaints.append))
         for target in targets:
             tried.setdefault((target.digest, target.name), (number, target))
@@ -476,8 +481,7 @@ def check_notify(pipeline: Pipeline) -> list[CheckItem]:
             where = pipeline.loaded.locate(("notify", number))
             items.append(CheckItem(name, ok=False, detail=f"{where}: {told}"))
         except ImportError as error:
-            remedy = "pip install 'conduit-load[notify]'"
-            items.append(CheckItem(name, ok=False, detail=str(error), remedy=remedy))
+            items.append(CheckItem(name, ok=False, detail=str(error), remedy=REMEDY))
         else:
             told = f"{', '.join(spec.on)} to {', '.join(shown)}"
             items.append(CheckItem(name, ok=True, detail=told))
@@ -486,7 +490,9 @@ def check_notify(pipeline: Pipeline) -> list[CheckItem]:
 
 def _checked(pipeline: Pipeline, receiver: ReceiverSpec) -> str:
     target = _target(pipeline, receiver)
-    if not target.is_webhook:
+    if target.is_webhook:
+        import_module("httpx")
+    else:
         try:
             service_of(target)
         except NotSentError as error:
@@ -503,6 +509,8 @@ def _example(pipeline: Pipeline, about: str, now: datetime) -> dict[str, object]
         stream=pipeline.streams[0].name,
         at=now.isoformat(),
         text="this is a test" if about == "failure" else "",
+        lag_seconds=7200.0 if about == "stale" else None,
+        freshness_seconds=3600.0 if about == "stale" else None,
         opened_at=now.isoformat(),
         runner="cli",
     ).plain()

@@ -44,6 +44,8 @@ _SERVICES = (
     "logic.azure.com",
 )
 """Hosts of webhooks that take no body but their own; apprise knows them."""
+REMEDY = "pip install 'conduit-load[notify]'"
+"""What is said where a package isn't there."""
 _LOGGERS = ("apprise", "httpx", "urllib3.connectionpool")
 
 
@@ -160,7 +162,7 @@ def _sent(target: Target, message: Message, deadline: float, lines: list[str]) -
 
 def _named(error: Exception) -> str:
     if isinstance(error, ImportError):
-        return f"{error}; it comes with conduit-load[notify]"
+        return f"{error}; {REMEDY}"
     return f"{type(error).__name__}: {error}"
 
 

@@ -18,7 +18,7 @@ from conduit_core.observe.alerts_facts import AlertFacts, cut, moment
 from conduit_core.observe.words import column_change
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, TemplateError
 
 VERSION = 1
 """Of the JSON body; a key that goes or changes its meaning raises it."""
@@ -263,7 +263,7 @@ def check_words(condition_: str | None, template_: str | None) -> None:
         try:
             unknown = sorted(meta.find_undeclared_variables(_environment().parse(source)))
         except TemplateError as error:
-            raise ConfigError(f"`{key}`: {error}") from None
+            raise ConfigError(f"`{key}`: {_jinja(error)}") from None
         unknown = [name for name in unknown if name not in NAMES]
         if unknown:
             near = difflib.get_close_matches(unknown[0], NAMES, n=1)
@@ -271,6 +271,12 @@ def check_words(condition_: str | None, template_: str | None) -> None:
             raise ConfigError(f"`{key}`: there is no {unknown[0]}; {hint}")
     if condition_ is not None:
         condition(condition_)
+
+
+def _jinja(error: TemplateError) -> str:
+    """Return what Jinja says, in words that need no knowledge of how it reads a text."""
+    text = str(error)
+    return "it isn't whole: its end is missing" if "end of print statement" in text else text
 
 
 def _environment() -> Environment:

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from conduit_core.errors import ConfigError
 from conduit_core.observe.book import Book
-from conduit_core.observe.receivers import OBSERVE
+from conduit_core.observe.receivers import OBSERVE, need_folder
 
 if TYPE_CHECKING:
     from conduit_core.events import Event
@@ -47,10 +47,12 @@ class Emf:
         """Write a line for each set of labels; lines of other processes stay whole.
 
         Raises:
+            ConfigError: there is no such folder.
             OSError: the file can't be written.
         """
         text = "".join(f"{line}\n" for line in lines(self._book, datetime.now(UTC)))
         if self._file is not None:
+            need_folder(self._file)
             with self._file.open("ab", buffering=0) as out:
                 out.write(text.encode())
         elif sys.__stderr__ is not None:  # not what stands in for it, which makes records of lines

@@ -54,17 +54,20 @@ class PlainLines:
         debug: also tell each batch and step.
         clock: whether a line begins with the time; not where the log that takes it has its own.
         every: seconds between two lines of progress of a stream.
+        warn: takes the lines of warnings, where the log that takes them has levels.
     """
 
     def __init__(
         self,
         write: Callable[[str], object],
         *,
+        warn: Callable[[str], object] | None = None,
         debug: bool = False,
         clock: bool = True,
         every: float = PROGRESS_SECONDS,
     ) -> None:
         self._write = write
+        self._warn = warn or write
         self._debug = debug
         self._clock = clock
         self._pace = Pace(every)
@@ -79,5 +82,7 @@ class PlainLines:
 
     def _line(self, event: Event, text: str) -> None:
         at = event.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ ") if self._clock else ""
-        mark = "warning: " if words.level(event) == "warning" else ""
-        self._write(f"{at}{event.stream or event.pipeline}: {mark}{text}")
+        is_warning = words.level(event) == "warning"
+        mark = "warning: " if is_warning else ""
+        write = self._warn if is_warning else self._write
+        write(f"{at}{event.stream or event.pipeline}: {mark}{text}")

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from conduit_core.errors import ConduitError
 from conduit_core.events import BatchRead, BatchWritten, Emitter, Event, Listener, Notice
-from conduit_core.observe.receivers import HEAR_BATCHES, KINDS, Receiver, receiver_of, words_of
+from conduit_core.observe.receivers import (
+    EXTRAS,
+    HEAR_BATCHES,
+    KINDS,
+    Receiver,
+    receiver_of,
+    words_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,19 +122,18 @@ class Observation:
     def open(self, to: str | Iterable[str] | None, without: Mapping[str, str]) -> None:
         """Open the receivers; one that can't be opened is a warning."""
         for word in words_of(to):
-            name = "a receiver"
+            name, extra = "a receiver", ""
             try:
                 receiver = receiver_of(word)
-                name = receiver.shown
+                name, extra = receiver.shown, EXTRAS.get(receiver.kind, "")
                 if receiver.kind in without:
                     self._say(f"{name} isn't told by Conduit: {without[receiver.kind]}", "info")
                     continue
                 sink = _opener(receiver)(receiver, self._scene)
             except Exception as error:  # noqa: BLE001 - whatever a receiver does, the load goes on
-                self._complain(f"{name} isn't told: {_told(error)}")
+                self._complain(f"{name} isn't told: {_told(error, extra)}")
                 continue
-            hears_batches = receiver.kind in HEAR_BATCHES
-            self._sinks.append(_Guarded(sink, name, self._complain, hears_batches=hears_batches))
+            self._sinks.append(_Guarded(sink, receiver, self._complain))
 
     def raised(self, error: ConduitError) -> None:
         """Take in what ended the run, so that people are told of it if no stream's failure was."""
@@ -172,11 +178,10 @@ class Observation:
 class _Guarded:
     """A sink that is switched off where it fails, with one warning."""
 
-    def __init__(
-        self, sink: Sink, name: str, complain: Callable[[str], None], *, hears_batches: bool
-    ) -> None:
-        self.name = name
-        self._hears_batches = hears_batches
+    def __init__(self, sink: Sink, receiver: Receiver, complain: Callable[[str], None]) -> None:
+        self.name = receiver.shown
+        self._extra = EXTRAS.get(receiver.kind, "")
+        self._hears_batches = receiver.kind in HEAR_BATCHES
         self._sink = sink
         self._complain = complain
         self._is_off = False
@@ -190,7 +195,7 @@ class _Guarded:
             self._sink(event)
         except Exception as error:  # noqa: BLE001 - a receiver never fails a load
             self._is_off = True
-            self._complain(f"{self.name} is off: {_told(error)}")
+            self._complain(f"{self.name} is off: {_told(error, self._extra)}")
 
     def closing(self, seconds: float) -> threading.Thread:
         """Start to close it, and return the thread that does. It hears nothing from then on."""
@@ -200,7 +205,7 @@ class _Guarded:
             try:
                 self._sink.close(seconds)
             except Exception as error:  # noqa: BLE001 - as above
-                self._complain(f"{self.name} was not told: {_told(error)}")
+                self._complain(f"{self.name} was not told: {_told(error, self._extra)}")
 
         run = copy_context().run  # a runner's settings are in context variables
         thread = threading.Thread(target=run, args=(close,), name=f"close-{self.name}", daemon=True)
@@ -248,9 +253,9 @@ def _opener(receiver: Receiver) -> Callable[[Receiver, Scene], Sink]:
     return found
 
 
-def _told(error: Exception) -> str:
-    if isinstance(error, ImportError):
-        return f"{error}; it comes with an extra of conduit-load"
+def _told(error: Exception, extra: str = "") -> str:
+    if isinstance(error, ImportError) and extra:
+        return f"{error}; pip install 'conduit-load[{extra}]'"
     if isinstance(error, ConduitError):
         return error.message
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -138,7 +138,9 @@ def _lag(s: StreamReport) -> str:
         return "unknown"
     if s.status.lag_seconds:
         return figures.duration(s.status.lag_seconds)
-    return "behind" if s.status.is_behind else "none"
+    if s.status.is_behind:
+        return "behind"
+    return "none" if s.status.source_newest else ""  # without a cursor nobody knows
 
 
 def _freshness(s: StreamReport) -> list[Node | str]:

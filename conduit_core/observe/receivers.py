@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from conduit_core.errors import ConfigError
@@ -23,6 +24,16 @@ KINDS = {
     "openlineage": "conduit_core.observe.openlineage:open_openlineage",
 }
 """Who makes a sink of a receiver's URL, by the URL's scheme up to a ``+``."""
+
+EXTRAS = {
+    "prometheus": "prometheus",
+    "pushgateway": "prometheus",
+    "textfile": "prometheus",
+    "otlp": "otlp",
+    "dogstatsd": "datadog",
+    "openlineage": "openlineage",
+}
+"""The extra that a kind's packages come with."""
 
 HEAR_BATCHES = frozenset({"prometheus", "otlp"})
 """Who has a use for each batch: the queue's fill while rows move, and spans of batches."""
@@ -50,10 +61,13 @@ class Receiver:
 
     @property
     def shown(self) -> str:
-        """Its name in messages: without user, password and query."""
+        """Its name in messages, in a form that can be written: without user, password and query."""
         scheme = f"{self.kind}+{self.transport}" if self.transport else self.kind
         host = self.url.netloc.rpartition("@")[2]
-        return f"{scheme}://{host}{self.url.path}" if host or self.url.path else scheme
+        if not host and not self.url.path:
+            return scheme
+        slashes = "//" if host or self.url.path.startswith("/") else ""
+        return f"{scheme}:{slashes}{host}{self.url.path}"
 
 
 def words_of(given: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -87,6 +101,19 @@ def receiver_of(word: str) -> Receiver:
     if "@" in url.path + url.query + url.fragment and (url.netloc or kind not in _FILES):
         raise _wrong(kind, "an @ stands behind its host")
     return Receiver(kind, transport, url)
+
+
+def need_folder(file: Path) -> None:
+    """Look whether a receiver's file has a folder: nobody makes one for a name that is mistyped.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if not file.parent.is_dir():
+        raise ConfigError(
+            f"there is no folder {file.parent}; make it, or give another file",
+            command="conduit run --help",
+        )
 
 
 def _wrong(kind: str, why: str) -> ConfigError:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from conduit_core.errors import ConfigError
 from conduit_core.observe.book import SHARE, Book
 from conduit_core.observe.prometheus_text import Samples, add, read, written
-from conduit_core.observe.receivers import OBSERVE
+from conduit_core.observe.receivers import OBSERVE, need_folder
 
 if TYPE_CHECKING:
     from conduit_core.events import Event
@@ -41,12 +41,14 @@ class Textfile:
         """Add to what is there, in one step that readers see whole.
 
         Raises:
-            ConfigError: what is there isn't ours, or no longer whole: it is left as it is.
+            ConfigError: what is there isn't ours, or no longer whole: it is left as it is. Or
+                there is no such folder.
             OSError: it can't be written.
             TimeoutError: another process holds it for longer than that.
         """
         if not self._book:
             return
+        need_folder(self._file)
         with _held(self._file, seconds * SHARE):
             samples = self._there()
             for metric, labels, values in self._book:

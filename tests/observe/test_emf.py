@@ -74,7 +74,7 @@ def test_runs_add_lines_and_another_folder_is_a_warning(tmp_path: Path) -> None:
     told(to, finished())
     assert (tmp_path / "metrics.log").read_text().startswith(first)
     (said,) = told(f"emf://{tmp_path}/none/metrics.log", finished())
-    assert "was not told: FileNotFoundError" in said
+    assert "was not told: there is no folder" in said
 
 
 def test_more_values_than_a_line_takes_and_names_that_aren_t_ascii() -> None:

@@ -132,7 +132,7 @@ def test_numbers_of_another_version_are_not_added_to(tmp_path: Path) -> None:
 
 def test_a_folder_that_isn_t_there(tmp_path: Path) -> None:
     (said,) = told(f"textfile://{tmp_path}/none/conduit.prom", finished())
-    assert "was not told: FileNotFoundError" in said
+    assert "was not told: there is no folder" in said
 
 
 def test_a_lock_that_is_held_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,8 +36,9 @@ def watching(
     from conduit_core import PlainLines, listeners_from_environment, observing
 
     log: Callable[[str], None] = context.log.info
+    warn: Callable[[str], None] = context.log.warning
     heard: tuple[Listener, ...] = (
-        PlainLines(log, clock=False),
+        PlainLines(log, warn=warn, clock=False),
         *listeners_from_environment(),
         *own,
     )

@@ -37,8 +37,9 @@ def watching(
     """
     from conduit_core import PlainLines, listeners_from_environment, observing
 
+    log = get_run_logger()
     heard: tuple[Listener, ...] = (
-        PlainLines(get_run_logger().info, clock=False),
+        PlainLines(log.info, warn=log.warning, clock=False),
         *listeners_from_environment(),
         *own,
     )

@@ -40,7 +40,7 @@ def watching(
     from conduit_core import PlainLines, listeners_from_environment, observing
 
     heard: tuple[Listener, ...] = (
-        PlainLines(_log.info, clock=False),
+        PlainLines(_log.info, warn=_log.warning, clock=False),
         *listeners_from_environment(),
         *own,
     )
