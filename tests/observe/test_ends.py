@@ -18,6 +18,7 @@ from conduit_core.events import Event
 from conduit_core.observe.alerts import _within
 from conduit_core.observe.alerts_decide import Rule
 from conduit_core.observe.observing import Observation, Origin, _Guarded
+from conduit_core.observe.receivers import receiver_of
 from tests.observe.receivers import hook
 from tests.observe.shop import make_shop
 from tests.observe.told import bare, finished
@@ -139,7 +140,7 @@ def test_a_receiver_that_is_closing_hears_nothing_more() -> None:
             pass
 
     observation = Observation(bare(), (), Origin())
-    guarded = _Guarded(Sink(), "it", observation._complain, hears_batches=False)
+    guarded = _Guarded(Sink(), receiver_of("emf:"), observation._complain)
     guarded(finished())
     guarded.closing(1.0).join()
     guarded(finished())

@@ -21,6 +21,7 @@ from conduit_core.observe.alerts_facts import AlertFacts
 from conduit_core.observe.alerts_send import target_of
 from conduit_core.observe.alerts_text import Message
 from conduit_core.observe.observing import _Guarded
+from conduit_core.observe.receivers import receiver_of
 from conduit_core.spec.endpoints import ConnectionSpec
 from conduit_core.spec.notify import ReceiverSpec, notify_secrets
 from tests.observe.receivers import hook
@@ -253,11 +254,11 @@ def test_a_warning_is_one_printable_line(tmp_path: Path) -> None:
 
     heard: list[Event] = []
     with observing(make_shop(tmp_path), (heard.append,)) as observation:
-        guarded = _Guarded(Bad(), "bad", observation._complain, hears_batches=False)
+        guarded = _Guarded(Bad(), receiver_of("emf:"), observation._complain)
         guarded(Event(pipeline="shop"))
         guarded(Event(pipeline="shop"))
     (said,) = [e.message for e in heard if isinstance(e, Notice)]
-    assert said == "bad is off: OSError: first [31msecond"
+    assert said == "emf is off: OSError: first [31msecond"
 
 
 def test_in_steps_a_pipeline_that_could_not_begin_is_fine_again(tmp_path: Path) -> None:
