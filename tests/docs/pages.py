@@ -18,6 +18,13 @@ COMPONENT = ROOT / "docs" / "dagster" / "component.md"
 """A page whose blocks are files of a Dagster project: tests/dagster/test_component_docs.py."""
 PREFECT = sorted([ROOT / "docs" / "prefect.md", *(ROOT / "docs" / "prefect").glob("*.md")])
 """Pages whose blocks run in Prefect: tests/prefect/test_docs.py."""
+HOWTO = ("backfill", "from-dlt", "from-sling", "on-call", "replay", "rewind")
+WALKED = [
+    *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
+    *(ROOT / "docs" / "howto" / f"{each}.md" for each in HOWTO),
+    ROOT / "docs" / "exactly-once.md",
+]
+"""Pages that are walked from top to bottom, in their runner: test_tutorials.py, here and there."""
 PAGES = sorted(
     [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
 )
