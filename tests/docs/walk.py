@@ -41,7 +41,8 @@ class Walk:
         page: the page.
         folder: where its commands run; beside a link ``conduit`` to this checkout.
         setenv: sets a variable for the commands below.
-        commands: by what a line begins with, who runs it; others are run here.
+        commands: by what a line begins with, who runs it; others are run here. ``text``: who knows
+            whether something was said.
         sections: the headings whose blocks are walked (``""``: what is before the first one); all
             without any.
     """
@@ -84,6 +85,8 @@ class Walk:
             for line in block.text.replace("\\\n", " ").splitlines():
                 if line.split("#")[0].strip():
                     self.command(line)
+        elif block.language == "text" and block.file is None:
+            self.commands["text"](self, block.text)
         else:
             self._file(block)
 
@@ -122,7 +125,7 @@ class Walk:
                 return run(self, line)
         words = shlex.split(line, comments=True)
         given = list(itertools.takewhile(lambda word: re.match(r"[A-Z_]+=", word), words))
-        if words[len(given)] == "conduit":
+        if words[len(given)] == "conduit" and not set(words) & {"|", "||", ">", "2>"}:
             return _conduit(line, self.folder).replace("/srv/shop", PLACE)
         if words[0] == "export":
             for word in words[1:]:
