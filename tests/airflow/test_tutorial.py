@@ -1,7 +1,8 @@
-"""The tutorial in Airflow, walked from the first block to the last."""
+"""The tutorial in Airflow, and what the how-tos say of it, walked from the first block to the last."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,11 @@ from tests.docs.walk import PLACE, Walk
 
 pytestmark = pytest.mark.slow
 TUTORIAL = ROOT / "docs" / "tutorials" / "airflow.md"
-DAG_FILE = "dags/flights_dag.py"
+HOWTO = {
+    "backfill": ["", "Airflow"],
+    "rewind": ["", "Airflow"],
+    "replay": ["", "The rule was wrong", "Airflow"],
+}
 
 
 class Airflow:
@@ -26,6 +31,7 @@ class Airflow:
             "airflow dags unpause": self.nothing,
             "airflow dags trigger": self.trigger,
             "airflow tasks clear": self.trigger,  # without a scheduler it is one more run
+            "airflow backfill create": self.backfill,
             "export AIRFLOW": self.nothing,
             "text": self.said,
         }
@@ -36,9 +42,26 @@ class Airflow:
 
     def trigger(self, _: Walk, line: str) -> str:
         """Run the DAG to its end."""
-        self.last = self.lab.once(DAG_FILE, dag="flights")
+        dag = line.split()[3]
+        self.last = self.lab.once(self.file(dag), dag=dag)
         wanted = "failed" if line.endswith("# fails") else "success"
         assert self.last.state == wanted, self.last.log[-4000:]
+        return ""
+
+    def file(self, dag: str) -> str:
+        """Return the DAG file that has a DAG."""
+        (found,) = (f for f in self.lab.folder.glob("dags/*.py") if f'"{dag}"' in f.read_text())
+        return str(found.relative_to(self.lab.folder))
+
+    def backfill(self, _: Walk, line: str) -> str:
+        """Run its first day and its last: a scheduler's own backfill is tests/airflow/scheduled's."""
+        words = line.split()
+        given = dict(zip(words[3::2], words[4::2], strict=True))
+        days = [{"logical_date": f"{given[f'--{end}-date']}T00:00:00+00:00"} for end in ("from", "to")]
+        dag = given["--dag-id"]
+        runs = self.lab.run(self.file(dag), *days, dag=dag)
+        assert [run.state for run in runs] == ["success"] * 2, runs[-1].log[-4000:]
+        assert [run.xcoms["load"]["counts"]["inserted"] > 0 for run in runs] == [True, True]
         return ""
 
     def said(self, walk: Walk, text: str) -> str:
@@ -52,3 +75,17 @@ def test_the_tutorial(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(lab.folder)
     assert list(Path(lab.folder).iterdir()) == []
     Walk(TUTORIAL, lab.folder, monkeypatch.setenv, Airflow(lab).commands).go()
+
+
+@pytest.mark.parametrize("page", HOWTO)
+def test_a_how_to(lab: Lab, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    monkeypatch.chdir(lab.folder)
+    shutil.copytree(ROOT / "examples" / "tutorial", lab.folder, dirs_exist_ok=True)
+    walk = Walk(
+        ROOT / "docs" / "howto" / f"{page}.md",
+        lab.folder,
+        monkeypatch.setenv,
+        Airflow(lab).commands,
+        frozenset(HOWTO[page]),
+    )
+    walk.go()

@@ -1,10 +1,11 @@
-"""The tutorial in Dagster, walked from the first block to the last."""
+"""The tutorial in Dagster, and what the how-tos say of it, walked from the first block to the last."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -23,6 +24,11 @@ pytestmark = [
     pytest.mark.xdist_group("dagster-dbt"),
     pytest.mark.filterwarnings("ignore:.*AssetExecutionContext:DeprecationWarning"),
 ]
+HOWTO = {
+    "backfill": ["", "Dagster"],
+    "rewind": ["", "Dagster"],
+    "replay": ["", "The rule was wrong", "Dagster"],
+}
 TUTORIAL = ROOT / "docs" / "tutorials" / "dagster.md"
 
 
@@ -79,3 +85,15 @@ def test_the_tutorial(
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     runner = Dagster(Folder(made, instance, monkeypatch.setenv))
     Walk(TUTORIAL, made, monkeypatch.setenv, runner.commands).go()
+
+
+@pytest.mark.parametrize("page", HOWTO)
+def test_a_how_to(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    made = tmp_path / "flights"
+    shutil.copytree(ROOT / "examples" / "tutorial", made)
+    monkeypatch.chdir(made)
+    runner = Dagster(Folder(made, instance, monkeypatch.setenv))
+    at = ROOT / "docs" / "howto" / f"{page}.md"
+    Walk(at, made, monkeypatch.setenv, runner.commands, frozenset(HOWTO[page])).go()

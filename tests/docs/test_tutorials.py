@@ -37,6 +37,22 @@ def test_the_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_dbt
     walk(DOCS / "tutorials" / "command-line.md", tmp_path, monkeypatch)
 
 
+@pytest.mark.parametrize(
+    ("page", "sections"),
+    [
+        ("backfill", ["", "Command line", "A table that windows have filled"]),
+        ("rewind", ["", "Command line"]),
+        ("replay", ["", "Find them", "The row was wrong", "The rule was wrong", "Command line"]),
+    ],
+)
+def test_a_how_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, sections: list[str]
+) -> None:
+    """With the command line; what stands of a runner is run in that runner's tests."""
+    with_source(tmp_path)
+    walk(DOCS / "howto" / f"{page}.md", tmp_path, monkeypatch, *sections)
+
+
 EXACTLY_ONCE = DOCS / "exactly-once.md"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import runpy
+import shutil
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,12 @@ from tests.docs.pages import ROOT
 from tests.docs.walk import Walk
 
 __all__ = ["quick_dbt"]
+HOWTO = {
+    "backfill": ["", "Prefect"],
+    "rewind": ["", "Prefect"],
+    "replay": ["", "The rule was wrong", "Prefect"],
+}
+FLOWS = ("load", "hourly", "january_flow", "rewind_flow", "replay_flow")
 TUTORIAL = ROOT / "docs" / "tutorials" / "prefect.md"
 
 
@@ -68,7 +75,7 @@ def _stays(walk: Walk, line: str) -> str:
 
 
 COMMANDS = {
-    **{f"python {file}": _program for file in ("load.py", "hourly.py")},
+    **{f"python {file}.py": _program for file in FLOWS},
     "prefect server start": _stays,
     "export PREFECT_API_URL": _stays,
 }
@@ -76,3 +83,10 @@ COMMANDS = {
 
 def test_the_tutorial(folder: Path, monkeypatch: pytest.MonkeyPatch, quick_dbt: None) -> None:
     Walk(TUTORIAL, folder, monkeypatch.setenv, COMMANDS).go()
+
+
+@pytest.mark.parametrize("page", HOWTO)
+def test_a_how_to(folder: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    shutil.copytree(ROOT / "examples" / "tutorial", folder, dirs_exist_ok=True)
+    at = ROOT / "docs" / "howto" / f"{page}.md"
+    Walk(at, folder, monkeypatch.setenv, COMMANDS, frozenset(HOWTO[page])).go()
