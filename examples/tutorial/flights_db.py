@@ -57,7 +57,10 @@ def main() -> None:
     folder = data_folder()
     with closing(sqlite3.connect("flights.db")) as database, database:
         database.executescript(TABLES)
-        for table, names in (("airlines", ("carrier", "name")), ("planes", ("tailnum", "year", "model"))):
+        for table, names in (
+            ("airlines", ("carrier", "name")),
+            ("planes", ("tailnum", "year", "model")),
+        ):
             with (folder / f"{table}.csv").open(encoding="utf-8") as file:
                 database.executemany(
                     f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(names))})",

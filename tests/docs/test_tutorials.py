@@ -42,6 +42,7 @@ def test_the_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_dbt
     [
         ("backfill", ["", "Command line", "A table that windows have filled"]),
         ("rewind", ["", "Command line"]),
+        ("on-call", []),
         ("replay", ["", "Find them", "The row was wrong", "The rule was wrong", "Command line"]),
     ],
 )
@@ -51,6 +52,12 @@ def test_a_how_to(
     """With the command line; what stands of a runner is run in that runner's tests."""
     with_source(tmp_path)
     walk(DOCS / "howto" / f"{page}.md", tmp_path, monkeypatch, *sections)
+
+
+def test_on_call_knows_each_class_of_errors_and_its_exit_code() -> None:
+    known = tables(DOCS / "errors.md")["The tree: class"]
+    told = tables(DOCS / "howto" / "on-call.md")["By exit code and class: class"]
+    assert {(row[0], row[1]) for row in told} == {(row[0], row[1]) for row in known}
 
 
 EXACTLY_ONCE = DOCS / "exactly-once.md"
