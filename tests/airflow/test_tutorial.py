@@ -1,4 +1,4 @@
-"""The tutorial in Airflow, and what the how-tos say of it, walked from the first block to the last."""
+"""The tutorial in Airflow, and what the how-tos say of it, walked from top to bottom."""
 
 from __future__ import annotations
 
@@ -11,15 +11,10 @@ import pytest
 from tests.airflow.lab import Lab, Run
 from tests.airflow.shop import FORGET
 from tests.docs.pages import ROOT
-from tests.docs.walk import PLACE, Walk
+from tests.docs.walk import PLACE, Walk, how_tos, tutorial
 
 pytestmark = pytest.mark.slow
 TUTORIAL = ROOT / "docs" / "tutorials" / "airflow.md"
-HOWTO = {
-    "backfill": ["", "Airflow"],
-    "rewind": ["", "Airflow"],
-    "replay": ["", "The rule was wrong", "Airflow"],
-}
 
 
 class Airflow:
@@ -57,7 +52,7 @@ class Airflow:
         return str(found.relative_to(self.lab.folder))
 
     def backfill(self, _: Walk, line: str) -> str:
-        """Run its first day and its last: a scheduler's own backfill is tests/airflow/scheduled's."""
+        """Run its first day and its last; tests/airflow/scheduled has a real backfill."""
         words = line.split()
         given = dict(zip(words[3::2], words[4::2], strict=True))
         days = [date.fromisoformat(given[f"--{end}-date"]) for end in ("from", "to")]
@@ -76,20 +71,21 @@ class Airflow:
         return ""
 
 
-def test_the_tutorial(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(lab.folder)
-    Walk(TUTORIAL, lab.folder, monkeypatch.setenv, Airflow(lab).commands).go()
+@pytest.mark.parametrize("sections", tutorial(TUTORIAL))
+def test_the_tutorial(lab: Lab, monkeypatch: pytest.MonkeyPatch, sections: set[str]) -> None:
+    walk(TUTORIAL, lab, monkeypatch, sections)
 
 
-@pytest.mark.parametrize("page", HOWTO)
-def test_a_how_to(lab: Lab, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
-    monkeypatch.chdir(lab.folder)
+@pytest.mark.parametrize(("page", "sections"), how_tos("Airflow"))
+def test_a_how_to(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, page: Path, sections: set[str]
+) -> None:
     shutil.copytree(ROOT / "examples" / "tutorial", lab.folder, dirs_exist_ok=True)
-    walk = Walk(
-        ROOT / "docs" / "howto" / f"{page}.md",
-        lab.folder,
-        monkeypatch.setenv,
-        Airflow(lab).commands,
-        frozenset(HOWTO[page]),
-    )
-    walk.go()
+    walk(page, lab, monkeypatch, sections)
+
+
+def walk(page: Path, lab: Lab, monkeypatch: pytest.MonkeyPatch, sections: set[str]) -> None:
+    """Walk a page in the lab's folder."""
+    monkeypatch.chdir(lab.folder)
+    commands = Airflow(lab).commands
+    Walk(page, lab.folder, monkeypatch.setenv, commands, frozenset(sections)).go()

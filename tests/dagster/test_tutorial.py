@@ -1,4 +1,4 @@
-"""The tutorial in Dagster, and what the how-tos say of it, walked from the first block to the last."""
+"""The tutorial in Dagster, and what the how-tos say of it, walked from top to bottom."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.dagster.test_docs import Folder
 from tests.dagster.test_example import parse
 from tests.dbt.lab import quick_dbt
 from tests.docs.pages import ROOT
-from tests.docs.walk import PLACE, Walk
+from tests.docs.walk import PLACE, Walk, how_tos, tutorial
 
 __all__ = ["quick_dbt"]
 pytestmark = [
@@ -24,11 +24,6 @@ pytestmark = [
     pytest.mark.xdist_group("dagster-dbt"),
     pytest.mark.filterwarnings("ignore:.*AssetExecutionContext:DeprecationWarning"),
 ]
-HOWTO = {
-    "backfill": ["", "Dagster"],
-    "rewind": ["", "Dagster"],
-    "replay": ["", "The rule was wrong", "Dagster"],
-}
 TUTORIAL = ROOT / "docs" / "tutorials" / "dagster.md"
 
 
@@ -43,6 +38,11 @@ class Dagster:
             "export DAGSTER_HOME": self.has_one,
             "dbt parse": self.parse,
         }
+
+    def walk(self, page: Path, sections: set[str]) -> None:
+        """Walk a page."""
+        at = self.folder
+        Walk(page, at.path, at.setenv, self.commands, frozenset(sections)).go()
 
     def dev(self, _: Walk, line: str) -> str:
         """The demo starts a real one."""
@@ -73,27 +73,23 @@ class Dagster:
         return f"{kind}: {failed.value.description}\n".replace(str(walk.folder), PLACE)
 
 
-def test_the_tutorial(
-    tmp_path: Path,
-    instance: dg.DagsterInstance,
-    monkeypatch: pytest.MonkeyPatch,
-    quick_dbt: None,
-) -> None:
-    made = tmp_path / "flights"
-    made.mkdir()
-    monkeypatch.chdir(made)
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    runner = Dagster(Folder(made, instance, monkeypatch.setenv))
-    Walk(TUTORIAL, made, monkeypatch.setenv, runner.commands).go()
-
-
-@pytest.mark.parametrize("page", HOWTO)
-def test_a_how_to(
-    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, page: str
-) -> None:
+@pytest.fixture
+def runner(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> Dagster:
+    """A Dagster whose folder has what the tutorials begin with."""
     made = tmp_path / "flights"
     shutil.copytree(ROOT / "examples" / "tutorial", made)
     monkeypatch.chdir(made)
-    runner = Dagster(Folder(made, instance, monkeypatch.setenv))
-    at = ROOT / "docs" / "howto" / f"{page}.md"
-    Walk(at, made, monkeypatch.setenv, runner.commands, frozenset(HOWTO[page])).go()
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    return Dagster(Folder(made, instance, monkeypatch.setenv))
+
+
+@pytest.mark.parametrize("sections", tutorial(TUTORIAL))
+def test_the_tutorial(runner: Dagster, quick_dbt: None, sections: set[str]) -> None:
+    runner.walk(TUTORIAL, sections)
+
+
+@pytest.mark.parametrize(("page", "sections"), how_tos("Dagster"))
+def test_a_how_to(runner: Dagster, page: Path, sections: set[str]) -> None:
+    runner.walk(page, sections)

@@ -8,7 +8,6 @@ binary) they come from the real one.
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,7 +29,8 @@ TABLES = ("flights", "planes", "airlines")
 LOADED_BY_DLT = """
 CREATE SCHEMA raw;
 CREATE TABLE raw.airlines(
-  carrier VARCHAR, "name" VARCHAR NOT NULL, _dlt_load_id VARCHAR NOT NULL, _dlt_id VARCHAR NOT NULL);
+  carrier VARCHAR, "name" VARCHAR NOT NULL, _dlt_load_id VARCHAR NOT NULL,
+  _dlt_id VARCHAR NOT NULL);
 CREATE TABLE raw.flights(
   id BIGINT, carrier VARCHAR, flight BIGINT, tailnum VARCHAR, origin VARCHAR, dest VARCHAR,
   dep_delay BIGINT, arr_delay BIGINT, time_hour TIMESTAMP NOT NULL, _dlt_load_id VARCHAR NOT NULL,
@@ -63,6 +63,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def rows(folder: Path, table: str) -> list[tuple[Any, ...]]:
     """Return what the source has."""
+    import sqlite3
+
     with closing(sqlite3.connect(folder / "flights.db")) as source:
         return source.execute(f"SELECT * FROM {table}").fetchall()
 

@@ -2,8 +2,8 @@
 
 Blocks become files, or are added to them; commands are run one after the other, and what a
 ``console`` block shows is compared. Beside the comments that all pages have, a block may have
-``<!-- append: FILE -->``, its lines go to the file's end, or ``<!-- last line: FILE -->``, it stands
-for the file's last line.
+``<!-- append: FILE -->``, its lines go to the file's end, or ``<!-- last line: FILE -->``, it
+stands for the file's last line.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.docs.pages import ROOT, Block, blocks, name
-from tests.docs.test_blocks import UPDATE, _conduit, _ID, _plain
+from tests.docs.test_blocks import _ID, UPDATE, _conduit, _plain
 
 Command = Callable[["Walk", str], str]
 PLACE = "/srv/flights"
@@ -149,3 +152,28 @@ class Walk:
         )  # fmt: skip
         assert done.returncode == exit_code, f"{line}: exit {done.returncode}\n{done.stdout}"
         return done.stdout.replace(str(self.folder), PLACE)
+
+
+def how_tos(runner: str) -> list[Any]:
+    """Return (page, sections) of the how-tos that tell something for each runner; one is daily."""
+    howto = ROOT / "docs" / "howto"
+    return [
+        pytest.param(howto / "rewind.md", {"", runner}, id="rewind"),
+        pytest.param(howto / "backfill.md", {"", runner}, id="backfill", marks=pytest.mark.deep),
+        pytest.param(
+            howto / "replay.md",
+            {"", "The rule was wrong", runner},
+            id="replay",
+            marks=pytest.mark.deep,
+        ),
+    ]
+
+
+def tutorial(page: Path) -> list[Any]:
+    """Return the sections of a tutorial: daily without dbt, which takes as long as all others."""
+    text = page.read_text(encoding="utf-8")
+    headings = set(re.findall(r"^## (.*)$", text, re.MULTILINE))
+    return [
+        pytest.param(headings - {"7. Then dbt"}, id="loads"),
+        pytest.param(headings, id="with dbt", marks=pytest.mark.deep),
+    ]

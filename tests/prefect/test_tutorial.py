@@ -1,4 +1,4 @@
-"""The tutorial in Prefect, and what the how-tos say of it, walked from the first block to the last."""
+"""The tutorial in Prefect, and what the how-tos say of it, walked from top to bottom."""
 
 from __future__ import annotations
 
@@ -16,14 +16,9 @@ from prefect.client.orchestration import get_client
 
 from tests.dbt.lab import quick_dbt
 from tests.docs.pages import ROOT
-from tests.docs.walk import Walk
+from tests.docs.walk import Walk, how_tos, tutorial
 
 __all__ = ["quick_dbt"]
-HOWTO = {
-    "backfill": ["", "Prefect"],
-    "rewind": ["", "Prefect"],
-    "replay": ["", "The rule was wrong", "Prefect"],
-}
 FLOWS = ("load", "hourly", "january_flow", "rewind_flow", "replay_flow")
 TUTORIAL = ROOT / "docs" / "tutorials" / "prefect.md"
 
@@ -81,12 +76,16 @@ COMMANDS = {
 }
 
 
-def test_the_tutorial(folder: Path, monkeypatch: pytest.MonkeyPatch, quick_dbt: None) -> None:
-    Walk(TUTORIAL, folder, monkeypatch.setenv, COMMANDS).go()
+@pytest.mark.parametrize("sections", tutorial(TUTORIAL))
+def test_the_tutorial(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, quick_dbt: None, sections: set[str]
+) -> None:
+    Walk(TUTORIAL, folder, monkeypatch.setenv, COMMANDS, frozenset(sections)).go()
 
 
-@pytest.mark.parametrize("page", HOWTO)
-def test_a_how_to(folder: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+@pytest.mark.parametrize(("page", "sections"), how_tos("Prefect"))
+def test_a_how_to(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, page: Path, sections: set[str]
+) -> None:
     shutil.copytree(ROOT / "examples" / "tutorial", folder, dirs_exist_ok=True)
-    at = ROOT / "docs" / "howto" / f"{page}.md"
-    Walk(at, folder, monkeypatch.setenv, COMMANDS, frozenset(HOWTO[page])).go()
+    Walk(page, folder, monkeypatch.setenv, COMMANDS, frozenset(sections)).go()
