@@ -22,7 +22,7 @@ from tests.examples.demos import EXAMPLES
 pytestmark = [pytest.mark.slow, pytest.mark.deep]
 sys.path.insert(0, str(EXAMPLES / "flights"))  # helpers of the demos
 
-from helpers import free_port, running  # type: ignore[import-not-found] # noqa: E402
+from helpers import free_port, running  # noqa: E402
 
 DEADLINE_SECONDS = 600
 LOADS = "SELECT version, rows_inserted FROM raw._conduit_ledger WHERE stream = 'flights' ORDER BY 1"
