@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from tests.docs.pages import ROOT, Block, blocks, name
-from tests.docs.test_blocks import _ID, UPDATE, _conduit, _plain
+from tests.docs.test_blocks import _ID, CHECKS, UPDATE, _conduit, _plain
 
 Command = Callable[["Walk", str], str]
 PLACE = "/srv/flights"
@@ -80,9 +80,11 @@ class Walk:
                 yield block
 
     def _do(self, block: Block) -> None:
-        if block.language == "mermaid" or block.reason is not None:
+        if block.reason is not None:
             return
-        if block.language == "console":
+        if block.language == "mermaid":
+            CHECKS["mermaid"](self.page, block, self.folder)
+        elif block.language == "console":
             self._console(block)
         elif block.language == "sh":
             for line in block.text.replace("\\\n", " ").splitlines():
