@@ -14,6 +14,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
+from operator import itemgetter
 from pathlib import Path
 
 FLIGHTS = ("carrier", "flight", "tailnum", "origin", "dest", "dep_delay", "arr_delay", "time_hour")
@@ -35,19 +36,25 @@ def data_folder() -> Path:
     return Path(spec.origin).parent / "data"
 
 
-def rows(text: io.TextIOBase, names: tuple[str, ...]) -> Iterator[tuple[str | None, ...]]:
-    """Yield these columns of a CSV file's rows; the files say NA where a value is missing."""
-    for row in csv.DictReader(text):
-        yield tuple(None if row[name] == "NA" else row[name].removesuffix("Z") for name in names)
+def rows(text: io.TextIOBase, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield these columns of a CSV file's rows."""
+    lines = csv.reader(text)
+    header = next(lines)
+    yield from map(itemgetter(*map(header.index, names)), lines)
 
 
-def flights(folder: Path) -> Iterator[tuple[str | None, ...]]:
-    """Yield all flights of the year in the order in which they left."""
+def known(row: tuple[str, ...]) -> tuple[str | None, ...]:
+    """Return the row as a database has it: the files say NA where a value is missing."""
+    return tuple(None if value == "NA" else value for value in row)
+
+
+def flights(folder: Path, end: str) -> list[tuple[str, ...]]:
+    """Return the flights before a time, in the order in which they left."""
     with zipfile.ZipFile(folder / "flights.csv.zip") as packed:
         (name,) = packed.namelist()
         with packed.open(name) as file:
-            found = list(rows(io.TextIOWrapper(file, "utf-8"), FLIGHTS))
-    yield from sorted(found, key=lambda row: str(row[-1]))
+            found = rows(io.TextIOWrapper(file, "utf-8"), FLIGHTS)
+            return sorted((row for row in found if row[-1] < end), key=itemgetter(-1))
 
 
 def main() -> None:
@@ -64,12 +71,14 @@ def main() -> None:
             with (folder / f"{table}.csv").open(encoding="utf-8") as file:
                 database.executemany(
                     f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(names))})",
-                    rows(file, names),
+                    map(known, rows(file, names)),
                 )
-        numbered = ((n, *row) for n, row in enumerate(flights(folder), 1) if str(row[-1]) < end)
         database.executemany(
             f"INSERT OR IGNORE INTO flights VALUES ({', '.join('?' * (len(FLIGHTS) + 1))})",
-            ((*row[:-1], str(row[-1]).replace("T", " ")) for row in numbered),
+            (
+                (number, *known(row[:-1]), row[-1].replace("T", " ").removesuffix("Z"))
+                for number, row in enumerate(flights(folder, end), 1)
+            ),
         )
         count, newest = database.execute("SELECT count(*), max(time_hour) FROM flights").fetchone()
     print(f"flights.db: {count:,} flights, the last one at {newest}")
