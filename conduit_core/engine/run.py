@@ -197,7 +197,7 @@ def _followed(
     pipeline: Pipeline, hooks: tuple[BoundHook, ...], result: RunResult, emit: Emitter
 ) -> RunResult:
     """Return a run's result with what became of its hooks. Ctrl-C leaves them to the next run."""
-    from conduit_core.engine.hooks import run_hook
+    from conduit_core.engine.after import run_hook
 
     failed = (*(f.stream for f in result.failures), *result.not_started)
     done: list[HookResult] = []

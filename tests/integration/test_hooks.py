@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from conduit_core import CheckItem, Hook, HookContext, HookReport, Pipeline, RunRequest, run
 from conduit_core import after as after_loads
 from conduit_core import plan as plan_loads
-from conduit_core.engine import admin, hooks
+from conduit_core.engine import admin, after, hooks
 from conduit_core.engine.hooks import GateFindings
 from conduit_core.engine.run import raise_for_failures
 from conduit_core.errors import ConfigError, HookError, LoadFailedError, SchemaError
@@ -175,14 +175,14 @@ def test_a_restored_or_cleaned_destination_and_a_new_table_count_as_changed() ->
         schema_fingerprint="", spec_fingerprint="", target_fingerprint="",
         started_at="2024-01-01T00:00:00Z", published_at="2024-01-01T00:00:00Z",
     )  # fmt: skip
-    assert hooks.pending("orders", [], None) is None
-    assert hooks.pending("orders", [record], 2) is None
-    assert hooks.pending("orders", [record], 1) is None
-    cleaned = hooks.pending("orders", [record.model_copy(update={"version": 9})], 2)
+    assert after.pending("orders", [], None) is None
+    assert after.pending("orders", [record], 2) is None
+    assert after.pending("orders", [record], 1) is None
+    cleaned = after.pending("orders", [record.model_copy(update={"version": 9})], 2)
     assert cleaned is not None
     assert cleaned.version == 9
     for never in (None, 5):
-        found = hooks.pending("orders", [record], never)
+        found = after.pending("orders", [record], never)
         assert found is not None
         assert (found.finished, found.version, found.loads) == (None, 2, ())
 

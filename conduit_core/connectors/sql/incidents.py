@@ -24,8 +24,7 @@ _NUMBERS = ("times", "exit_code", "revision")
 _NULLABLE = ("told_at", "closed_at")
 _LOCK = "conduit:incidents"
 _AT_ONCE = 100
-"""Incidents in a statement, of 16 values each: libpq takes a description of 30 KB at a time, which is
-about 7,000 values (a code of four bytes each)."""
+"""Incidents in a statement, of 16 values each; libpq takes no more than about 7,000."""
 
 
 class KeptIncidents(KeptHooks):
