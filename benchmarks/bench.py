@@ -40,6 +40,11 @@ class Bench:
         """The size that most cases have."""
         return self.rows(MILLION)
 
+    @property
+    def few(self) -> int:
+        """Counted turns of a case that nobody waits for: all must be done in half an hour."""
+        return max(1, self.runs - 1)
+
     def rows(self, full: int) -> int:
         """Return a case's size: the full one, or a part of it."""
         return full // self.scale

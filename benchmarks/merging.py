@@ -103,7 +103,7 @@ class MergeBench:
             sides,
             cwd=bench.folder,
             wanted=Wanted(load_ratio=1.3) if changes else Wanted(),
-            runs=bench.runs,
+            runs=bench.runs if changes else bench.few,
         )
 
     def grown(self, name: str) -> str:

@@ -161,7 +161,7 @@ def _runs(results: Results) -> str:
         ]
         for letter, run in letters
     ]
-    table = _markdown("run|when|command|turns|machine|load before|versions", rows)
+    table = _markdown("run|when|command|turns, at most|machine|load before|versions", rows)
     if any(row.busy for row in results.rows.values()):
         table += (
             f"\n{BUSY} measured while other programs used more than a fifth of the processor:"

@@ -132,7 +132,7 @@ class QualityBench:
             same = self.bench.same_as_file(all_of, "rows", file, KINDS) if all_of else None
             sides.append(Contestant(name, command, f"rm -f {file}*", same))
         return compare(
-            "rules", what, sides, cwd=self.bench.folder, wanted=wanted, runs=self.bench.runs
+            "rules", what, sides, cwd=self.bench.folder, wanted=wanted, runs=self.bench.few
         )
 
 

@@ -44,7 +44,8 @@ class SpreadBench:
             sides,
             cwd=bench.folder,
             wanted=Wanted(load_ratio=limit),
-            runs=bench.runs,
+            runs=bench.few,
+            warm=False,
         )
 
     def _million(self, name: str, mode: str, destination: str, key: str) -> list[str]:
@@ -116,7 +117,8 @@ class SpreadBench:
             sides,
             cwd=self.bench.folder,
             wanted=Wanted(load_ratio=limit),
-            runs=self.bench.runs,
+            runs=self.bench.few,
+            warm=False,
         )
 
     def resume(self) -> Measured:
@@ -142,7 +144,8 @@ class SpreadBench:
             sides,
             cwd=self.bench.folder,
             wanted=Wanted(load_ratio=0.25),
-            runs=self.bench.runs,
+            runs=self.bench.few,
+            warm=False,
         )
 
     def thousand(self) -> Measured:
@@ -162,7 +165,8 @@ class SpreadBench:
             [Contestant("conduit", [CONDUIT, "plan", "thousand.yml", "--json"])],
             cwd=bench.folder,
             wanted=Wanted(seconds=2),
-            runs=bench.runs,
+            runs=bench.few,
+            warm=False,
         )
 
 
