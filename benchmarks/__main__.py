@@ -32,7 +32,7 @@ from benchmarks import (
 )
 from benchmarks.bench import Bench
 from benchmarks.machine import busy, described
-from benchmarks.results import Measured, Results, Wanted
+from benchmarks.results import Measured, Results, Run, Wanted
 from tests.services import LocalPostgres, local_binaries
 
 ROOT = Path(__file__).parents[1]
@@ -101,18 +101,34 @@ def main(given: Sequence[str] | None = None) -> None:
         run = described(_command(options), server.url, runs)
         if options.peers:
             run = run.model_copy(update={"versions": run.versions | peers.versions()})
-        results = Results() if options.quick else Results.read(RESULTS)
-        rows: dict[str, Measured] = {}
-        for case in options.names or known:
-            rows[case] = _one(case, known[case])
-            if options.quick:  # what is promised of the full size
-                rows[case] = rows[case].model_copy(update={"wanted": Wanted()})
-            if not options.quick:  # what was measured stays, also where the next case fails
-                kept = results.renewed(run, rows)
-                kept.write(RESULTS)
-                PAGE.write_text(page.renewed(PAGE.read_text(), kept))
-        if options.quick:
-            print(_tables(results.renewed(run, rows)))
+        failed = _all(options, run, known)
+    if failed:
+        sys.exit(f"failed, and not measured: {', '.join(failed)}")
+
+
+def _all(
+    options: argparse.Namespace, run: Run, known: dict[str, Callable[[], Measured]]
+) -> list[str]:
+    """Measure the cases and write what came of each; return those that failed."""
+    results = Results() if options.quick else Results.read(RESULTS)
+    rows: dict[str, Measured] = {}
+    failed = []
+    for case in options.names or known:
+        try:
+            row = _one(case, known[case])
+        except RuntimeError as error:  # a command ended badly
+            print(error, file=sys.stderr)
+            failed.append(case)
+            continue
+        # What is promised, is promised of the full size.
+        rows[case] = row.model_copy(update={"wanted": Wanted()}) if options.quick else row
+        if not options.quick:
+            kept = results.renewed(run, rows, list(known))
+            kept.write(RESULTS)
+            PAGE.write_text(page.renewed(PAGE.read_text(), kept))
+    if options.quick:
+        print(_tables(results.renewed(run, rows)))
+    return failed
 
 
 def _one(name: str, case: Callable[[], Measured]) -> Measured:

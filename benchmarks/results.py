@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -152,10 +153,18 @@ class Results(_Data):
         """Write the file, as short lines for people who compare two of them."""
         path.write_text(self.model_dump_json(indent=1, exclude_defaults=True) + "\n")
 
-    def renewed(self, run: Run, rows: dict[str, Measured]) -> Results:
-        """Return these with a run's rows in place of older ones; runs without rows are gone."""
+    def renewed(self, run: Run, rows: dict[str, Measured], order: Sequence[str] = ()) -> Results:
+        """Return these with a run's rows in place of older ones; runs without rows are gone.
+
+        Args:
+            run: what measured them.
+            rows: its rows by their case.
+            order: cases in the order of the page; others come behind them, as they were.
+        """
         key = f"{run.date} {run.command}"
         kept = self.rows | {name: row.model_copy(update={"run": key}) for name, row in rows.items()}
+        place = {name: at for at, name in enumerate(order)}
+        kept = dict(sorted(kept.items(), key=lambda item: place.get(item[0], len(place))))
         used = {row.run for row in kept.values()}
         runs = {name: one for name, one in {**self.runs, key: run}.items() if name in used}
         return Results(runs=runs, rows=kept)

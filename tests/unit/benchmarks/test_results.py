@@ -72,6 +72,8 @@ def test_each_command_renews_its_own_rows(tmp_path: Path) -> None:
         "2026-11-30 10:00 make bench-peers",
         "2026-12-01 10:00 make bench",
     ]
+    ordered = again.renewed(RUN, {"first": row()}, ["first", "csv", "pg"])
+    assert list(ordered.rows) == ["first", "csv", "pg", "peers-pg"]
     again.write(tmp_path / "results.json")
     assert Results.read(tmp_path / "results.json") == again
 
