@@ -1,0 +1,23 @@
+"""Diagrams as pictures, drawn when the site is built: a page needs no script for them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+SCHEMES = {"light": "default", "dark": "dark"}
+"""Mermaid's theme for each of the site's colour schemes."""
+
+
+def draw(diagram: str, folder: Path) -> list[str]:
+    """Write a picture of a Mermaid diagram for each colour scheme, and return their names."""
+    import mermaidx
+
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(diagram.encode()).hexdigest()[:12]
+    names = []
+    for scheme, theme in SCHEMES.items():
+        names.append(f"{digest}-{scheme}.svg")
+        picture = mermaidx.render(diagram, theme=theme).svg()
+        (folder / names[-1]).write_text(picture, encoding="utf-8")
+    return names
