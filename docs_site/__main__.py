@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -37,30 +36,24 @@ def main() -> int:
     if ended == 0:
         shutil.rmtree(to, ignore_errors=True)
         shutil.move(work / "site", to)
-        print(f"{to / 'index.html'}; to search it, too: {_serve(to)}")
+        where = os.path.relpath(to)
+        print(f"{where}/index.html can be opened as it is; its search needs a server:")
+        print(f"    python -m http.server --bind 127.0.0.1 --directory {where}")
     return ended
 
 
-def _serve(to: Path) -> str:
-    shown = os.path.relpath(to)
-    return f"python -m http.server --bind 127.0.0.1 --directory {shown}"
-
-
 def _build(work: Path) -> int:
-    """Run the builder, whose settings are those of ``mkdocs.yml`` in other folders."""
-    text = CONFIG.read_text(encoding="utf-8")
-    for key, folder in (("docs_dir", "docs"), ("site_dir", "site")):
-        text, count = re.subn(rf"^{key}: .*$", f"{key}: {folder}", text, flags=re.MULTILINE)
-        assert count == 1, key
-    settings = work / "mkdocs.yml"
-    settings.write_text(text, encoding="utf-8")
+    """Run the builder beside the assembled pages; where it reads docstrings, nothing is imported.
+
+    Its settings lie beside what they name: it takes no folder outside of theirs.
+    """
+    shutil.copyfile(CONFIG, work / CONFIG.name)
+    sources = [ROOT, *(ROOT / member for member in MEMBERS)]
     program = Path(sys.executable).with_name("zensical")
-    paths = [str(ROOT), *(str(ROOT / member) for member in MEMBERS)]
-    # its lists are read from a cache in the folder that it starts in
     return subprocess.run(
-        [program, "build", "--strict", "--config-file", settings],
+        [program, "build", "--strict", "--config-file", work / CONFIG.name],
         cwd=work,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sources))},
         check=False,
     ).returncode
 

@@ -38,10 +38,10 @@ def assemble(to: Path) -> list[Path]:
     for file in DOCS.rglob("*"):
         if file.is_file() and file.suffix != ".md":
             _copy(file, to / file.relative_to(DOCS))
-    for page in PENDING:
-        if not (DOCS / page).exists():
-            (to / page).parent.mkdir(parents=True, exist_ok=True)
-            (to / page).write_text(f"# {page}\n\nThis page is being written.\n")
+    for name in PENDING:
+        if not (DOCS / name).exists():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            (to / name).write_text(f"# {name}\n\nThis page is being written.\n")
     todo = deque(sorted([*DOCS.rglob("*.md"), *EXAMPLES]))
     done: dict[Path, Path] = {}
     while todo:
@@ -51,11 +51,10 @@ def assemble(to: Path) -> list[Path]:
         done[file] = place(file)
         page = to / done[file]
         page.parent.mkdir(parents=True, exist_ok=True)
-        text, linked = (_page(file, to) if file.suffix == ".md" else (_shown(file), []))
+        text, linked = _page(file, to) if file.suffix == ".md" else (_shown(file), [])
         page.write_text(text, encoding="utf-8")
         todo.extend(linked)
-    pending = (Path(page) for page in PENDING)
-    return sorted({*done.values(), *pending})
+    return sorted({*done.values(), *map(Path, PENDING)})
 
 
 def place(file: Path) -> Path:

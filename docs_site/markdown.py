@@ -1,4 +1,4 @@
-"""What of a Markdown file matters to a site: its links, its headings' anchors, its fenced blocks."""
+"""What of a Markdown file matters to a site: its links, its headings' anchors, its fences."""
 
 from __future__ import annotations
 

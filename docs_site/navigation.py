@@ -15,10 +15,18 @@ PENDING = {
     *(
         f"howto/{name}.md"
         for name in (
-            "backfill", "rewind", "replay", "on-call", "from-dlt", "from-sling", "add-a-connector",
+            "backfill",
+            "rewind",
+            "replay",
+            "on-call",
+            "from-dlt",
+            "from-sling",
+            "add-a-connector",
         )
     ),
-    "exactly-once.md", "conformance.md", "versions.md",
+    "exactly-once.md",
+    "conformance.md",
+    "versions.md",
 }
 """Pages that are being written: the site is built without those that aren't there."""
 

@@ -12,16 +12,18 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import griffe
-from pydantic import BaseModel
 
 from conduit_core.cli import main
 from conduit_core.connectors import registry
 from conduit_core.spec.jsonschema import open_scalars
 from docs_site.assemble import DOCS
 from docs_site.markdown import slug
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 Node = dict[str, Any]
 
@@ -30,11 +32,13 @@ SCHEMA = DOCS / "reference" / "pipeline.schema.json"
 _HEAD = """\
 # Keys of the pipeline file
 
-Every key, with its type, its default and what it means, as the JSON Schema has it. How they work together is told in [The pipeline
-file](../pipeline.md) and [Quality](../quality.md). Where a list is allowed, a list of one may be written as its item.
+Every key, with its type, its default and what it means, as the JSON Schema has it. How they work
+together is told in [The pipeline file](../pipeline.md) and [Quality](../quality.md). Where a list
+is allowed, a list of one may be written as its item.
 
-The schema itself is [pipeline.schema.json](pipeline.schema.json), and what `conduit json-schema` prints. An editor that speaks YAML's language
-server checks a file, and completes its keys, with this line at the top:
+The schema itself is [pipeline.schema.json](pipeline.schema.json), and what `conduit json-schema`
+prints. An editor with a YAML language server checks a file, and completes its keys, where this line
+is at the top:
 
 ```yaml
 # yaml-language-server: $schema=pipeline.schema.json
@@ -144,7 +148,7 @@ def _docstring(model: type[BaseModel], field: str) -> str:
     documented = _module(home.__module__)[home.__name__].members[field].docstring
     if documented is None:
         raise KeyError(f"{home.__name__}.{field} has no docstring")
-    return documented.value
+    return str(documented.value)
 
 
 @cache
@@ -161,7 +165,8 @@ def _table(node: Node) -> str:
         told = _sentence(value.get("description", "")).replace("|", "\\|")
         default = "required" if key in required else _default(value)
         if not default and (said := _DEFAULT.search(told)):
-            told, default = told[: said.start()], said[1]
+            is_value = re.fullmatch(r"[\w.+]*\d\w*|\w+_\w+|/\S+", said[1])
+            told, default = told[: said.start()], f"`{said[1]}`" if is_value else said[1]
         rows.append(f"| `{key}` | {_type(value)} | {default} | {told} |")
     return "\n".join(rows) + "\n"
 
@@ -183,7 +188,8 @@ def _type(node: Node) -> str:
     many = list(dict.fromkeys(word for part in _arrays(node) for word in _types(part["items"])))
     if not many:
         return _or(one)
-    return _or([*one, "a list" if set(many) <= set(one) else f"a list of {_or(many)}"])
+    plural = "a list" if set(many) <= set(one) else f"a list whose items are {_or(many)}"
+    return _or([*one, plural])
 
 
 def _or(words: list[str]) -> str:
@@ -201,7 +207,7 @@ def _types(node: Node) -> Iterator[str]:
     if "$ref" in node:
         yield from _reference(node["$ref"].rpartition("/")[2])
     elif "anyOf" in node or "oneOf" in node:
-        for part in node.get("anyOf", node.get("oneOf", [])):
+        for part in node.get("anyOf") or node["oneOf"]:
             yield from _types(part)
     elif "enum" in node or "const" in node:
         yield from (f"`{word}`" for word in node.get("enum", [node.get("const")]))

@@ -149,7 +149,13 @@ class HookReport:
 
 @dataclass(frozen=True, slots=True)
 class HookAnswer:
-    """What a hook's command answers: plain data, and the same as lines for people."""
+    """What a hook's command answers: plain data, and the same as lines for people.
+
+    Args:
+        document: what ``--json`` prints.
+        lines: what is printed otherwise.
+        errors: what went wrong; the first one's exit code ends the command.
+    """
 
     document: Mapping[str, object]
     lines: tuple[str, ...] = ()
@@ -266,7 +272,7 @@ def get(name: str) -> Hook:
 
 @dataclass(frozen=True, slots=True)
 class BoundHook:
-    """A hook and what the pipeline file says of it."""
+    """A ``hook`` and what the pipeline file says of it: its ``options``, checked."""
 
     hook: Hook
     options: BaseModel
@@ -449,9 +455,9 @@ def changed_tables(
 
 
 def finished_versions(pipeline: Pipeline, bound: BoundHook) -> dict[str, int]:
-    """Return up to which version of each table a hook has finished; read-only.
+    """Return up to which version of each table of ``pipeline`` the hook ``bound`` has finished.
 
-    Nothing for a hook that keeps nothing in mind.
+    Read-only. Nothing for a hook that keeps nothing in mind.
 
     Raises:
         ConfigError: the destination keeps no hooks.
