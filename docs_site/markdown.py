@@ -38,11 +38,10 @@ def links(text: str) -> Iterator[Link]:
 
 def anchors(text: str) -> set[str]:
     """Return the anchors of a page: of its headings, and of what its reference documents."""
-    prose = _prose(text)
-    slugs = [slug(text[found.start(1) : found.end(1)]) for found in _HEADING.finditer(prose)]
+    unfenced = _FENCE.sub(_blank, text)
     seen: Counter[str] = Counter()
-    out = set(_DIRECTIVE.findall(prose))
-    for name in slugs:
+    out = set(_DIRECTIVE.findall(unfenced))
+    for name in map(slug, _HEADING.findall(unfenced)):
         out.add(f"{name}-{seen[name]}" if seen[name] else name)
         seen[name] += 1
     return out

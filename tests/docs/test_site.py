@@ -72,7 +72,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_every_page_is_on_the_site_and_shows_what_it_holds(site: Path) -> None:
-    """The builder's Markdown isn't quite that of code hosts: what one makes a list, both have to."""
+    """The builder's Markdown isn't quite that of code hosts: a list has to be one for both."""
     parser = MarkdownIt("commonmark").enable("table")
     for page in PAGES:
         there = page.relative_to(DOCS) if page.is_relative_to(DOCS) else page.relative_to(ROOT)
@@ -134,3 +134,5 @@ def test_each_picture_is_shown_by_a_page_that_says_what_it_is_of() -> None:
     }
     assert set(shown) == set((DOCS / "images").iterdir())
     assert all(shown.values())
+    with_pictures = (text for page in PAGES if "![" in (text := page.read_text(encoding="utf-8")))
+    assert all(re.search(r"[Tt]he pictures? (is|are) of", text) for text in with_pictures)
