@@ -37,12 +37,8 @@ together is told in [The pipeline file](../pipeline.md) and [Quality](../quality
 is allowed, a list of one may be written as its item.
 
 The schema itself is [pipeline.schema.json](pipeline.schema.json), and what `conduit json-schema`
-prints. An editor with a YAML language server checks a file, and completes its keys, where this line
-is at the top:
-
-```yaml
-# yaml-language-server: $schema=pipeline.schema.json
-```
+prints. An editor with a YAML language server checks a file, and completes its keys, where its first
+line is `# yaml-language-server: $schema=pipeline.schema.json`, or wherever that lies.
 
 """
 _TITLES = {
