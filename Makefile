@@ -97,6 +97,10 @@ demo-prefect: setup ## Start Prefect, and load the flights by its worker (ARGS=-
 bench: setup ## Measure speed and memory against the limit, as ratios
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: docs
+docs: setup ## Build the documentation site into site/; a link that leads nowhere fails it
+	@$(BIN)/python -m docs_site $(ARGS)
+
 .PHONY: constraints
 constraints: $(BIN)/uv ## Pin what pyproject.toml asks for (ARGS=--upgrade: to the newest)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
@@ -107,7 +111,7 @@ constraints: $(BIN)/uv ## Pin what pyproject.toml asks for (ARGS=--upgrade: to t
 
 .PHONY: clean
 clean: ## Remove .venv, caches, builds and what the demo loaded
-	@rm -rf $(VENV) dist build htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	@rm -rf $(VENV) dist build site htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache examples/*/warehouse.duckdb examples/*/warehouse.duckdb.wal examples/*/dbt/target \
 	  examples/*/airflow examples/*/prefect
 	@find $(PACKAGES) tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
