@@ -62,12 +62,13 @@ def _paths(node: object) -> Iterator[str]:
 def faults(assembled: list[str]) -> list[str]:
     """Return what is wrong with the navigation, given all pages of the site.
 
-    Pages that show a file of the repository (``source/...``) are reached by links only.
+    What isn't of ``docs`` (an example, a file that a page shows) may be reached by links alone.
     """
     named = pages()
     twice = sorted({page for page in named if named.count(page) > 1})
     missing = sorted(set(named) - set(assembled))
-    lost = sorted(p for p in set(assembled) - set(named) if not p.startswith("source/"))
+    docs = CONFIG.parent / "docs"
+    lost = sorted(p for p in set(assembled) - set(named) if (docs / p).exists())
     return [
         *(f"mkdocs.yml names {page} twice" for page in twice),
         *(f"mkdocs.yml names {page}, which isn't there" for page in missing),
