@@ -47,7 +47,7 @@ $(STAMP): $(PROJECTS) constraints.txt | $(BIN)/uv
 	@echo "installing the workspace into $(VENV)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
 	  --constraint constraints.txt --build-constraint constraints.txt \
-	  --group dev --editable '.[all]' $(MEMBERS:%=--editable %)
+	  --group dev --group docs --editable '.[all]' $(MEMBERS:%=--editable %)
 	@touch $@
 
 .PHONY: test
@@ -104,7 +104,7 @@ docs: setup ## Build the documentation site into site/; a link that leads nowher
 .PHONY: constraints
 constraints: $(BIN)/uv ## Pin what pyproject.toml asks for (ARGS=--upgrade: to the newest)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
-	  --all-extras --group dev $(PROJECTS) --no-emit-package conduit-load --no-emit-package conduit-dbt \
+	  --all-extras --group dev --group docs $(PROJECTS) --no-emit-package conduit-load --no-emit-package conduit-dbt \
 	  --output-file constraints.txt $(ARGS)
 	@{ echo "# The versions this checkout is tested with, on Python 3.11 to 3.13. Made by: make constraints"; \
 	  cat constraints.txt; } > constraints.tmp && mv constraints.tmp constraints.txt

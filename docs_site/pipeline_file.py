@@ -6,15 +6,15 @@ without it the tests say whether they are up to date.
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import inspect
 import io
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-
-import griffe
 
 from conduit_core.cli import main
 from conduit_core.connectors import registry
@@ -141,15 +141,12 @@ def _connectors() -> Iterator[str]:
 def _docstring(model: type[BaseModel], field: str) -> str:
     """Return what stands below a field in the source, where the schema doesn't say it."""
     home = next(kind for kind in model.__mro__ if field in vars(kind).get("__annotations__", {}))
-    documented = _module(home.__module__)[home.__name__].members[field].docstring
-    if documented is None:
-        raise KeyError(f"{home.__name__}.{field} has no docstring")
-    return str(documented.value)
-
-
-@cache
-def _module(name: str) -> griffe.Object | griffe.Alias:
-    return griffe.load(name)
+    (source,) = ast.parse(inspect.getsource(home)).body
+    for node, following in pairwise(source.body if isinstance(source, ast.ClassDef) else ()):
+        is_it = isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == field
+        if is_it and isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            return str(following.value.value)
+    raise KeyError(f"{home.__name__}.{field} has no docstring")
 
 
 def _table(node: Node) -> str:
