@@ -17,6 +17,7 @@ FILES = sorted(
         ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
 )
+TO_COME = {ROOT / "docs" / page for page in PENDING}
 
 
 @pytest.mark.parametrize("file", FILES, ids=name)
@@ -25,7 +26,7 @@ def test_links_lead_somewhere(file: Path) -> None:
         if link.is_external:
             continue
         target = (file.parent / link.path).resolve() if link.path else file
-        if not target.exists() and target.relative_to(ROOT / "docs").as_posix() in PENDING:
+        if target in TO_COME and not target.exists():
             continue
         assert target.is_file(), f"{name(file)} links to {link.path}"
         if link.anchor and target.suffix == ".md":
