@@ -8,7 +8,7 @@ from os.path import relpath
 from pathlib import Path
 
 from docs_site.diagrams import SCHEMES, draw
-from docs_site.markdown import Link, replace_fences, replace_links
+from docs_site.markdown import Link, indented, replace_fences, replace_links
 from docs_site.navigation import PENDING
 
 ROOT = Path(__file__).parents[1]
@@ -92,7 +92,8 @@ def _page(file: Path, to: Path) -> tuple[str, list[Path]]:
         )
 
     text = replace_links(file.read_text(encoding="utf-8"), follow)
-    return replace_fences(text, "mermaid", picture), [f for f in linked if f != HOME]
+    shown = replace_fences(indented(text), "mermaid", picture)
+    return shown, [f for f in linked if f != HOME]
 
 
 def _shown(file: Path) -> str:

@@ -9,6 +9,9 @@ from pathlib import Path
 SCHEMES = {"light": "default", "dark": "dark"}
 """Mermaid's theme for each of the site's colour schemes."""
 
+_PLAIN_TEXT = {"htmlLabels": False, "flowchart": {"htmlLabels": False}}
+"""Labels are SVG's own text: HTML in it would be cut off where a reader's font is wider."""
+
 
 def draw(diagram: str, folder: Path) -> list[str]:
     """Write a picture of a Mermaid diagram for each colour scheme, and return their names."""
@@ -19,7 +22,7 @@ def draw(diagram: str, folder: Path) -> list[str]:
     names = []
     for scheme, theme in SCHEMES.items():
         names.append(f"{digest}-{scheme}.svg")
-        picture = mermaidx.render(diagram, theme=theme).svg()
+        picture = mermaidx.render(diagram, theme=theme, config=_PLAIN_TEXT).svg()
         # its size is its own, so that a small diagram isn't blown up to the page's width
         picture = re.sub(
             r'width="100%"(.*?viewBox="\S+ \S+ (\S+) )', r'width="\2"\1', picture, count=1

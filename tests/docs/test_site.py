@@ -13,6 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from docs_site import pipeline_file
+from docs_site.markdown import indented
 from docs_site.navigation import PENDING, faults
 from docs_site.navigation import pages as named_pages
 from tests.docs.pages import ROOT, name
@@ -20,6 +21,8 @@ from tests.docs.test_blocks import UPDATE
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / "examples").glob("*/README.md")])
+ALIKE = ("ul", "ol", "li", "pre", "tr", "td", "h2", "h3")
+"""Elements of which the site's page has as many as the page has on a code host."""
 
 
 class _Seen(HTMLParser):
@@ -82,9 +85,8 @@ def test_every_page_is_on_the_site_and_shows_what_it_holds(site: Path) -> None:
             continue  # filled in from docstrings
         tokens = parser.parse(page.read_text(encoding="utf-8"))
         kinds = Counter(token.tag for token in tokens if token.nesting == 1)
-        assert {k: built[k] for k in ("li", "tr", "td", "h2", "h3")} == {
-            k: kinds[k] for k in ("li", "tr", "td", "h2", "h3")
-        }, name(page)
+        kinds["pre"] = sum(t.tag == "code" and t.info != "mermaid" for t in tokens)
+        assert {k: built[k] for k in ALIKE} == {k: kinds[k] for k in ALIKE}, name(page)
 
 
 @pytest.mark.slow
@@ -138,3 +140,20 @@ def test_each_picture_is_shown_by_a_page_that_says_what_it_is_of() -> None:
     assert all(
         re.search(r"[Tt]he pictures? (is|are) of|In the pictures?", text) for text in with_pictures
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("- a\n  b\n  - c\n\n    d\ne", "- a\n    b\n    - c\n\n        d\ne"),
+        (
+            "1. a\n   ```py\n   if x:\n     y\n   ```",
+            "1. a\n    ```py\n    if x:\n      y\n    ```",
+        ),
+        ("```yaml\n- a\n  - b\n```\n\n    code", "```yaml\n- a\n  - b\n```\n\n    code"),
+    ],
+)
+def test_what_stands_in_list_items_is_indented_as_the_builder_wants_it(
+    given: str, expected: str
+) -> None:
+    assert indented(given) == expected
