@@ -216,6 +216,10 @@ def state_show(pipeline: Pipeline, streams: tuple[str, ...] | None = None) -> li
     Args:
         pipeline: whose streams.
         streams: their names; None for all.
+
+    Raises:
+        ConfigError: no such stream.
+        ConduitError: the destination can't be asked.
     """
     views = []
     with pipeline.open() as ends:
@@ -374,6 +378,10 @@ def runs(
         pipeline: whose targets.
         streams: names of streams; None for all.
         limit: how many, at most; None for all.
+
+    Raises:
+        ConfigError: no such stream.
+        ConduitError: the destination can't be asked.
     """
     with pipeline.open() as ends:
         found: list[LedgerRecord] = []
