@@ -97,10 +97,10 @@ def _page(file: Path, to: Path) -> tuple[str, list[Path]]:
 
 
 def _shown(file: Path) -> str:
-    """Return a page that shows a file which isn't Markdown."""
+    """Return a page that shows a file which isn't Markdown; the search leaves it out."""
     language = _LANGUAGES.get(file.suffix, "text")
     text = file.read_text(encoding="utf-8")
-    return f"# {file.relative_to(ROOT)}\n\n````{language}\n{text}\n````\n"
+    return f"---\nsearch: {{exclude: true}}\n---\n# {file.relative_to(ROOT)}\n\n````{language}\n{text}\n````\n"
 
 
 def _copy(file: Path, to: Path) -> None:
