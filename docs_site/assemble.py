@@ -100,7 +100,8 @@ def _shown(file: Path) -> str:
     """Return a page that shows a file which isn't Markdown; the search leaves it out."""
     language = _LANGUAGES.get(file.suffix, "text")
     text = file.read_text(encoding="utf-8")
-    return f"---\nsearch: {{exclude: true}}\n---\n# {file.relative_to(ROOT)}\n\n````{language}\n{text}\n````\n"
+    head = f"---\nsearch: {{exclude: true}}\n---\n# {file.relative_to(ROOT)}"
+    return f"{head}\n\n````{language}\n{text}\n````\n"
 
 
 def _copy(file: Path, to: Path) -> None:
