@@ -48,6 +48,13 @@ class StateView(_Data):
 
     Where it holds given windows: ``slices`` are theirs, one by one; ``covered`` is what all loads
     together cover of the cursor's first column, and ``gaps`` what is missing in between.
+
+    Args:
+        stream, target: whose state it is.
+        version: the target's version; 0 before the first load.
+        watermark, cursor: the watermark for people, and as JSON.
+        load_id, mode, published_at: of the newest record.
+        owner: the stream that the target belongs to.
     """
 
     stream: str
@@ -75,7 +82,16 @@ class _What:
 
 
 def state_show(pipeline: Pipeline, streams: tuple[str, ...] | None = None) -> list[StateView]:
-    """Return each target's state from the ledger; needs the destination only."""
+    """Return each target's state from the ledger; needs the destination only.
+
+    Args:
+        pipeline: whose streams.
+        streams: their names; None for all.
+
+    Raises:
+        ConfigError: no such stream.
+        ConduitError: the destination can't be asked.
+    """
     views = []
     with pipeline.open() as ends:
         for stream in pipeline.select(streams):
@@ -227,7 +243,17 @@ def state_entry(pipeline: Pipeline, stream: str) -> str | None:
 def runs(
     pipeline: Pipeline, streams: tuple[str, ...] | None = None, limit: int | None = None
 ) -> list[LedgerRecord]:
-    """Return what was published into the pipeline's targets, newest first."""
+    """Return what was published into the pipeline's targets, newest first.
+
+    Args:
+        pipeline: whose targets.
+        streams: names of streams; None for all.
+        limit: how many, at most; None for all.
+
+    Raises:
+        ConfigError: no such stream.
+        ConduitError: the destination can't be asked.
+    """
     with pipeline.open() as ends:
         found: list[LedgerRecord] = []
         for stream in pipeline.select(streams):

@@ -128,9 +128,9 @@ def changed_tables(
 
 
 def finished_versions(pipeline: Pipeline, bound: BoundHook) -> dict[str, int]:
-    """Return up to which version of each table a hook has finished; read-only.
+    """Return up to which version of each table of ``pipeline`` the hook ``bound`` has finished.
 
-    Nothing for a hook that keeps nothing in mind.
+    Read-only. Nothing for a hook that keeps nothing in mind.
 
     Raises:
         ConfigError: the destination keeps no hooks.

@@ -140,7 +140,13 @@ class HookReport:
 
 @dataclass(frozen=True, slots=True)
 class HookAnswer:
-    """What a hook's command answers: plain data, and the same as lines for people."""
+    """What a hook's command answers: plain data, and the same as lines for people.
+
+    Args:
+        document: what ``--json`` prints.
+        lines: what is printed otherwise.
+        errors: what went wrong; the first one's exit code ends the command.
+    """
 
     document: Mapping[str, object]
     lines: tuple[str, ...] = ()
@@ -257,7 +263,7 @@ def get(name: str) -> Hook:
 
 @dataclass(frozen=True, slots=True)
 class BoundHook:
-    """A hook and what the pipeline file says of it."""
+    """A ``hook`` and what the pipeline file says of it: its ``options``, checked."""
 
     hook: Hook
     options: BaseModel

@@ -44,7 +44,11 @@ _log = logging.getLogger(__name__)
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a run; ``result`` says what was and wasn't published."""
+    """Ctrl-C during a run; ``result`` says what was and wasn't published.
+
+    Args:
+        result: the run's, so far.
+    """
 
     def __init__(self, result: RunResult) -> None:
         super().__init__()
@@ -308,6 +312,9 @@ def _release(error: BaseException | None) -> None:
 
 def raise_for_failures(result: RunResult) -> None:
     """Raise a run's failures as one error that names each failed stream and hook.
+
+    Args:
+        result: what ``run`` returned.
 
     Raises:
         LoadFailedError: one or more streams, or hooks, failed.

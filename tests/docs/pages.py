@@ -18,8 +18,13 @@ COMPONENT = ROOT / "docs" / "dagster" / "component.md"
 """A page whose blocks are files of a Dagster project: tests/dagster/test_component_docs.py."""
 PREFECT = sorted([ROOT / "docs" / "prefect.md", *(ROOT / "docs" / "prefect").glob("*.md")])
 """Pages whose blocks run in Prefect: tests/prefect/test_docs.py."""
+MEMBERS = ("providers/airflow", "integrations/dagster", "integrations/prefect", "dbt_bridge")
 PAGES = sorted(
-    [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    [
+        *(ROOT / folder / "README.md" for folder in ("", *MEMBERS)),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "examples").rglob("*.md"),
+    ]
 )
 _FENCE = re.compile(r"^( *)```(\S*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _MARKER = re.compile(r"<!-- not run: (\S.*?) -->\s*$", re.DOTALL)
