@@ -19,6 +19,13 @@ COMPONENT = ROOT / "docs" / "dagster" / "component.md"
 PREFECT = sorted([ROOT / "docs" / "prefect.md", *(ROOT / "docs" / "prefect").glob("*.md")])
 """Pages whose blocks run in Prefect: tests/prefect/test_docs.py."""
 MEMBERS = ("providers/airflow", "integrations/dagster", "integrations/prefect", "dbt_bridge")
+HOWTO = ("backfill", "from-dlt", "from-sling", "on-call", "replay", "rewind")
+WALKED = [
+    *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
+    *(ROOT / "docs" / "howto" / f"{each}.md" for each in HOWTO),
+    ROOT / "docs" / "exactly-once.md",
+]
+"""Pages that are walked from top to bottom, in their runner: test_tutorials.py, here and there."""
 PAGES = sorted(
     [
         *(ROOT / folder / "README.md" for folder in ("", *MEMBERS)),

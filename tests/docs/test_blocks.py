@@ -22,7 +22,7 @@ from conduit_core.observe.jsonlog import log_schema
 from conduit_core.spec import json_schema, spec_from_mapping
 from conduit_core.spec.document import parse_yaml
 from conduit_dbt import DbtOptions
-from tests.docs.pages import AIRFLOW, DAGSTER, PAGES, PREFECT, ROOT, Block, blocks, name
+from tests.docs.pages import AIRFLOW, DAGSTER, PAGES, PREFECT, ROOT, WALKED, Block, blocks, name
 
 UPDATE = os.environ.get("CONDUIT_UPDATE_DOCS") == "1"
 """Set to write what the commands of ``console`` blocks say today into the pages."""
@@ -43,7 +43,7 @@ ENV = {
 
 
 def _ids() -> list[Path]:
-    elsewhere = {*AIRFLOW, *DAGSTER, *PREFECT}
+    elsewhere = {*AIRFLOW, *DAGSTER, *PREFECT, *WALKED}
     return [page for page in PAGES if page not in elsewhere and any(True for _ in blocks(page))]
 
 

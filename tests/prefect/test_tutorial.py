@@ -1,0 +1,91 @@
+"""The tutorial in Prefect, and what the how-tos say of it, walked from top to bottom."""
+
+from __future__ import annotations
+
+import gc
+import runpy
+import shutil
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import Flow
+from prefect.client.orchestration import get_client
+
+from tests.dbt.lab import quick_dbt
+from tests.docs.pages import ROOT
+from tests.docs.walk import Walk, how_tos, tutorial
+
+__all__ = ["quick_dbt"]
+FLOWS = ("load", "hourly", "january_flow", "rewind_flow", "replay_flow")
+TUTORIAL = ROOT / "docs" / "tutorials" / "prefect.md"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder; Prefect knows nothing of the tables that the pages load."""
+    made = tmp_path / "flights"
+    made.mkdir()
+    monkeypatch.chdir(made)
+    monkeypatch.setattr(Flow, "serve", _served)
+    _forget()
+    yield made
+    _forget()
+    gc.collect()
+
+
+def _forget() -> None:
+    with get_client(sync_client=True) as client:
+        tables = {"variables": {"name": {"like_": "conduit-raw-"}}}
+        for found in client.request("POST", "/variables/filter", json=tables).json():
+            client.delete_variable_by_name(found["name"])
+
+
+def _served(flow: Flow[..., Any], name: str, *, limit: int | None = None, **options: Any) -> None:
+    """Make the deployment, and one run of it in this process: the demo serves a flow for real."""
+    flow.to_deployment(name=name, **options)
+    flow(**options["parameters"])
+
+
+def _program(walk: Walk, line: str) -> str:
+    """Run a file as a program; one that fails ends with its error, as ``| tail -4`` shows it."""
+    file = line.split()[1]
+    is_to_fail = "| tail -4" in line
+    try:
+        runpy.run_path(str(walk.folder / file), run_name="__main__")
+    except Exception as error:
+        if not is_to_fail:
+            raise
+        lines = "".join(traceback.format_exception_only(error)).splitlines(keepends=True)
+        return "".join(lines[-4:])
+    assert not is_to_fail, f"{line}: it ended well"
+    return ""
+
+
+def _stays(walk: Walk, line: str) -> str:
+    """A server: the tests have one."""
+    return ""
+
+
+COMMANDS = {
+    **{f"python {file}.py": _program for file in FLOWS},
+    "prefect server start": _stays,
+    "export PREFECT_API_URL": _stays,
+}
+
+
+@pytest.mark.parametrize("sections", tutorial(TUTORIAL))
+def test_the_tutorial(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, quick_dbt: None, sections: set[str]
+) -> None:
+    Walk(TUTORIAL, folder, monkeypatch.setenv, COMMANDS, frozenset(sections)).go()
+
+
+@pytest.mark.parametrize(("page", "sections"), how_tos("Prefect"))
+def test_a_how_to(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, page: Path, sections: set[str]
+) -> None:
+    shutil.copytree(ROOT / "examples" / "tutorial", folder, dirs_exist_ok=True)
+    Walk(page, folder, monkeypatch.setenv, COMMANDS, frozenset(sections)).go()
