@@ -10,6 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .bench-venv
 MEMBERS := providers/airflow integrations/prefect integrations/dagster dbt_bridge
 PROJECTS := pyproject.toml $(MEMBERS:%=%/pyproject.toml)
 PACKAGES := conduit_core $(foreach member,$(MEMBERS),$(wildcard $(member)/*_*))
@@ -47,7 +48,7 @@ $(STAMP): $(PROJECTS) constraints.txt | $(BIN)/uv
 	@echo "installing the workspace into $(VENV)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
 	  --constraint constraints.txt --build-constraint constraints.txt \
-	  --group dev --editable '.[all]' $(MEMBERS:%=--editable %)
+	  --group dev --group docs --editable '.[all]' $(MEMBERS:%=--editable %)
 	@touch $@
 
 .PHONY: test
@@ -94,20 +95,35 @@ demo-prefect: setup ## Start Prefect, and load the flights by its worker (ARGS=-
 	@$(BIN)/python examples/flights_prefect/demo.py $(ARGS)
 
 .PHONY: bench
-bench: setup ## Measure speed and memory against the limit, as ratios
+bench: setup ## Measure speed and memory against the limit, into docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: setup $(PEERS)/.installed ## Measure the same works by dlt and Sling, into docs/benchmarks.md
+	@$(BIN)/python -m benchmarks --peers $(ARGS)
+
+# Of its own: what they need doesn't go with what the workspace needs.
+$(PEERS)/.installed: benchmarks/peers/requirements.txt | $(BIN)/uv
+	@echo "installing dlt and Sling into $(PEERS)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PEERS)
+	@$(BIN)/uv pip install --quiet --python $(PEERS)/bin/python --compile-bytecode --requirement $<
+	@touch $@
+
+.PHONY: docs
+docs: setup ## Build the documentation site into site/; a link that leads nowhere fails it
+	@$(BIN)/python -m docs_site $(ARGS)
 
 .PHONY: constraints
 constraints: $(BIN)/uv ## Pin what pyproject.toml asks for (ARGS=--upgrade: to the newest)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
-	  --all-extras --group dev $(PROJECTS) --no-emit-package conduit-load --no-emit-package conduit-dbt \
+	  --all-extras --group dev --group docs $(PROJECTS) --no-emit-package conduit-load --no-emit-package conduit-dbt \
 	  --output-file constraints.txt $(ARGS)
 	@{ echo "# The versions this checkout is tested with, on Python 3.11 to 3.13. Made by: make constraints"; \
 	  cat constraints.txt; } > constraints.tmp && mv constraints.tmp constraints.txt
 
 .PHONY: clean
 clean: ## Remove .venv, caches, builds and what the demo loaded
-	@rm -rf $(VENV) dist build htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	@rm -rf $(VENV) $(PEERS) dist build site htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache examples/*/warehouse.duckdb examples/*/warehouse.duckdb.wal examples/*/dbt/target \
 	  examples/*/airflow examples/*/prefect
 	@find $(PACKAGES) tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

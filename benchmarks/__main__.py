@@ -1,221 +1,160 @@
-"""``python -m benchmarks [NAME ...]``: measure and print a Markdown table; asserts nothing."""
+"""``python -m benchmarks [CASE ...]``: measure, keep the results, and renew the page.
+
+It asserts no number. With ``--peers`` it runs the same works by dlt and Sling, too. ``--quick``
+takes a hundredth of each size, to see whether everything works, and writes nothing.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from benchmarks import airflow_parse, dbt_after, deleting, merging, observe, quality, spread
-from benchmarks.data import fill_postgres, write_files
-from benchmarks.measure import CONDUIT, Row, compare, table
+import psycopg
+
+from benchmarks import (
+    airflow_parse,
+    dbt_after,
+    deleting,
+    full,
+    hosts,
+    merging,
+    observe,
+    page,
+    peers,
+    quality,
+    spread,
+)
+from benchmarks.bench import Bench
+from benchmarks.machine import busy, described
+from benchmarks.results import Measured, Results, Run, Wanted
 from tests.services import LocalPostgres, local_binaries
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-MILLION = 1_000_000
-
-
-class Bench:
-    """One server, one folder, the data made once, and the cases over them."""
-
-    def __init__(self, folder: Path, url: str, psql: Path, runs: int) -> None:
-        self.folder = folder
-        self.url = url
-        self.psql = psql
-        self.runs = runs
-        self.root = Path(__file__).parents[1]
-        self._made: set[str] = set()
-
-    def source(self, rows: int) -> str:
-        """Return a PostgreSQL table of so many rows, made when first asked for."""
-        name = f"source_{rows}"
-        if name not in self._made:
-            fill_postgres(self.url, name, rows)
-            self._made.add(name)
-        return name
-
-    def files(self) -> None:
-        """Make data.csv and data.parquet of a million rows."""
-        if "files" not in self._made:
-            write_files(self.url, self.source(MILLION), self.folder)
-            self._made.add("files")
-
-    def pipeline(self, name: str, source: str, destination: str, stream: str) -> list[str]:
-        """Write a pipeline file and return the command that runs it."""
-        path = self.folder / f"{name}.yml"
-        path.write_text(
-            f"name: {name}\nsource: {source}\ndestination: {destination}\nstreams:\n  - {stream}\n"
-        )
-        return [CONDUIT, "run", path.name, "--json"]
-
-    def sql(self, text: str) -> list[str]:
-        """Return the psql command for a statement."""
-        return [str(self.psql), self.url, "-qXc", text]
-
-    def fresh(self, table: str, like: str) -> list[str]:
-        """Return the command that makes an empty table."""
-        return self.sql(f"DROP TABLE IF EXISTS {table}; CREATE TABLE {table} (LIKE {like})")
-
-    def postgres_to_postgres(self, rows: int, limit: str, *, view: bool = False) -> Row:
-        """Full replace against a pipe of two binary COPYs."""
-        source = self.source(rows)
-        name = f"pg_{rows}{'_view' if view else ''}"
-        ours = self.pipeline(
-            name,
-            f'{{type: postgres, url: "{self.url}"}}',
-            f'{{type: postgres, url: "{self.url}", schema: bench}}',
-            f"{{table: public.{source}, into: {name}, mode: replace}}",
-        )
-        reference = (
-            f"{self.psql} '{self.url}' -qXc 'COPY {source} TO STDOUT (FORMAT binary)' |"
-            f" {self.psql} '{self.url}' -qXc 'COPY ref_{name} FROM STDIN (FORMAT binary)'"
-        )
-        # What a load before has left for autovacuum and the checkpointer is done, not measured.
-        rested = f'{self.psql} "{self.url}" -qXc "VACUUM ANALYZE" -c CHECKPOINT'
-        fresh = (
-            f"{self.psql} '{self.url}' -qXc 'DROP TABLE IF EXISTS ref_{name};"
-            f" CREATE TABLE ref_{name} (LIKE {source})' && {rested}"
-        )
-        before = rested
-        if view:
-            made = (
-                f"CREATE SCHEMA IF NOT EXISTS bench; DO \\$\\$ BEGIN IF to_regclass('bench.{name}')"
-                f" IS NOT NULL THEN CREATE OR REPLACE VIEW bench.v_{name} AS SELECT id"
-                f" FROM bench.{name}; END IF; END \\$\\$"
-            )
-            before = f'{self.psql} "{self.url}" -qXc "{made}" && {rested}'
-        title = f"PostgreSQL to PostgreSQL, {rows // MILLION}M rows, replace"
-        return compare(
-            f"{title}{', a view on the target' if view else ''}",
-            ours,
-            reference,
-            cwd=self.folder,
-            limit=limit,
-            runs=self.runs,
-            before=before,
-            before_reference=fresh,
-        )
-
-    def file_to_duckdb(self, kind: str, reader: str) -> Row:
-        """A file into DuckDB against DuckDB's own reader."""
-        self.files()
-        ours = self.pipeline(
-            f"{kind}_duckdb",
-            f"{{type: {kind}, path: .}}",
-            f"{{type: duckdb, path: {kind}.duckdb}}",
-            f"{{path: data.{kind}, into: data, mode: replace}}",
-        )
-        script = (
-            f"import duckdb; c = duckdb.connect('ref_{kind}.duckdb');"
-            f" c.execute(\"CREATE OR REPLACE TABLE data AS SELECT * FROM {reader}('data.{kind}')\")"
-        )
-        return compare(
-            f"{kind} 1M rows to DuckDB",
-            ours,
-            [sys.executable, "-c", script],
-            cwd=self.folder,
-            limit="process 1.5x, 350 MiB",
-            runs=self.runs,
-        )
-
-    def csv_to_postgres(self) -> Row:
-        """A CSV file into PostgreSQL against \\copy."""
-        self.files()
-        ours = self.pipeline(
-            "csv_pg",
-            "{type: csv, path: .}",
-            f'{{type: postgres, url: "{self.url}", schema: bench}}',
-            "{path: data.csv, into: from_csv, mode: replace}",
-        )
-        source = self.source(MILLION)
-        return compare(
-            "csv 1M rows to PostgreSQL",
-            ours,
-            self.sql("\\copy ref_csv FROM 'data.csv' (FORMAT csv, HEADER)"),
-            cwd=self.folder,
-            limit="process 1.3x, 300 MiB",
-            runs=self.runs,
-            before_reference=self.fresh("ref_csv", source),
-        )
-
-    def help(self) -> Row:
-        """``conduit --help``."""
-        return compare(
-            "conduit --help",
-            [CONDUIT, "--help"],
-            None,
-            cwd=self.folder,
-            limit="0.3 s",
-            runs=self.runs,
-        )
-
-    def ten_rows(self) -> Row:
-        """Ten rows from SQLite into DuckDB."""
-        script = (
-            "import sqlite3; c = sqlite3.connect('ten.db'); c.execute('CREATE TABLE IF NOT EXISTS t"
-            " (id INTEGER, name TEXT)'); c.execute('DELETE FROM t'); c.executemany('INSERT INTO t"
-            " VALUES (?, ?)', [(i, str(i)) for i in range(10)]); c.commit()"
-        )
-        ours = self.pipeline(
-            "ten",
-            "{type: sqlite, path: ten.db}",
-            "{type: duckdb, path: ten.duckdb}",
-            "{table: t, mode: replace}",
-        )
-        return compare(
-            "ten rows, SQLite to DuckDB",
-            ours,
-            None,
-            cwd=self.folder,
-            limit="1.2 s",
-            runs=self.runs,
-            before=[sys.executable, "-c", script],
-        )
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).with_name("results.json")
+PAGE = ROOT / "docs" / "benchmarks.md"
+DURABLE = {"fsync": "on", "full_page_writes": "on"}
+QUICK_SCALE = 100
 
 
-def cases(bench: Bench) -> dict[str, Callable[[], Row]]:
-    """Return the cases by name."""
+def cases(bench: Bench) -> dict[str, Callable[[], Measured]]:
+    """Return our cases by name; those that take most memory and disk come last."""
+    first = full.cases(bench)
+    last = {name: case for name, case in first.items() if name.startswith("memory")}
     return {
-        "help": bench.help,
-        "ten": bench.ten_rows,
-        "pg": lambda: bench.postgres_to_postgres(MILLION, "load 1.2x, process 1.5x, 300 MiB"),
-        "pg-view": lambda: bench.postgres_to_postgres(MILLION, "measured", view=True),
-        "csv-duckdb": lambda: bench.file_to_duckdb("csv", "read_csv"),
-        "parquet-duckdb": lambda: bench.file_to_duckdb("parquet", "read_parquet"),
-        "csv-pg": bench.csv_to_postgres,
-        "pg-5m": lambda: bench.postgres_to_postgres(5 * MILLION, "process 1.2x, memory as at 1M"),
+        **{name: case for name, case in first.items() if name not in last},
         **merging.cases(bench),
         **deleting.cases(bench),
         **quality.cases(bench),
-        **dbt_after.cases(bench),
         **spread.cases(bench),
+        **hosts.cases(bench),
+        **dbt_after.cases(bench),
         **airflow_parse.cases(bench),
         **observe.cases(bench),
+        **last,
     }
 
 
-def main() -> None:
-    """Run the named cases, all by default."""
+def log_in_as_others_do(url: str) -> None:
+    """Hash the password as often as is usual: the suite's does it once, which Sling refuses."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        if connection.info.server_version >= 160000:
+            connection.execute("SET scram_iterations = 4096")
+            connection.execute(f"ALTER ROLE postgres PASSWORD '{urlsplit(url).password}'")
+
+
+def arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help="cases to run (default: all)")
-    parser.add_argument("--runs", type=int, default=5, help="counted pairs per case")
-    options = parser.parse_args()
+    parser.add_argument("--peers", action="store_true", help="the works of dlt and Sling")
+    parser.add_argument("--runs", type=int, help="counted turns of each case (3; with --quick: 1)")
+    parser.add_argument("--quick", action="store_true", help="a hundredth of each size")
+    parser.add_argument("--list", action="store_true", help="list the cases, and end")
+    return parser.parse_args(given)
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Run the named cases, all by default."""
+    options = arguments(given)
+    if options.list:
+        nothing = Bench(Path(), "", Path(), 0)
+        print("\n".join(peers.cases(nothing) if options.peers else cases(nothing)))
+        return
+    _compiled()
     binaries = local_binaries()
     if binaries is None or not (binaries / "psql").exists():
-        parser.error("needs PostgreSQL's own programs (psql), from the wheel or on PATH")
-    durable = {"fsync": "on", "full_page_writes": "on"}
-    with tempfile.TemporaryDirectory() as name, LocalPostgres(binaries, durable) as server:
-        bench = Bench(Path(name), server.url, binaries / "psql", options.runs)
-        known = cases(bench)
-        rows = []
-        for case in options.names or known:
-            print(f"measuring {case}", file=sys.stderr, flush=True)
-            rows.append(known[case]())
-        print(table(rows))
+        sys.exit("needs PostgreSQL's own programs (psql), from the wheel or on PATH")
+    runs = options.runs or (1 if options.quick else 3)
+    scale = QUICK_SCALE if options.quick else 1
+    with tempfile.TemporaryDirectory() as name, LocalPostgres(binaries, DURABLE) as server:
+        log_in_as_others_do(server.url)
+        bench = Bench(Path(name), server.url, binaries / "psql", runs, scale)
+        known = peers.cases(bench) if options.peers else cases(bench)
+        if unknown := set(options.names) - set(known):
+            sys.exit(f"no case {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+        run = described(_command(options), server.url, runs)
+        if options.peers:
+            run = run.model_copy(update={"versions": run.versions | peers.versions()})
+        failed = _all(options, run, known)
+    if failed:
+        sys.exit(f"failed, and not measured: {', '.join(failed)}")
+
+
+def _all(
+    options: argparse.Namespace, run: Run, known: dict[str, Callable[[], Measured]]
+) -> list[str]:
+    """Measure the cases and write what came of each; return those that failed."""
+    results = Results() if options.quick else Results.read(RESULTS)
+    rows: dict[str, Measured] = {}
+    failed = []
+    for case in options.names or known:
+        try:
+            row = _one(case, known[case])
+        except RuntimeError as error:  # a command ended badly
+            print(error, file=sys.stderr)
+            failed.append(case)
+            continue
+        # What is promised, is promised of the full size.
+        rows[case] = row.model_copy(update={"wanted": Wanted()}) if options.quick else row
+        if not options.quick:
+            kept = results.renewed(run, rows, list(known))
+            kept.write(RESULTS)
+            PAGE.write_text(page.renewed(PAGE.read_text(), kept))
+    if options.quick:
+        print(_tables(results.renewed(run, rows)))
+    return failed
+
+
+def _one(name: str, case: Callable[[], Measured]) -> Measured:
+    print(f"{name}: ", end="", file=sys.stderr, flush=True)
+    beside, started = busy(), time.perf_counter()
+    row = case()
+    took = time.perf_counter() - started
+    print(f"{took:.0f} s{', others were busy' if beside else ''}", file=sys.stderr, flush=True)
+    return row.model_copy(update={"busy": beside})
+
+
+def _compiled() -> None:
+    """Let what is started keep its bytecode, as an installed program has it."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def _command(options: argparse.Namespace) -> str:
+    words = [*options.names, *(["--runs", str(options.runs)] if options.runs else [])]
+    made = "make bench-peers" if options.peers else "make bench"
+    return f'{made} ARGS="{" ".join(words)}"' if words else made
+
+
+def _tables(results: Results) -> str:
+    """Return the tables that have rows, for a quick look."""
+    sections = {row.section for row in results.rows.values()}
+    return "\n".join(made(results) for name, made in page.TABLES.items() if name in sections)
 
 
 if __name__ == "__main__":

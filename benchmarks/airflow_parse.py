@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import statistics
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
 
-from benchmarks.measure import Row, Sample, timed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from benchmarks.__main__ import Bench
+from benchmarks.bench import Bench
+from benchmarks.measure import timed
+from benchmarks.results import Measured, Side, Wanted
 
 PAIRS = 7
 PIPELINE = """
@@ -52,7 +48,7 @@ print(json.dumps(took))
 """
 
 
-def parsing(bench: Bench) -> Row:
+def parsing(bench: Bench) -> Measured:
     """Fresh interpreters, in turn, that have imported Airflow before the clock starts."""
     folder = bench.folder / "airflow_parse"
     folder.mkdir()
@@ -63,40 +59,35 @@ def parsing(bench: Bench) -> Row:
         ("clock.py", CLOCK),
     ):
         (folder / name).write_text(text)
-    paths = [bench.root, bench.root / "providers" / "airflow", os.environ.get("PYTHONPATH", "")]
     env = {
         "AIRFLOW_HOME": str(folder),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "PYTHONDONTWRITEBYTECODE": "",  # an installed package is compiled
-        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        "PYTHONPATH": bench.path,
     }
 
-    def parsed(file: str) -> Sample:
-        return timed([sys.executable, "clock.py", file], folder, env)
+    def parsed(file: str) -> dict[str, float]:
+        took: dict[str, float] = json.loads(
+            timed([sys.executable, "clock.py", file], folder, env).out
+        )
+        return took
 
     pairs = [(parsed("ours.py"), parsed("theirs.py")) for _ in range(PAIRS + 1)][1:]
-    ours, theirs = (_milliseconds([pair[side] for pair in pairs]) for side in (0, 1))
-    name = "parsing a DAG of ours beside one of a PythonOperator: " + ", ".join(
-        f"{kind} {ours[kind]:.0f} and {theirs[kind]:.0f} ms, {ours[kind] - theirs[kind]:+.0f} ms"
-        for kind in ("seconds", "cpu")
-    )
-    return Row(
-        name=name,
-        ours=statistics.median(a.seconds for a, _ in pairs),
-        load=ours["seconds"] / 1000,
-        reference=statistics.median(b.seconds for _, b in pairs),
-        ratio=statistics.median(a.seconds / b.seconds for a, b in pairs),
-        load_ratio=ours["seconds"] / theirs["seconds"],
-        peak_mib=max(a.peak_mib for a, _ in pairs),
-        limit="50 ms more",
+    return Measured(
+        section="hosts",
+        what="parsing an Airflow DAG file of a task group, a spread stream and a hook",
+        sides=[
+            Side(
+                name=who,
+                seconds=[round(pair[at]["seconds"], 4) for pair in pairs],
+                cpu_seconds=[round(pair[at]["cpu"], 4) for pair in pairs],
+            )
+            for at, who in enumerate(("conduit", "a PythonOperator"))
+        ],
+        wanted=Wanted(more_seconds=0.05),
     )
 
 
-def _milliseconds(samples: list[Sample]) -> dict[str, float]:
-    told = [json.loads(sample.out) for sample in samples]
-    return {kind: 1000 * statistics.median(one[kind] for one in told) for kind in told[0]}
-
-
-def cases(bench: Bench) -> dict[str, Callable[[], Row]]:
+def cases(bench: Bench) -> dict[str, Callable[[], Measured]]:
     """Return the cases by name."""
-    return {"airflow": lambda: parsing(bench)}
+    return {"airflow-parse": partial(parsing, bench)}

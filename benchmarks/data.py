@@ -10,6 +10,12 @@ COLUMNS = (
     "id bigint, customer int, amount numeric(12,2), price numeric(18,4), created timestamptz,"
     " updated timestamptz, status text, note text, score double precision, active boolean"
 )
+KINDS = {
+    "id": "integer", "customer": "integer", "amount": "decimal", "price": "decimal",
+    "created": "time", "updated": "time", "status": "text", "note": "text", "score": "double",
+    "active": "boolean",
+}  # fmt: skip
+"""What each column holds, for checksums."""
 _SELECT = """
     i::bigint AS id, (i * 7919 % 100000)::int AS customer,
     (i % 1000000 / 100.0)::numeric(12,2) AS amount,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
 
-from benchmarks.measure import CONDUIT, Row, compare, timed
+from benchmarks.bench import Bench
+from benchmarks.measure import CONDUIT, Contestant, compare, timed
+from benchmarks.results import Measured, Wanted
 from tests.dbt.lab import DbtLab
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from benchmarks.__main__ import Bench
 
 FORGET = (
     "import duckdb; duckdb.connect('warehouse.duckdb').execute("
@@ -27,7 +25,7 @@ shop: {target: conduit, outputs: {conduit: {type: duckdb, path: ../warehouse.duc
 """
 
 
-def after(bench: Bench) -> Row:
+def after(bench: Bench) -> Measured:
     """The hook on a small project whose loads are published, against ``dbt build`` alone."""
     lab = DbtLab(bench.folder / "dbt_lab")
     lab.write("profiles.yml", PROFILE)
@@ -40,16 +38,18 @@ def after(bench: Bench) -> Row:
         f" assert dbtRunner().invoke({json.dumps([*words, '--select', *selected])}).success"
     )
     return compare(
-        "dbt after a load, in process; dbtRunner alone",
-        [sys.executable, "-c", OURS],
-        [sys.executable, "-c", theirs],
+        "hosts",
+        "dbt after a load, in process",
+        [
+            Contestant("conduit", [sys.executable, "-c", OURS], [sys.executable, "-c", FORGET]),
+            Contestant("dbtRunner alone", [sys.executable, "-c", theirs]),
+        ],
         cwd=lab.folder,
-        limit="0.3 s more",
+        wanted=Wanted(more_seconds=0.3),
         runs=bench.runs,
-        before=[sys.executable, "-c", FORGET],
     )
 
 
-def cases(bench: Bench) -> dict[str, Callable[[], Row]]:
+def cases(bench: Bench) -> dict[str, Callable[[], Measured]]:
     """Return the cases by name."""
-    return {"dbt": lambda: after(bench)}
+    return {"dbt": partial(after, bench)}

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import psycopg
 
-from benchmarks.measure import Row, load_seconds, timed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from benchmarks.__main__ import Bench
-
-KEYS = 5_000_000
+from benchmarks.bench import Bench, counted
+from benchmarks.measure import side, timed
+from benchmarks.results import Measured, Wanted
 
 
 class DeleteBench:
@@ -23,17 +18,16 @@ class DeleteBench:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
 
-    def snapshot(self, kind: str, keys: int = KEYS) -> Row:
+    def snapshot(self, kind: str) -> Measured:
         """Find one row in a hundred gone, by comparing all keys; the rows are in random order."""
         bench, name = self.bench, f"gone_{kind}"
+        keys = 5 * bench.million
         destination = (
-            f'{{type: postgres, url: "{bench.url}", schema: bench}}'
-            if kind == "postgres"
-            else f"{{type: {kind}, path: {name}.db}}"
+            bench.into_postgres if kind == "postgres" else f"{{type: {kind}, path: {name}.db}}"
         )
         command = bench.pipeline(
             name,
-            f'{{type: postgres, url: "{bench.url}"}}',
+            bench.postgres,
             destination,
             f"{{table: public.{name}_rows, into: {name}, mode: upsert, unique_key: id,"
             " cursor: updated, deletes: snapshot}",
@@ -47,19 +41,16 @@ class DeleteBench:
             timed(command, bench.folder)
             connection.execute(f"DELETE FROM {name}_rows WHERE id % 100 = 0")
         sample = timed(command, bench.folder)
-        return Row(
-            name=f"deletes: snapshot over {keys // 1_000_000}M keys, 1% gone, {kind}",
-            ours=sample.seconds,
-            load=load_seconds(sample),
-            reference=None,
-            ratio=None,
-            load_ratio=None,
-            peak_mib=sample.peak_mib,
-            limit="350 MiB",
+        named = {"postgres": "PostgreSQL", "duckdb": "DuckDB", "sqlite": "SQLite"}[kind]
+        return Measured(
+            section="changes",
+            what=f"`deletes: snapshot` over {counted(keys)} keys, 1% gone, {named}",
+            sides=[side("conduit", [sample])],
+            wanted=Wanted(peak_mib=350),
         )
 
 
-def cases(bench: Bench) -> dict[str, Callable[[], Row]]:
+def cases(bench: Bench) -> dict[str, Callable[[], Measured]]:
     """Return the cases by name."""
     deleting = DeleteBench(bench)
     kinds = ("postgres", "duckdb", "sqlite")

@@ -1,69 +1,130 @@
-"""Runs commands as whole processes, in turn, and turns their times into ratios."""
+"""Runs commands as whole processes, in turn: their time, and the peak memory of their tree."""
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import shlex
-import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
+
+from benchmarks.results import Measured, Side, Wanted
 
 MIB = 1024 * 1024
 CONDUIT = str(Path(sys.executable).with_name("conduit"))
+LOOK_SECONDS = 0.01
+"""How often the memory of a tree is looked at; its processes are looked for every tenth time."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One finished process: seconds of wall time, peak MiB of its largest process, its stdout."""
+    """One finished command: wall and processor time, the peak MiB of all its processes, stdout."""
 
     seconds: float
+    cpu_seconds: float
     peak_mib: float
     out: str
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the result: medians over the runs, and the ratio pair by pair."""
+class Contestant:
+    """One of those that are run in turn.
+
+    Args:
+        name: what the page calls it.
+        command: a command; a string goes to bash.
+        before: untimed preparation of each run.
+        check: called after the last run; returns what the page says of the rows: "equal", or why
+            not.
+        env: more environment.
+    """
 
     name: str
-    ours: float
-    load: float | None
-    reference: float | None
-    ratio: float | None
-    load_ratio: float | None
-    peak_mib: float
-    limit: str
+    command: list[str] | str
+    before: list[str] | str | None = None
+    check: Callable[[], str] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
-def timed(command: list[str] | str, cwd: Path, env: dict[str, str] | None = None) -> Sample:
+class Memory(threading.Thread):
+    """Looks at the resident memory of a process and its descendants until it is stopped."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0
+        self._over = threading.Event()
+        self._pid = pid
+
+    def run(self) -> None:
+        tree: list[psutil.Process] = []
+        looks = 0
+        while not self._over.is_set():
+            if looks % 10 == 0:
+                with suppress(psutil.Error):
+                    root = psutil.Process(self._pid)
+                    tree = [root, *root.children(recursive=True)]
+            self.peak = max(self.peak, sum(map(_resident, tree)))
+            looks += 1
+            self._over.wait(LOOK_SECONDS)
+
+    def ended(self) -> int:
+        """Stop looking, and return the peak in bytes."""
+        self._over.set()
+        self.join()
+        return self.peak
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def timed(command: list[str] | str, cwd: Path, env: Mapping[str, str] | None = None) -> Sample:
     """Run a command (a string goes to bash) and measure it.
+
+    The peak is the largest sum of resident memory seen, so pages that two processes share count
+    twice. What the kernel says of the largest single process counts where that is more; it can't
+    say less than what this process has had itself.
 
     Raises:
         RuntimeError: it failed; the message has its stderr.
     """
     argv = ["bash", "-o", "pipefail", "-c", command] if isinstance(command, str) else command
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         started = time.perf_counter()
         process = subprocess.Popen(
             argv, cwd=cwd, stdout=out, stderr=err, env={**os.environ, **(env or {})}
         )
+        memory = Memory(process.pid)
+        memory.start()
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
+        peak = memory.ended() / MIB
+        if usage.ru_maxrss > floor:
+            peak = max(peak, usage.ru_maxrss / 1024)
         out.seek(0)
         err.seek(0)
         text = out.read().decode()
         if process.returncode:
             shown = command if isinstance(command, str) else shlex.join(command)
             raise RuntimeError(
-                f"{shown} exited {process.returncode}: {err.read().decode()[-2000:]}"
+                f"{shown} exited {process.returncode}: {text[-2000:]}{err.read().decode()[-2000:]}"
             )
-    return Sample(seconds, usage.ru_maxrss / 1024, text)
+    return Sample(seconds, usage.ru_utime + usage.ru_stime, peak, text)
 
 
 def load_seconds(sample: Sample) -> float | None:
@@ -75,76 +136,53 @@ def load_seconds(sample: Sample) -> float | None:
 
 
 def compare(
-    name: str,
-    ours: list[str],
-    reference: list[str] | str | None,
+    section: str,
+    what: str,
+    contestants: Sequence[Contestant],
     *,
     cwd: Path,
-    limit: str,
-    runs: int = 5,
-    env: dict[str, str] | None = None,
-    before: list[str] | str | None = None,
-    before_reference: list[str] | str | None = None,
-) -> Row:
-    """Run ours and the reference in turn (one warm-up each) and compare them pair by pair.
+    wanted: Wanted | None = None,
+    runs: int,
+    warm: bool = True,
+    note: str = "",
+) -> Measured:
+    """Run the contestants in turn, and keep what each of them took.
 
     Args:
-        name: the row's name.
-        ours: the command under test.
-        reference: what it is held against, or None.
-        cwd: where both run.
-        limit: what the project promises, as text. A reference that tells its load's own time, as
-            ``conduit run --json`` does, is held against ours by that, and by the whole process.
-        runs: counted pairs.
-        env: more environment.
-        before: untimed preparation of each run of ours.
-        before_reference: the same for the reference.
+        section: the table of the page.
+        what: the row's name.
+        contestants: ours first, then what it is held against.
+        cwd: where they run.
+        wanted: what the project promises.
+        runs: counted turns.
+        warm: whether a turn that isn't counted comes first.
+        note: what a reader must know of this row.
     """
-    pairs: list[tuple[Sample, Sample | None]] = []
-    for turn in range(runs + 1):
-        if before:
-            timed(before, cwd, env)
-        mine = timed(ours, cwd, env)
-        theirs = None
-        if reference is not None:
-            if before_reference:
-                timed(before_reference, cwd, env)
-            theirs = timed(reference, cwd, env)
-        if turn:
-            pairs.append((mine, theirs))
-    loads = [load_seconds(mine) for mine, _ in pairs]
-    median = statistics.median
-    load = (
-        median([x for x in loads if x is not None]) if all(x is not None for x in loads) else None
+    taken: dict[str, list[Sample]] = {one.name: [] for one in contestants}
+    for turn in range(0 if warm else 1, runs + 1):
+        for one in contestants:
+            if one.before:
+                timed(one.before, cwd, one.env)
+            sample = timed(one.command, cwd, one.env)
+            if turn:
+                taken[one.name].append(sample)
+    return Measured(
+        section=section,
+        what=what,
+        sides=[side(one.name, taken[one.name], one.check) for one in contestants],
+        wanted=wanted or Wanted(),
+        note=note,
     )
-    return Row(
+
+
+def side(name: str, samples: Sequence[Sample], check: Callable[[], str] | None = None) -> Side:
+    """Return one side of a row: its samples, and what became of the rows."""
+    loads = [told for sample in samples if (told := load_seconds(sample)) is not None]
+    return Side(
         name=name,
-        ours=median([a.seconds for a, _ in pairs]),
-        load=load,
-        reference=median([b.seconds for _, b in pairs if b]) if reference else None,
-        ratio=median([a.seconds / b.seconds for a, b in pairs if b]) if reference else None,
-        load_ratio=median(
-            [
-                x / (load_seconds(b) or b.seconds)
-                for x, (_, b) in zip(loads, pairs, strict=True)
-                if x and b
-            ]
-        )
-        if reference and load is not None
-        else None,
-        peak_mib=max(a.peak_mib for a, _ in pairs),
-        limit=limit,
+        seconds=[round(sample.seconds, 3) for sample in samples],
+        load_seconds=[round(x, 3) for x in loads] if len(loads) == len(samples) else [],
+        cpu_seconds=[round(sample.cpu_seconds, 3) for sample in samples],
+        peak_mib=round(max(sample.peak_mib for sample in samples)),
+        check=check() if check else "",
     )
-
-
-def table(rows: list[Row]) -> str:
-    """Return the rows as a Markdown table."""
-    names = ("what", "process s", "load s", "reference s", "process ratio", "load ratio")
-    lines = [f"| {' | '.join(names)} | peak MiB | limit |", "|---|---|---|---|---|---|---|---|"]
-    for row in rows:
-        cells = [
-            f"{value:.2f}" if isinstance(value, float) else "-"
-            for value in (row.ours, row.load, row.reference, row.ratio, row.load_ratio)
-        ]
-        lines.append(f"| {row.name} | {' | '.join(cells)} | {row.peak_mib:.0f} | {row.limit} |")
-    return "\n".join(lines)

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import http.server
 import importlib.util
-import resource
 import socket
-import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
 
-from benchmarks.measure import Row
+from benchmarks.bench import Bench, counted
 from benchmarks.quality import QualityBench
+from benchmarks.results import Measured, Side, Wanted
 from conduit_core import Pipeline, observing, raise_for_failures, run
 from conduit_core.events import Event, Notice
 from conduit_core.observe.receivers import KINDS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from benchmarks.__main__ import Bench
-
-MILLION = 1_000_000
 
 
 class _Takes(http.server.BaseHTTPRequestHandler):
@@ -92,9 +84,9 @@ def _load(pipeline: Pipeline, to: list[str]) -> tuple[float, float]:
     return time.perf_counter() - started, alone
 
 
-def watched(bench: Bench) -> Row:
+def watched(bench: Bench) -> Measured:
     """A million rows of Parquet into DuckDB, replaced."""
-    rows = QualityBench(bench).rows(MILLION)
+    rows = QualityBench(bench).rows(bench.million)
     pipeline = Pipeline.from_mapping(
         {
             "name": "watched",
@@ -111,19 +103,22 @@ def watched(bench: Bench) -> Row:
             taken = {bool(each): _load(pipeline, each) for each in order}
             if turn:
                 pairs.append((taken[True], taken[False]))
-    median = statistics.median
-    return Row(
-        name=f"parquet 1M rows to DuckDB, {len(to)} receivers; none (one process)",
-        ours=median(a[0] for a, _ in pairs),
-        load=median(a[1] for a, _ in pairs),
-        reference=median(b[0] for _, b in pairs),
-        ratio=median(a[0] / b[0] for a, b in pairs),
-        load_ratio=median(a[1] / b[1] for a, b in pairs),
-        peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        limit="load 1.01x",
+    return Measured(
+        section="hosts",
+        what=f"a load of {counted(bench.million)} rows that {len(to)} receivers hear",
+        sides=[
+            Side(
+                name=who,
+                seconds=[round(pair[at][0], 3) for pair in pairs],
+                load_seconds=[round(pair[at][1], 3) for pair in pairs],
+            )
+            for at, who in enumerate(("conduit", "none hears it"))
+        ],
+        wanted=Wanted(load_ratio=1.01),
+        note="in one process",
     )
 
 
-def cases(bench: Bench) -> dict[str, Callable[[], Row]]:
+def cases(bench: Bench) -> dict[str, Callable[[], Measured]]:
     """Return the cases by name."""
-    return {"observe": lambda: watched(bench)}
+    return {"observe": partial(watched, bench)}

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.measure import Row, compare
+from benchmarks.bench import Bench, counted
+from benchmarks.measure import Contestant, compare
+from benchmarks.results import Measured, Wanted
 from conduit_core.quality.arrays import kernels as pc
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from benchmarks.__main__ import Bench
-
-MILLION = 1_000_000
-ROWS = 5 * MILLION
+KINDS = {
+    "id": "integer", "customer": "integer", "amount": "double", "email": "text", "status": "text",
+    "note": "text",
+}  # fmt: skip
+"""What each column of the rows holds, for checksums."""
 BATCH = 65_536
 FIVE = (
     "{rule: not_null, columns: [id, customer]@}",
@@ -80,51 +80,63 @@ class QualityBench:
             f"path: {path}\n    into: rows\n    mode: replace{quality}",
         )
 
-    def five(self) -> Row:
+    def five(self) -> Measured:
         """Five rules on 5M rows, against the same load without."""
-        path = self.rows(ROWS)
+        path = self.rows(5 * self.bench.million)
         return self._compared(
-            "parquet 5M rows to DuckDB, five rules; without",
+            f"five rules on {counted(5 * self.bench.million)} rows",
+            "without rules",
             self.load("ruled", path, list(FIVE)),
             self.load("plain", path, []),
-            "load 1.15x",
+            Wanted(load_ratio=1.15),
+            path,
         )
 
-    def letters(self) -> Row:
+    def letters(self) -> Measured:
         """A load of which every tenth row becomes a dead letter, against the clean load."""
+        rows = 5 * self.bench.million
         return self._compared(
-            "five rules, 10% dead letters of 5M; none",
-            self.load("letters", self.rows(ROWS, bad=10), list(FIVE), "dlq"),
-            self.load("clean", self.rows(ROWS), list(FIVE), "dlq"),
-            "load 1.5x",
+            f"five rules, every tenth row of {counted(rows)} a dead letter",
+            "clean rows under the same rules",
+            self.load("letters", self.rows(rows, bad=10), list(FIVE), "dlq"),
+            self.load("clean", self.rows(rows), list(FIVE), "dlq"),
+            Wanted(load_ratio=1.5),
         )
 
-    def pandera(self) -> Row:
+    def pandera(self) -> Measured:
         """Two checks by a pandera schema, against the same two built in."""
         (self.bench.folder / "bench_model.py").write_text(MODEL)
-        path = self.rows(MILLION)
+        path = self.rows(self.bench.million)
         return self._compared(
-            "pandera, two checks on 1M rows; built in",
+            f"a pandera schema of two checks on {counted(self.bench.million)} rows",
+            "the same two built in",
             self.load("pandera", path, ["{rule: pandera, model: 'bench_model:Rows'@}"]),
             self.load("built_in", path, [FIVE[1], FIVE[3]]),
-            "measured",
+            Wanted(),
+            path,
         )
 
-    def _compared(self, name: str, ours: list[str], reference: list[str], limit: str) -> Row:
-        mine, theirs = (command[2].removesuffix(".yml") for command in (ours, reference))
+    def _compared(
+        self,
+        what: str,
+        against: str,
+        ours: list[str],
+        reference: list[str],
+        wanted: Wanted,
+        all_of: str | None = None,
+    ) -> Measured:
+        """Compare two loads, which end with all rows of a file, if one is named."""
+        sides = []
+        for name, command in (("conduit", ours), (against, reference)):
+            file = f"{command[2].removesuffix('.yml')}.duckdb"
+            same = self.bench.same_as_file(all_of, "rows", file, KINDS) if all_of else None
+            sides.append(Contestant(name, command, f"rm -f {file}*", same))
         return compare(
-            name,
-            ours,
-            reference,
-            cwd=self.bench.folder,
-            limit=limit,
-            runs=self.bench.runs,
-            before=f"rm -f {mine}.duckdb*",
-            before_reference=f"rm -f {theirs}.duckdb*",
+            "rules", what, sides, cwd=self.bench.folder, wanted=wanted, runs=self.bench.few
         )
 
 
-def cases(bench: Bench) -> dict[str, Callable[[], Row]]:
+def cases(bench: Bench) -> dict[str, Callable[[], Measured]]:
     """Return the cases by name."""
     made = QualityBench(bench)
     return {

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
 
-from benchmarks.measure import CONDUIT, Row, compare
+from benchmarks.bench import Bench, counted
+from benchmarks.measure import CONDUIT, Contestant, compare
+from benchmarks.results import Measured, Wanted
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from benchmarks.__main__ import Bench
-
-MILLION = 1_000_000
 KILL = "CONDUIT_LISTENERS=conduit_core.testing.faults:from_environment CONDUIT_FAULT=after_split:7"
 
 
@@ -23,29 +20,39 @@ class SpreadBench:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
 
-    def staged(self, mode: str, destination: str, limit: str) -> Row:
+    def staged(self, mode: str, destination: str, limit: float) -> Measured:
         """A million rows staged by one worker, against the same load in one piece."""
-        name = f"staged_{mode}_{destination}"
-        pair = [
-            self._million(f"{name}_{key}", mode, destination, key) for key in ("staged", "fused")
-        ]
-        fresh = [self._empty(f"{name}_{key}", destination) for key in ("staged", "fused")]
+        bench, name = self.bench, f"staged_{mode}_{destination}"
+        sides = []
+        for who, key, more in (
+            ("conduit", "staged", ["--workers", "1"]),
+            ("fused", "fused", []),
+        ):
+            made = f"{name}_{key}"
+            command = self._million(made, mode, destination, key)
+            source = bench.source(bench.million)
+            check = (
+                bench.same_in_postgres(source, f"bench.{made}")
+                if destination == "postgres"
+                else bench.same_as_postgres(source, made, f"{made}.duckdb")
+            )
+            sides.append(Contestant(who, [*command, *more], self._empty(made, destination), check))
+        named = {"postgres": "PostgreSQL", "duckdb": "DuckDB"}[destination]
         return compare(
-            f"staged on one worker, against fused: {mode}, {destination}",
-            [*pair[0], "--workers", "1"],
-            pair[1],
-            cwd=self.bench.folder,
-            limit=limit,
-            runs=self.bench.runs,
-            before=fresh[0],
-            before_reference=fresh[1],
+            "spread",
+            f"{counted(bench.million)} rows staged on one worker, `{mode}`, {named}",
+            sides,
+            cwd=bench.folder,
+            wanted=Wanted(load_ratio=limit),
+            runs=bench.few,
+            warm=False,
         )
 
     def _million(self, name: str, mode: str, destination: str, key: str) -> list[str]:
         bench = self.bench
-        source = bench.source(MILLION)
+        source = bench.source(bench.million)
         place = (
-            f'{{type: postgres, url: "{bench.url}", schema: bench}}'
+            bench.into_postgres
             if destination == "postgres"
             else f"{{type: duckdb, path: {name}.duckdb, staging: {name}_staging}}"
         )
@@ -53,7 +60,7 @@ class SpreadBench:
         splits = ", splits: 1" if key == "staged" else ""
         return bench.pipeline(
             name,
-            f'{{type: postgres, url: "{bench.url}"}}',
+            bench.postgres,
             place,
             f"{{table: public.{source}, into: {name}, mode: {mode}{cursor}{splits}}}",
         )
@@ -74,7 +81,7 @@ class SpreadBench:
         if folder.exists():
             return
         folder.mkdir()
-        rows = 75_000
+        rows = self.bench.rows(75_000)
         for part in range(8):
             with (folder / f"part-{part}.json").open("w") as out:
                 out.write("[")
@@ -86,98 +93,94 @@ class SpreadBench:
                     out.write(("," if n else "") + json.dumps(item))
                 out.write("]")
 
-    def workers(self, executor: str) -> Row:
+    def workers(self, executor: str, limit: float | None) -> Measured:
         """Four splits of JSON by two workers, against the same by one."""
         self._json()
-        names = [f"json_{executor}_{count}" for count in (2, 1)]
-        commands = [
-            self.bench.pipeline(
+        sides = []
+        for who, count in (("conduit", "2"), ("one worker", "1")):
+            name = f"json_{executor}_{count}"
+            command = self.bench.pipeline(
                 name,
                 "{type: json, path: json}",
                 f"{{type: duckdb, path: {name}.duckdb, staging: {name}_staging}}",
                 "{path: '*.json', name: data, mode: replace, splits: 4}",
             )
-            for name in names
-        ]
-        if executor == "dask":
-            commands = [
-                [sys.executable, "-m", "benchmarks.dask_run", f"{name}.yml", count]
-                for name, count in zip(names, ("2", "1"), strict=True)
-            ]
-        else:
-            commands = [
-                [*command, "--executor", executor, "--workers", count]
-                for command, count in zip(commands, ("2", "1"), strict=True)
-            ]
+            if executor == "dask":
+                command = [sys.executable, "-m", "benchmarks.dask_run", f"{name}.yml", count]
+            else:
+                command += ["--executor", executor, "--workers", count]
+            sides.append(Contestant(who, command, env={"PYTHONPATH": self.bench.path}))
+        named = {"dask": "workers of a Dask cluster"}.get(executor, executor)
         return compare(
-            f"four splits of JSON, two workers against one: {executor}",
-            commands[0],
-            commands[1],
+            "spread",
+            f"four splits of JSON, two {named}",
+            sides,
             cwd=self.bench.folder,
-            limit="1/1.4 = 0.71x",
-            runs=self.bench.runs,
-            env={"PYTHONPATH": str(self.bench.root)},
+            wanted=Wanted(load_ratio=limit),
+            runs=self.bench.few,
+            warm=False,
         )
 
-    def resume(self) -> Row:
+    def resume(self) -> Measured:
         """The run after a kill at seven of eight splits, against the whole load."""
-        bench = self.bench
         self._json()
         cursor = "cursor: [_file_modified, _file_path]"
-        commands = [
-            bench.pipeline(
+        sides = []
+        for who, name, killed in (
+            ("conduit", "resumed", f"{KILL} {CONDUIT} run resumed.yml --workers 1; true"),
+            ("the whole load", "whole", "true"),
+        ):
+            command = self.bench.pipeline(
                 name,
                 "{type: json, path: json}",
                 f"{{type: duckdb, path: {name}.duckdb, staging: {name}_staging}}",
                 f"{{path: '*.json', name: data, mode: append, {cursor}, splits: 8}}",
             )
-            for name in ("resumed", "whole")
-        ]
-        ours, whole = ([*c, "--workers", "1"] for c in commands)
-        killed = f"{KILL} {CONDUIT} run resumed.yml --workers 1; true"
+            before = f"rm -rf {name}.duckdb {name}_staging; {killed}"
+            sides.append(Contestant(who, [*command, "--workers", "1"], before))
         return compare(
-            "resume after a kill at 7 of 8 splits, against the whole load",
-            ours,
-            whole,
-            cwd=bench.folder,
-            limit="0.25x",
-            runs=bench.runs,
-            before=f"rm -rf resumed.duckdb resumed_staging; {killed}",
-            before_reference="rm -rf whole.duckdb whole_staging",
+            "spread",
+            "resume after a kill at 7 of 8 splits, JSON",
+            sides,
+            cwd=self.bench.folder,
+            wanted=Wanted(load_ratio=0.25),
+            runs=self.bench.few,
+            warm=False,
         )
 
-    def thousand(self) -> Row:
+    def thousand(self) -> Measured:
         """Planning a thousand splits of a million rows."""
         bench = self.bench
-        source = bench.source(MILLION)
+        source = bench.source(bench.million)
         bench.pipeline(
             "thousand",
-            f'{{type: postgres, url: "{bench.url}"}}',
-            f'{{type: postgres, url: "{bench.url}", schema: bench}}',
+            bench.postgres,
+            bench.into_postgres,
             f"{{table: public.{source}, into: thousand, mode: replace,"
             " splits: {count: 1000, column: id}}",
         )
         return compare(
-            "conduit plan, 1,000 splits of 1M rows",
-            [CONDUIT, "plan", "thousand.yml", "--json"],
-            None,
+            "spread",
+            f"`conduit plan`, 1,000 splits of {counted(bench.million)} rows",
+            [Contestant("conduit", [CONDUIT, "plan", "thousand.yml", "--json"])],
             cwd=bench.folder,
-            limit="2 s",
-            runs=bench.runs,
+            wanted=Wanted(seconds=2),
+            runs=bench.few,
+            warm=False,
         )
 
 
-def cases(bench: Bench) -> dict[str, Callable[[], Row]]:
+def cases(bench: Bench) -> dict[str, Callable[[], Measured]]:
     """Return the cases by name."""
     spread = SpreadBench(bench)
     return {
-        "staged-replace": lambda: spread.staged("replace", "postgres", "load 2x"),
-        "staged-append": lambda: spread.staged("append", "postgres", "load 2.5x"),
-        "staged-replace-duckdb": lambda: spread.staged("replace", "duckdb", "load 2x"),
-        "staged-append-duckdb": lambda: spread.staged("append", "duckdb", "load 2.5x"),
-        "workers-processes": lambda: spread.workers("processes"),
-        "workers-threads": lambda: spread.workers("threads"),
-        "workers-dask": lambda: spread.workers("dask"),
+        "staged-replace": partial(spread.staged, "replace", "postgres", 2),
+        "staged-append": partial(spread.staged, "append", "postgres", 2.5),
+        "staged-replace-duckdb": partial(spread.staged, "replace", "duckdb", 2),
+        "staged-append-duckdb": partial(spread.staged, "append", "duckdb", 2.5),
+        "workers-processes": partial(spread.workers, "processes", 0.71),
+        "workers-threads": partial(spread.workers, "threads", None),
+        "workers-dask": partial(spread.workers, "dask", 0.71),
         "resume": spread.resume,
         "thousand": spread.thousand,
     }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         state_set,
         state_show,
     )
+    from conduit_core.engine.after import finished_versions, run_hook
     from conduit_core.engine.audit import RuleReport
     from conduit_core.engine.checks import check, check_connection
     from conduit_core.engine.deadletters import replay
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
         HookContext,
         HookReport,
         bound_hook,
-        finished_versions,
-        run_hook,
     )
     from conduit_core.engine.lineage import (
         SourceFacts,
@@ -140,7 +139,7 @@ _HOMES = {
     "datasets": "conduit_core.engine.lineage",
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
-    "finished_versions": "conduit_core.engine.hooks",
+    "finished_versions": "conduit_core.engine.after",
     "lineage_datasets": "conduit_core.observe.openlineage_facets",
     "listeners_from_environment": "conduit_core.engine.listening",
     "observing": "conduit_core.observe.observing",
@@ -152,7 +151,7 @@ _HOMES = {
     "read": "conduit_core.engine.read",
     "replay": "conduit_core.engine.deadletters",
     "run": "conduit_core.engine.run",
-    "run_hook": "conduit_core.engine.hooks",
+    "run_hook": "conduit_core.engine.after",
     "runs": "conduit_core.engine.admin",
     "seal_of": "conduit_core.state.store",
     "shows_secret": "conduit_core.spec.secrets",

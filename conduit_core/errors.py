@@ -46,10 +46,14 @@ class ConduitError(Exception):
 
     Args:
         message: what went wrong, naming columns, files and values by name; never a secret.
-        pipeline, stream, connector: where; filled in by :meth:`at` on the way up.
+        pipeline, stream, connector: where; filled in by ``at`` on the way up.
         state: what the target looks like now.
         retry: whether the same step, a new plan, or nothing helps.
         command: one command to paste that shows or mends the cause.
+
+    Attributes:
+        exit_code: what the command ends with.
+        default_retry: ``retry``, where nobody says otherwise.
     """
 
     exit_code: ClassVar[int] = 1
@@ -88,7 +92,15 @@ class ConduitError(Exception):
         state: str | None = None,
         command: str | None = None,
     ) -> Self:
-        """Fill in what is not known yet and return the error; what is known stays."""
+        """Fill in what is not known yet and return the error; what is known stays.
+
+        Args:
+            pipeline: where it happened.
+            stream: the same.
+            connector: the same.
+            state: what the target looks like now.
+            command: one command to paste.
+        """
         self.pipeline = self.pipeline or pipeline
         self.stream = self.stream or stream
         self.connector = self.connector or connector
@@ -152,7 +164,7 @@ class QualityError(ConduitError):
     Args:
         message: what broke which rule.
         reports: what each rule found in a load that rules stopped, those that it passed too: of
-            each the fields of :class:`conduit_core.RuleReport`, as plain data. Of a load that was
+            each the fields of ``conduit_core.RuleReport``, as plain data. Of a load that was
             stopped while its rows still came: the rules that were broken by then. Empty where no
             rule found anything: a function or model of the user's broke.
         command: one command to paste.

@@ -242,6 +242,15 @@ class StreamSeen(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StreamUnseen(Event):
+    """A stream couldn't be looked at (``conduit status``); the error's lines are in ``lines``."""
+
+    error: str
+    exit_code: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamFailed(Event):
     """A stream failed; the four lines of its error are in ``lines``."""
 

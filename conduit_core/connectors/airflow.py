@@ -43,7 +43,11 @@ class AirflowConnection:
     conn_id: str = ""
 
     def refuse(self, text: str) -> ConfigError:
-        """Return the error that says what is wrong with this connection."""
+        """Return the error that says what is wrong with this connection.
+
+        Args:
+            text: what is wrong, without any value of it.
+        """
         return ConfigError(f"{self.place}: {text}")
 
     @property
@@ -73,6 +77,9 @@ def connection_from_airflow(conn: AirflowConnection) -> ConnectionSpec:
 
     A connection that only says where files are (``fs``) has an empty type: the pipeline's
     ``type: csv`` beside ``connection:`` says it.
+
+    Args:
+        conn: the connection's fields.
 
     Raises:
         ConfigError: no connector takes the type, or a field is missing or wrong; no value is shown.

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CheckItem:
-    """One thing ``conduit check`` looked at: what, whether it is fine, and what was seen.
+    """One thing ``conduit check`` looked at: its ``name``, whether it is ``ok``, what was seen.
 
-    ``remedy`` says what to do when it isn't (a GRANT, a path, an option).
+    Of that tells ``detail``; ``remedy`` what to do where it isn't ok (a GRANT, a path, an option).
     """
 
     name: str
@@ -216,12 +216,13 @@ class SourceCapabilities:
 
 
 class Source(ABC):
-    """A system rows come from. Safe to use from several threads at once."""
+    """A system rows come from, with its ``capabilities``. Safe to use from several threads."""
 
     system: str
     """The connector's type, as in ``type: postgres``."""
     capabilities: SourceCapabilities
-    default_schema: str = ""  # of a table that is named without one
+    default_schema: str = ""
+    """The schema of a table that is named without one."""
 
     @property
     @abstractmethod
@@ -242,7 +243,7 @@ class Source(ABC):
 
     @abstractmethod
     def describe(self, ref: StreamRef) -> Shape:
-        """Return the stream's exact schema without reading it (files: a bounded sample).
+        """Return the exact schema of ``ref`` without reading it (files: a bounded sample).
 
         Raises:
             SchemaError: the table, file or a named column doesn't exist, or a cursor column can't
@@ -252,11 +253,11 @@ class Source(ABC):
 
     @abstractmethod
     def bounds(self, ref: StreamRef, low: Cursor | None, cap: Cursor | None) -> Bounds:
-        """Return the cursor's high bound, at most ``cap`` (inclusive, first column only)."""
+        """Return the high bound of the cursor of ``ref`` above ``low``; ``cap`` is inclusive."""
 
     @abstractmethod
     def read(self, request: ReadRequest) -> Reading:
-        """Open the window for reading, in batches of about ``batch_bytes``.
+        """Open the window of ``request`` for reading, in batches of about its ``batch_bytes``.
 
         Raises:
             SourceDataError: from the reader, where data isn't what it claims to be.
@@ -270,9 +271,9 @@ class Source(ABC):
         column: str | None,
         count: int,
     ) -> SplitBy:
-        """Cut a window into at most ``count`` parts that hold about as many rows (or bytes).
+        """Cut a ``window`` of ``ref`` into at most ``count`` parts of about as many rows or bytes.
 
-        By the values there are, never by dividing what lies between the lowest and the highest.
+        ``kind`` is by files, or by values of ``column`` that there are, never by what lies between.
 
         Raises:
             ConfigError: the source can't be cut this way (see ``capabilities.splits``).
@@ -487,7 +488,7 @@ class CleanItem:
 
 
 class Destination(ABC):
-    """A system rows go to, with the ledger beside them. Safe to use from several threads."""
+    """A ``system`` rows go to, its ``capabilities`` and ``dialect``; safe in several threads."""
 
     system: str
     capabilities: DestinationCapabilities
@@ -504,11 +505,11 @@ class Destination(ABC):
 
     @abstractmethod
     def describe(self, target: Table) -> TargetShape | None:
-        """Return the target as it is on the primary, or None where it doesn't exist. Read-only."""
+        """Return ``target`` as it is on the primary, or None where it isn't. Read-only."""
 
     @abstractmethod
     def landing(self, field: pa.Field[pa.DataType]) -> Landing:
-        """Return where a source column lands in a new table.
+        """Return where a source's column, ``field``, lands in a new table.
 
         Raises:
             SchemaError: there is no place for its type.
@@ -516,15 +517,15 @@ class Destination(ABC):
 
     @abstractmethod
     def records(self, target: Table | None) -> list[LedgerRecord]:
-        """Return the ledger of one target, or of all, by version. Read-only; none: empty."""
+        """Return the ledger of ``target``, or of all, by version. Read-only; none: empty."""
 
     def kept_schema(self, target: Table, fingerprint: str) -> str | None:
-        """Return a schema's text that a load of the target kept; None: it has none. Read-only."""
+        """Return the text of the schema that a load of ``target`` kept under ``fingerprint``."""
         return None
 
     @abstractmethod
     def render(self, publish: Publish) -> list[str]:
-        """Return, as text, exactly the statements of :meth:`commit`. Read-only."""
+        """Return, as text, exactly what ``commit`` does for ``publish``. Read-only."""
 
     @abstractmethod
     def commit(
@@ -537,7 +538,7 @@ class Destination(ABC):
         """Carry out ``publish`` in one transaction and record it; ``rows`` None: a record alone.
 
         ``keys`` are there where an action's ``deletes`` names key rows. Emits ``PublishStarted``
-        (lock held) and ``CommitStarted``.
+        (lock held) and ``CommitStarted`` to ``emit``.
 
         Raises:
             ConcurrentLoadError: a requirement doesn't hold under the lock.
@@ -549,10 +550,10 @@ class Destination(ABC):
 
     @abstractmethod
     def scan(self, target: Table, columns: tuple[str, ...] | None = None) -> pa.RecordBatchReader:
-        """Read a table of the destination; the reader holds its connection until it is closed."""
+        """Read ``columns`` of ``target``; the reader holds its connection until it is closed."""
 
     def holders(self, target: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
-        """Return what keeps the types of a target's columns as they are (views ...). Read-only."""
+        """Return what keeps types of ``columns`` of ``target`` (views ...). Read-only."""
         return ()
 
     def slices_by(self, field: pa.Field[pa.DataType], ddl: str) -> bool:

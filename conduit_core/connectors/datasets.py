@@ -29,7 +29,12 @@ _AZURE_SCHEMES = ("abfs", "abfss")
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A table or a set of files, as OpenLineage names it; without secrets."""
+    """A table or a set of files, as OpenLineage names it; without secrets.
+
+    Args:
+        namespace: the system: ``postgres://host:5432``, ``s3://bucket``, ``file``.
+        name: what it is called there: ``database.schema.table``, or a path.
+    """
 
     namespace: str
     name: str

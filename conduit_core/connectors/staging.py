@@ -71,6 +71,7 @@ class StageReceipt(_Data):
         seconds: how long the attempt took.
         staged_at: when it was done.
         stages: seconds of the attempt by stage.
+        version: of this format.
     """
 
     version: Literal[1] = 1

@@ -1,4 +1,4 @@
-"""Looking at and mending state: status, watermarks, the ledger's history, cleaning.
+"""Showing and mending state: watermarks, the ledger's history, cleaning.
 
 ``state_set``, ``state_reset`` and ``state_adopt`` write a ledger record without rows, in one
 transaction under the target's lock, so every runner sees them.
@@ -11,7 +11,6 @@ import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from conduit_core.connectors.base import CleanItem, Cleans
@@ -29,8 +28,9 @@ from conduit_core.connectors.publish import (
 from conduit_core.engine.identity import digest, stream_fingerprint, target_fingerprint
 from conduit_core.engine.outcome import entry_of
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
+from conduit_core.engine.standing import mark_of
 from conduit_core.errors import ConduitError, ConfigError, StateError, number
-from conduit_core.events import Emitter, Listener, StreamSeen, ignore
+from conduit_core.events import ignore
 from conduit_core.spec import StreamSpec
 from conduit_core.state.coverage import coverage
 from conduit_core.state.cursor import Cursor, parse_point
@@ -43,35 +43,18 @@ class _Data(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class StreamStatus(_Data):
-    """Where a stream stands against its source.
-
-    ``lag_seconds`` is how far the watermark is behind the source's newest cursor, for cursors over
-    time; ``is_behind`` says whether the source has newer rows at all. ``is_stale`` compares with
-    ``freshness:``: the lag of a time cursor, else the age of the last load.
-    """
-
-    stream: str
-    target: str
-    watermark: str | None
-    watermark_at: datetime | None = None
-    source_newest: str | None
-    is_behind: bool
-    lag_seconds: float | None
-    freshness_seconds: float | None
-    is_stale: bool
-    letters_open: int | None = None
-    last_load_id: str | None
-    last_published_at: datetime | None
-    last_rows_read: int | None
-    version: int
-
-
 class StateView(_Data):
     """A target's state as the ledger has it.
 
     Where it holds given windows: ``slices`` are theirs, one by one; ``covered`` is what all loads
     together cover of the cursor's first column, and ``gaps`` what is missing in between.
+
+    Args:
+        stream, target: whose state it is.
+        version: the target's version; 0 before the first load.
+        watermark, cursor: the watermark for people, and as JSON.
+        load_id, mode, published_at: of the newest record.
+        owner: the stream that the target belongs to.
     """
 
     stream: str
@@ -98,113 +81,17 @@ class _What:
     runner: str
 
 
-def status(
-    pipeline: Pipeline,
-    streams: tuple[str, ...] | None = None,
-    *,
-    listeners: tuple[Listener, ...] = (),
-) -> list[StreamStatus]:
-    """Compare each stream's watermark with its source. Read-only.
+def state_show(pipeline: Pipeline, streams: tuple[str, ...] | None = None) -> list[StateView]:
+    """Return each target's state from the ledger; needs the destination only.
 
     Args:
         pipeline: whose streams.
         streams: their names; None for all.
-        listeners: called with what is seen of each.
 
     Raises:
-        ConduitError: one of the ends can't be asked.
+        ConfigError: no such stream.
+        ConduitError: the destination can't be asked.
     """
-    emit, found = Emitter(listeners), []
-    with pipeline.open() as ends:
-        for stream in pipeline.select(streams):
-            one = status_of(pipeline, stream, ends)
-            emit(_seen(pipeline, one))
-            found.append(one)
-    return found
-
-
-def _seen(pipeline: Pipeline, one: StreamStatus) -> StreamSeen:
-    return StreamSeen(
-        pipeline=pipeline.name,
-        stream=one.stream,
-        watermark=one.watermark,
-        watermark_at=one.watermark_at,
-        lag_seconds=one.lag_seconds,
-        freshness_seconds=one.freshness_seconds,
-        is_behind=one.is_behind,
-        is_stale=one.is_stale,
-        letters_open=one.letters_open,
-        published_at=one.last_published_at,
-        load_id=one.last_load_id,
-    )
-
-
-def status_of(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> StreamStatus:
-    """Compare one stream's watermark with its source, on open ends; see :func:`status`."""
-    target = pipeline.target(stream, ends.destination)
-    chain = ends.destination.records(target)
-    last, mark = newest(chain), _watermark(chain, stream)
-    high = None
-    if stream.cursor:
-        ref = stream_ref(stream)
-        ends.source.describe(ref)
-        high = ends.source.bounds(ref, None, None).high
-    behind = high is not None and (mark is None or high.compare(mark) > 0)
-    lag = _lag_seconds(mark, high)
-    freshness = stream.freshness.total_seconds() if stream.freshness else None
-    age = (datetime.now(UTC) - last.published_at).total_seconds() if last else None
-    return StreamStatus(
-        stream=stream.name,
-        target=str(target),
-        watermark=mark.display() if mark else None,
-        watermark_at=mark.moment(stream.cursor_timezone) if mark else None,
-        source_newest=high.display() if high else None,
-        is_behind=behind,
-        lag_seconds=lag,
-        freshness_seconds=freshness,
-        is_stale=freshness is not None
-        and _past(freshness, lag, age, behind=behind, has_cursor=bool(stream.cursor)),
-        letters_open=ends.destination.letter_counts(target).get("open", 0)
-        if isinstance(ends.destination, KeepsLetters)
-        else None,
-        last_load_id=last.load_id if last else None,
-        last_published_at=last.published_at if last else None,
-        last_rows_read=last.counts.read if last else None,
-        version=last.version if last else 0,
-    )
-
-
-def _past(
-    freshness: float, lag: float | None, age: float | None, *, behind: bool, has_cursor: bool
-) -> bool:
-    if has_cursor and not behind:
-        return False
-    measured = lag if lag is not None else age
-    return measured is None or measured > freshness
-
-
-def _lag_seconds(mark: Cursor | None, high: Cursor | None) -> float | None:
-    if mark is None or high is None:
-        return None
-    a, b = mark.values[0], high.values[0]
-    if not (pa.types.is_timestamp(a.type) or pa.types.is_date(a.type)) or a.type != b.type:
-        return None
-    a_us, b_us = (
-        int(v.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).as_py()) for v in (a, b)
-    )
-    return max((b_us - a_us) / 1e6, 0.0)
-
-
-def _watermark(chain: list[LedgerRecord], stream: StreamSpec) -> Cursor | None:
-    base = watermark_record(chain)
-    if base is None or base.cursor is None:
-        return None
-    cursor = Cursor.from_json(base.cursor)
-    return cursor if cursor.columns == stream.cursor else None
-
-
-def state_show(pipeline: Pipeline, streams: tuple[str, ...] | None = None) -> list[StateView]:
-    """Return each target's state from the ledger; needs the destination only."""
     views = []
     with pipeline.open() as ends:
         for stream in pipeline.select(streams):
@@ -272,7 +159,7 @@ def state_set(
         target, chain = _owned(pipeline, chosen, ends)
         try:
             wanted = _parse(chosen, cursor, chain, ends)
-            now = _watermark(chain, chosen)
+            now = mark_of(chain, chosen)
             forward = now is None or wanted.compare(now) > 0
             if forward and not skip and watermark_record(chain) is not None:
                 raise StateError(
@@ -356,7 +243,17 @@ def state_entry(pipeline: Pipeline, stream: str) -> str | None:
 def runs(
     pipeline: Pipeline, streams: tuple[str, ...] | None = None, limit: int | None = None
 ) -> list[LedgerRecord]:
-    """Return what was published into the pipeline's targets, newest first."""
+    """Return what was published into the pipeline's targets, newest first.
+
+    Args:
+        pipeline: whose targets.
+        streams: names of streams; None for all.
+        limit: how many, at most; None for all.
+
+    Raises:
+        ConfigError: no such stream.
+        ConduitError: the destination can't be asked.
+    """
     with pipeline.open() as ends:
         found: list[LedgerRecord] = []
         for stream in pipeline.select(streams):
@@ -428,7 +325,7 @@ def _parse(stream: StreamSpec, text: str, chain: list[LedgerRecord], ends: Ends)
         if cursor.columns != stream.cursor:
             raise ConfigError(f"the cursor is {list(stream.cursor)}, not {list(cursor.columns)}")
         return cursor
-    now = _watermark(chain, stream)
+    now = mark_of(chain, stream)
     kinds = (
         tuple(v.type for v in now.values)
         if now

@@ -26,6 +26,9 @@ def check(pipeline: Pipeline) -> list[CheckItem]:
 
     Each item's name begins with its end: ``source: reachable``.
 
+    Args:
+        pipeline: whose ends.
+
     Raises:
         ConfigError: an end can't be made: its connector isn't installed, or its options are wrong.
     """

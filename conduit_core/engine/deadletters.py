@@ -144,7 +144,7 @@ def _known(
         ConfigError: no letter, or several, have such an id; nothing breaks, or is called, the rule.
     """
     if which.rule is not None:
-        from conduit_core.engine.screen import READABLE
+        from conduit_core.engine.rules import READABLE
         from conduit_core.quality.storable import NAME as STORABLE
 
         rules = {n for s in pipeline.streams for n in rule_names(s.quality)}

@@ -42,7 +42,13 @@ class DestinationFacts:
 
 @dataclass(frozen=True, slots=True)
 class ColumnFacts:
-    """A column of a target: its type as the destination spells it."""
+    """A column of a target: its type as the destination spells it.
+
+    Args:
+        name: the column's.
+        type: as in the destination's DDL.
+        nullable: whether it may be NULL.
+    """
 
     name: str
     type: str
@@ -51,7 +57,14 @@ class ColumnFacts:
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """A stream's target; where it isn't there yet, as the first load will make it."""
+    """A stream's target; where it isn't there yet, as the first load will make it.
+
+    Args:
+        stream: whose target it is.
+        schema, table: where it lies.
+        columns: in the table's order.
+        exists: whether it is there already.
+    """
 
     stream: str
     schema: str
@@ -62,6 +75,9 @@ class TableFacts:
 
 def destination_facts(pipeline: Pipeline) -> DestinationFacts:
     """Return what the pipeline says of its destination. Connects to nothing.
+
+    Args:
+        pipeline: whose destination.
 
     Raises:
         ConfigError: the connection's name isn't known, or its options are wrong.
@@ -81,6 +97,10 @@ def destination_facts(pipeline: Pipeline) -> DestinationFacts:
 
 def table_facts(pipeline: Pipeline, streams: tuple[str, ...] | None = None) -> list[TableFacts]:
     """Return the targets of streams (all by default) with their columns. Read-only.
+
+    Args:
+        pipeline: whose targets.
+        streams: names of streams.
 
     Raises:
         ConduitError: the destination can't be asked; a table that isn't there can't be planned.

@@ -149,3 +149,10 @@ def _only(reading: Reading, keys: pa.Table) -> Reading:
                 yield batch.take(found.combine_chunks().sort())
 
     return replace(reading, reader=pa.RecordBatchReader.from_batches(reader.schema, kept()))
+
+
+def keys_of(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> SourceKeys | None:
+    """Return what the source says of keys, where the plan looks for deletes by key."""
+    if plan.key_source is None:
+        return None
+    return SourceKeys(plan, stream, ends, runtime)

@@ -52,6 +52,9 @@ class StreamDatasets:
 def source_facts(pipeline: Pipeline) -> SourceFacts:
     """Return what the pipeline says of its source. Connects to nothing.
 
+    Args:
+        pipeline: whose source.
+
     Raises:
         ConfigError: the connection's name isn't known, or its options are wrong.
     """
@@ -67,6 +70,10 @@ def source_facts(pipeline: Pipeline) -> SourceFacts:
 
 def datasets(pipeline: Pipeline, streams: tuple[str, ...] | None = None) -> list[StreamDatasets]:
     """Return what streams (all by default) read and write. Connects to nothing.
+
+    Args:
+        pipeline: whose streams.
+        streams: their names.
 
     Raises:
         ConfigError: a stream's or a connection's name isn't known, or its options are wrong.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from conduit_core.connectors.base import Commit
+from conduit_core.engine.keys import keys_of
 from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest
 from conduit_core.engine.outcome import (
     emit_committed,
@@ -20,7 +21,7 @@ from conduit_core.engine.outcome import (
 )
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.plan import plan_stream
-from conduit_core.engine.rows import keys_of, open_flow
+from conduit_core.engine.rows import open_flow
 from conduit_core.engine.runtime import Runtime
 from conduit_core.errors import ConduitError, PublishUnknownError, QualityError, unexpected
 from conduit_core.events import (

@@ -91,6 +91,29 @@ class LoadPlan(_Data):
     ``staged`` says whether the rows are staged split by split before they are published. Then
     ``plan_id`` is the plan's own digest, ``probe`` tells the place of staging, ``supersedes`` names
     the open load that this plan doesn't take up, and ``adopted`` says that it took one up.
+
+    Args:
+        version: of this format.
+        pipeline, stream: whose load it is.
+        target_schema, target_table: where rows go.
+        load_id: the load's id, which the ledger holds once.
+        request, request_key: what was asked for, as JSON, and the runner's name for it.
+        mode, guarantee: how rows are published, and what that promises.
+        window_text, watermark_text: what is read, and the watermark after it, for people.
+        cursor_timezone: the zone of a cursor without one.
+        source_schema, staged_schema: the columns as they are read, and as they are handed over.
+        refuse_changed_files, remember_files: whether a file that changed since it was loaded is an
+            error, and whether the record is to remember the files.
+        target_fingerprint: what makes the target this one.
+        rows_estimate: about how many rows will be read; None: not known.
+        null_rows: rows without a cursor value.
+        loaded_at: the load's moment, which is written into its rows.
+        publish: what the destination is to require and do.
+        state_text: the entry of the runner's state store that was seen.
+        notes: what people should know.
+        staged_columns: the columns of staged rows, as the place of staging spells them.
+        splits, keeps_splits: how the window is cut, and whether a later plan has to cut it the
+            same.
     """
 
     version: Literal[1] = 1
@@ -153,6 +176,7 @@ class AuditReport(_Data):
         bytes: their Arrow size.
         seconds: the time of staging, summed over splits.
         quality: what the rules found, as JSON; "" where there are none.
+        version: of this format.
     """
 
     version: Literal[1] = 1
@@ -178,6 +202,20 @@ class LoadResult(_Data):
     """One stream's end: what became of its rows and where its watermark is.
 
     ``load_id`` is the load the target stands at: with nothing new, an earlier one.
+
+    Args:
+        format: the version of this format.
+        pipeline, stream: whose load it was.
+        target: ``schema.table``.
+        outcome: ``published``; ``replayed``: the ledger had it already; ``empty``: nothing was new.
+        mode, guarantee: how rows were published, and what that promises.
+        version: the target's version, which counts its loads; None before the first.
+        window, watermark: what was read, and where the watermark is now, for people.
+        counts: rows by what became of them.
+        bytes_read: Arrow bytes that were read.
+        seconds, stages: the whole time, and seconds by stage.
+        notes: what people should know.
+        schema_changes: columns of the target that the load changed.
     """
 
     format: Literal[1] = 1
@@ -200,12 +238,12 @@ class LoadResult(_Data):
     notes: tuple[str, ...] = ()
     schema_changes: tuple[ColumnChange, ...] = ()
     quality: dict[str, object] = {}
-    """What the rules found: :class:`conduit_core.engine.audit.QualityReport` as plain data.
+    """What the rules found, as plain data.
 
     Of a load that this call has published, ``quality["rules"]`` has every rule of the stream, also
-    those it passed, each with the fields of :class:`conduit_core.RuleReport`. Empty without rules,
+    those it passed, each with the fields of ``conduit_core.RuleReport``. Empty without rules,
     and for loads that were empty or published before. What stops a load is an error, which has the
-    same as :attr:`conduit_core.errors.QualityError.reports`."""
+    same as ``conduit_core.errors.QualityError.reports``."""
     state_text: str | None = None
     """The entry of the runner's state store that the plan saw; ``after`` overwrites no other."""
 
@@ -227,7 +265,15 @@ class LoadResult(_Data):
 
 
 class StreamFailure(_Data):
-    """A failed stream: the error's class, exit code and four lines."""
+    """A failed stream: the error's class, exit code and four lines.
+
+    Args:
+        stream: the stream's name, or a hook's.
+        error: the name of the error's class.
+        exit_code: what the command ends with.
+        retry: whether the same step, a new plan, or nothing helps.
+        lines: the four lines that close every failure.
+    """
 
     stream: str
     error: str
@@ -238,7 +284,12 @@ class StreamFailure(_Data):
 
     @classmethod
     def of(cls, stream: str, error: ConduitError) -> Self:
-        """Describe an error whose place is filled in; the error itself stays in this process."""
+        """Describe an error whose place is filled in; the error itself stays in this process.
+
+        Args:
+            stream: the stream's name.
+            error: what ended it.
+        """
         failure = cls(
             stream=stream,
             error=type(error).__name__,
@@ -285,6 +336,14 @@ class RunResult(_Data):
     """A run's end: results in the file's order, failures beside them, streams never started.
 
     ``hooks`` are what followed, in the order of ``after:``.
+
+    Args:
+        pipeline: its name.
+        results: what became of the streams that didn't fail.
+        failures: the streams that failed.
+        not_started: streams that ``on_error: stop`` or Ctrl-C left out.
+        interrupted: whether Ctrl-C ended the run.
+        seconds: the whole time.
     """
 
     pipeline: str

@@ -27,7 +27,7 @@ _WITH_STREAM = frozenset(
 def complete(command: str, file: str, stream: str | None) -> str:
     """Return the command for this pipeline; what it says itself stays, and so do other programs'.
 
-    Example:
+    Examples:
         >>> complete("conduit run --full-refresh", "shop.yml", "my orders")
         "conduit run shop.yml --stream 'my orders' --full-refresh"
         >>> complete("conduit check other.yml", "shop.yml", None)

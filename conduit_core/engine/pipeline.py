@@ -97,7 +97,14 @@ class Ends:
 class Pipeline:
     """A pipeline file, read and checked. Making one opens no connection.
 
-    Example:
+    Args:
+        loaded: the file as it was read; ``from_file``, ``from_mapping`` and ``from_data`` make it.
+        connections: finds named connections; default: ``~/.conduit/connections.yml``.
+        again: makes the same pipeline in another process.
+        instead: names of connections in place of the file's ``source`` and ``destination``.
+        source: makes the source, where it is data of this process.
+
+    Examples:
         >>> pipeline = Pipeline.from_mapping(
         ...     {
         ...         "name": "demo",
@@ -155,7 +162,7 @@ class Pipeline:
             connections: finds named connections.
             env: the variables that ``${NAME}`` takes; default the process's own.
             source: the name of a connection in place of the file's own (see
-                :meth:`with_connections`), which may then be left out.
+                ``with_connections``), which may then be left out.
             destination: the same for the other end.
 
         Raises:
@@ -179,7 +186,15 @@ class Pipeline:
         source: str | None = None,
         destination: str | None = None,
     ) -> Self:
-        """Take a pipeline as Python data, with the same keys as the file; see :meth:`from_file`.
+        """Take a pipeline as Python data, with the same keys as the file; see ``from_file``.
+
+        Args:
+            mapping: what the file would hold.
+            base_dir: what relative paths are relative to.
+            connections: finds named connections.
+            env: the variables that ``${NAME}`` takes; default the process's own.
+            source: the name of a connection in place of the mapping's own.
+            destination: the same for the other end.
 
         Raises:
             ConfigError: it is wrong.
@@ -298,6 +313,9 @@ class Pipeline:
     def select(self, names: tuple[str, ...] | None) -> tuple[StreamSpec, ...]:
         """Return the named streams in the file's order, all for None.
 
+        Args:
+            names: of streams.
+
         Raises:
             ConfigError: a name is not a stream; the nearest is named.
         """
@@ -314,7 +332,12 @@ class Pipeline:
         return tuple(s for s in self.streams if s.name in names)
 
     def target(self, stream: StreamSpec, destination: Destination) -> Table:
-        """Return the table a stream feeds."""
+        """Return the table a stream feeds.
+
+        Args:
+            stream: one of the pipeline's.
+            destination: the open destination, which knows its default schema.
+        """
         schema = (
             stream.into_schema
             or self.loaded.spec.destination.schema_name
@@ -354,6 +377,9 @@ class Pipeline:
     def receiver(self, given: ReceiverSpec) -> ReceiverSpec:
         """Return one of ``notify:`` with its connection looked up.
 
+        Args:
+            given: as the file has it: a URL, or a connection's name.
+
         Raises:
             ConfigError: the connection isn't known, or is no receiver.
         """
@@ -380,6 +406,9 @@ class Pipeline:
     @contextmanager
     def open(self, jobs: int = 1) -> Iterator[Ends]:
         """Make source and destination; they connect when first used and are closed at the end.
+
+        Args:
+            jobs: how many streams will be loaded side by side; their buffers share the budget.
 
         Raises:
             ConfigError: a connector isn't installed, or its options are wrong (file, line, key).

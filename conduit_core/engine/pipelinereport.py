@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 from conduit_core.connectors.incidents import LASTING, Incident, KeepsIncidents
 from conduit_core.connectors.letters import KeepsLetters
-from conduit_core.engine.admin import StreamStatus, status_of
 from conduit_core.engine.loadreport import AuditedLoad, audited, moves_rows
 from conduit_core.engine.pipeline import Ends, Pipeline
-from conduit_core.errors import ConduitError, ConnectionFailedError
+from conduit_core.engine.standing import Look, StreamStatus
+from conduit_core.errors import ConduitError
 from conduit_core.spec import StreamSpec
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.ledger import LedgerRecord, watermark_record
@@ -82,7 +82,7 @@ def pipeline_report(
         ConduitError: the destination can't be asked.
     """
     with pipeline.open() as ends:
-        asking = _Asking(pipeline, ends, last, since)
+        asking = _Asking(pipeline, ends, last, since, Look(pipeline, ends))
         chosen = pipeline.select(streams)
         names = {s.name for s in chosen}
         incidents = _incidents(pipeline, ends, since)
@@ -111,8 +111,7 @@ class _Asking:
     ends: Ends
     last: int | None
     since: datetime | None
-    away: str = ""
-    """The class of the error with which the source couldn't be reached: once is enough."""
+    look: Look
 
     def report(self, stream: StreamSpec) -> StreamReport:
         destination = self.ends.destination
@@ -142,13 +141,9 @@ class _Asking:
         )
 
     def _status(self, stream: StreamSpec) -> tuple[StreamStatus | None, str]:
-        if self.away:
-            return None, self.away
         try:
-            return status_of(self.pipeline, stream, self.ends), ""
+            return self.look.at(stream), ""
         except ConduitError as error:
-            if isinstance(error, ConnectionFailedError):
-                self.away = type(error).__name__
             return None, type(error).__name__
 
 

@@ -21,6 +21,11 @@ def read(
 ) -> Iterator[pa.RecordBatchReader]:
     """Open a stream's target for reading, in batches; closed with the ``with`` block.
 
+    Args:
+        pipeline: whose stream.
+        stream: its name.
+        columns: which of the target's; None for all.
+
     Raises:
         ConfigError: no such stream.
         SchemaError: the target doesn't exist yet.
@@ -38,6 +43,10 @@ def files(pipeline: Pipeline, stream: str) -> FileSet:
     """Return the published data files of a stream's target, where the destination is files.
 
     A newer version may replace them: they are kept until `conduit clean` finds them old enough.
+
+    Args:
+        pipeline: whose stream.
+        stream: its name.
 
     Raises:
         ConfigError: no such stream, or the destination isn't files.

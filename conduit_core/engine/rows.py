@@ -23,7 +23,6 @@ from conduit_core.state.window import Window
 from conduit_core.types.schema import schema_from_json
 
 if TYPE_CHECKING:
-    from conduit_core.engine.keys import SourceKeys
     from conduit_core.engine.screen import Part
 
 
@@ -34,15 +33,6 @@ def open_flow(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) 
         known = known_files(ends.destination.records(plan.target))
     request = _request(plan, stream, ends, runtime, known_files=known)
     return _flow(request, plan, stream, ends, runtime, part="load")
-
-
-def keys_of(plan: LoadPlan, stream: StreamSpec, ends: Ends, runtime: Runtime) -> SourceKeys | None:
-    """Return what the source says of keys, where the plan looks for deletes by key."""
-    if plan.key_source is None:
-        return None
-    from conduit_core.engine.keys import SourceKeys  # most loads never get here
-
-    return SourceKeys(plan, stream, ends, runtime)
 
 
 def open_split(
@@ -145,7 +135,8 @@ def screen_rows(
     """Return what holds the rows to the stream's rules; None where it has none."""
     if not needs_screen(stream, ends):
         return None
-    from conduit_core.engine.screen import Screen, rules_of  # most loads never get here
+    from conduit_core.engine.rules import rules_of  # most loads never get here
+    from conduit_core.engine.screen import Screen
 
     rules = rules_of(stream, schema_from_json(plan.staged_schema), ends)
     return Screen(plan, stream, rules, part, runtime.emit, ends.destination)

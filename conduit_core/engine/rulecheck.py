@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from conduit_core.connectors.publish import DELETED_AT, VALID_TO
 from conduit_core.engine.audit import RuleReport, rule_reports
 from conduit_core.engine.columns import VERSION_COLUMNS
-from conduit_core.engine.screen import judged_schema
+from conduit_core.engine.rules import judged_schema
 from conduit_core.errors import ConduitError, ConfigError, SchemaError
 from conduit_core.quality import Judge, Ruleset, compile_rules, judge_counts, judge_load
 from conduit_core.quality.arrays import filtered

@@ -44,7 +44,11 @@ _log = logging.getLogger(__name__)
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a run; ``result`` says what was and wasn't published."""
+    """Ctrl-C during a run; ``result`` says what was and wasn't published.
+
+    Args:
+        result: the run's, so far.
+    """
 
     def __init__(self, result: RunResult) -> None:
         super().__init__()
@@ -197,7 +201,7 @@ def _followed(
     pipeline: Pipeline, hooks: tuple[BoundHook, ...], result: RunResult, emit: Emitter
 ) -> RunResult:
     """Return a run's result with what became of its hooks. Ctrl-C leaves them to the next run."""
-    from conduit_core.engine.hooks import run_hook
+    from conduit_core.engine.after import run_hook
 
     failed = (*(f.stream for f in result.failures), *result.not_started)
     done: list[HookResult] = []
@@ -308,6 +312,9 @@ def _release(error: BaseException | None) -> None:
 
 def raise_for_failures(result: RunResult) -> None:
     """Raise a run's failures as one error that names each failed stream and hook.
+
+    Args:
+        result: what ``run`` returned.
 
     Raises:
         LoadFailedError: one or more streams, or hooks, failed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import pyarrow as pa
@@ -15,74 +15,23 @@ from conduit_core.connectors.publish import DELETED_AT
 from conduit_core.engine.audit import audit_load, load_tally, raise_so_far
 from conduit_core.engine.model import LoadPlan
 from conduit_core.engine.pipeline import Ends
+from conduit_core.engine.rules import READABLE, Rules, rules_of
 from conduit_core.engine.shaping import needs_screen, payload_fields
 from conduit_core.events import Emit
 from conduit_core.quality import (
     REASONS,
-    Capacity,
     Judge,
     RuleCount,
-    Ruleset,
     Tally,
-    compile_rules,
     judge_counts,
 )
-from conduit_core.quality.rules import RowRule
 from conduit_core.spec import StreamSpec
-from conduit_core.types.schema import max_length, schema_from_json
+from conduit_core.types.schema import schema_from_json
 
 _SHOWN = 80
 Part = Literal["load", "split", "again", "replay"]
 """What a flow is: all rows of a load, one split's, rows that are read again by their keys, or dead
 letters that are replayed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """A stream's rules as a plan compiles them.
-
-    Args:
-        ruleset: the rules, those of what the destination takes among them.
-        takes_out: whether a rule may make dead letters.
-    """
-
-    ruleset: Ruleset
-    takes_out: bool
-
-
-def judged_schema(staged: pa.Schema) -> pa.Schema:
-    """Return the columns that rules look at: the rows' own."""
-    return pa.schema([f for f in staged if not f.name.startswith("_conduit_")])
-
-
-READABLE = "readable"
-"""The rule of a source that sets rows aside whose values aren't of their column's type."""
-
-
-def rules_of(stream: StreamSpec, staged: pa.Schema, ends: Ends) -> Rules:
-    """Compile a stream's rules, and those that its source and its destination bring.
-
-    Not for a stream that :func:`needs_screen` says has none: nothing has to look at its rows.
-
-    Raises:
-        ConduitError: a rule is wrong; see :func:`conduit_core.quality.compile_rules`.
-    """
-    sifts = ends.source.capabilities.gives_unreadable
-    takes_out = sifts or any(rule.action == "dlq" for rule in stream.quality)
-    schema = judged_schema(staged)
-    takes_nul = ends.destination.capabilities.takes_nul
-    capacities = {f.name: Capacity(max_length(f), takes_nul=takes_nul) for f in schema}
-    ruleset = compile_rules(
-        stream.quality,
-        schema,
-        folder=ends.base_dir,
-        capacities=capacities,
-        storable_action="dlq" if takes_out else "fail",
-    )
-    if sifts:
-        readable = RowRule(READABLE, READABLE, "dlq", lambda _: ())
-        ruleset = replace(ruleset, rows=(readable, *ruleset.rows))
-    return Rules(ruleset, takes_out)
 
 
 class Screen:

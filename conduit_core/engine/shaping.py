@@ -104,7 +104,7 @@ def shape_rows(
             )
         return Shaped(rows, staged)
     from conduit_core.engine.audit import read_history
-    from conduit_core.engine.screen import rules_of
+    from conduit_core.engine.rules import rules_of
 
     rules = rules_of(stream, staged.schema, ends)
     if unknown := [name for name in stream.redact if name not in rows.names]:

@@ -19,6 +19,7 @@ from conduit_core.connectors.chain import find_load
 from conduit_core.connectors.staging import Attempt, StageReceipt, Staging, stages_of
 from conduit_core.engine.budget import budgets
 from conduit_core.engine.identity import stream_fingerprint, target_fingerprint
+from conduit_core.engine.keys import keys_of
 from conduit_core.engine.model import AuditReport, HookResult, LoadPlan, LoadResult
 from conduit_core.engine.opening import open_load
 from conduit_core.engine.outcome import (
@@ -30,7 +31,7 @@ from conduit_core.engine.outcome import (
     state_after_failure,
 )
 from conduit_core.engine.pipeline import Ends, Pipeline
-from conduit_core.engine.rows import keys_of, open_split
+from conduit_core.engine.rows import open_split
 from conduit_core.engine.runtime import Runtime
 from conduit_core.engine.shaping import needs_screen
 from conduit_core.errors import (
@@ -178,7 +179,8 @@ def after(
                 mirror(result, target, fingerprint, ends, store, emit)
     if not (hooks and pipeline.loaded.spec.after):
         return ()
-    from conduit_core.engine.hooks import bound_hooks, check_hooks, run_hooks
+    from conduit_core.engine.after import run_hooks
+    from conduit_core.engine.hooks import bound_hooks, check_hooks
 
     bound = bound_hooks(pipeline)
     check_hooks(pipeline, bound)

@@ -57,6 +57,7 @@ LOOK_SECONDS, KEEP_SECONDS, SEND_SECONDS, MARK_SECONDS = 4.0, 5.0, 8.0, 3.0
 down who was told."""
 ENDING_SECONDS = 1.0
 """After Ctrl-C, for what is under way: a driver that is cut off takes the process down with it."""
+FRESHNESS = "say how far a watermark may lag, beside `streams:` or on a stream: freshness: 24h"
 _TRIES = 10
 _DEFAULTS = AlertFacts().plain()
 _T = TypeVar("_T")
@@ -169,16 +170,13 @@ class Alerts:
 
     def _look(self) -> None:
         """Look how far the run's streams are behind, where they say how far they may be."""
-        from conduit_core.engine import admin
+        from conduit_core.engine.standing import status
 
         fresh = {s.name for s in self._pipeline.streams if s.freshness is not None}
-        for name in self._collected.streams:
-            if name not in fresh:
-                continue
-            try:
-                admin.status(self._pipeline, (name,), listeners=(self._collected, self._emit))
-            except ConduitError:  # its failure is told as one
-                continue
+        names = tuple(name for name in self._collected.streams if name in fresh)
+        if names:
+            with suppress(ConduitError):  # the failure is told as one
+                status(self._pipeline, names, listeners=(self._collected, self._emit))
 
     def _reserved(
         self, rules: Sequence[Rule], *, failures: bool, now: datetime
@@ -485,6 +483,10 @@ def check_notify(pipeline: Pipeline) -> list[CheckItem]:
         else:
             told = f"{', '.join(spec.on)} to {', '.join(shown)}"
             items.append(CheckItem(name, ok=True, detail=told))
+            if "stale" in spec.on and all(s.freshness is None for s in pipeline.streams):
+                where = pipeline.loaded.locate(("notify", number))
+                detail = f"{where}: nothing can be stale: no stream has `freshness:`"
+                items.append(CheckItem(name, ok=False, detail=detail, remedy=FRESHNESS))
     return items
 
 

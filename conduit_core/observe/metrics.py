@@ -112,6 +112,12 @@ LAG = _gauge(
     _STREAM,
     "How far the watermark is behind the source's newest row.",
 )
+LOOKED = _gauge(
+    "last_look_timestamp_seconds",
+    "seconds",
+    _STREAM,
+    "When the stream was last looked at by conduit status: how old lag, staleness and letters are.",
+)
 STALE = _gauge("stale", "", _STREAM, "1 where a stream is past its freshness, else 0.")
 LETTERS = _gauge("dead_letters_open", "rows", _STREAM, "Open dead letters.")
 QUEUE = _gauge(
@@ -128,7 +134,7 @@ ALERTS = _counter(
 
 METRICS = (
     ROWS, BYTES, LOADS, ERRORS, RETRIES, REJECTED, COLUMNS, LOAD_SECONDS, STAGE_SECONDS, FINISHED,
-    MARK, AGE, LAG, STALE, LETTERS, QUEUE, MEMORY, HOOKS, HOOK_SECONDS, ALERTS,
+    MARK, AGE, LAG, LOOKED, STALE, LETTERS, QUEUE, MEMORY, HOOKS, HOOK_SECONDS, ALERTS,
 )  # fmt: skip
 """Every metric there is."""
 
@@ -172,6 +178,8 @@ def measure(event: ev.Event) -> Iterator[Measurement]:
             yield Measurement(COLUMNS, 1, (*where, event.change))
         case ev.StreamSeen():
             yield from _seen(event, where)
+        case ev.StreamUnseen():
+            yield Measurement(ERRORS, 1, (*where, event.error))
         case _:
             yield from _of_pipelines(event)
 
@@ -205,6 +213,7 @@ def _finished(event: ev.StreamFinished, where: tuple[str, str]) -> Iterator[Meas
 
 
 def _seen(event: ev.StreamSeen, where: tuple[str, str]) -> Iterator[Measurement]:
+    yield Measurement(LOOKED, event.at.timestamp(), where)
     yield from _mark(event.watermark_at, event.at, where)
     if event.lag_seconds is not None:
         yield Measurement(LAG, event.lag_seconds, where)

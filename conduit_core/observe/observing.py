@@ -98,6 +98,11 @@ class Observation:
     """A run that is watched; ``listeners`` are to be handed to it.
 
     ``will_retry`` is set by a runner that tries again after a failure: nobody is told of that one.
+
+    Args:
+        pipeline: whose run it is.
+        listeners: the runner's own, called first.
+        origin: which run of which runner it is.
     """
 
     def __init__(self, pipeline: Pipeline, listeners: tuple[Listener, ...], origin: Origin) -> None:
@@ -120,7 +125,13 @@ class Observation:
         return (*self._given, *alerts, *self._sinks)
 
     def open(self, to: str | Iterable[str] | None, without: Mapping[str, str]) -> None:
-        """Open the receivers; one that can't be opened is a warning."""
+        """Open the receivers; one that can't be opened is a warning.
+
+        Args:
+            to: the receivers' URLs or names, one text or several.
+            without: kinds of receivers that the runner serves itself, each with what is said of
+                that.
+        """
         for word in words_of(to):
             name, extra = "a receiver", ""
             try:
@@ -136,12 +147,21 @@ class Observation:
             self._sinks.append(_Guarded(sink, receiver, self._complain))
 
     def raised(self, error: ConduitError) -> None:
-        """Take in what ended the run, so that people are told of it if no stream's failure was."""
+        """Take in what ended the run, so that people are told of it if no stream's failure was.
+
+        Args:
+            error: what was raised.
+        """
         if self._alerts is not None:
             self._alerts.raised(error)
 
     def ask(self, will_retry: Callable[[ConduitError], bool], error: ConduitError) -> None:
-        """Ask a runner whether it tries again; one that can't say doesn't hide the error."""
+        """Ask a runner whether it tries again; one that can't say doesn't hide the error.
+
+        Args:
+            will_retry: the runner's answer to an error.
+            error: what the task failed with.
+        """
         try:
             self.will_retry = will_retry(error)
         except Exception as failed:  # noqa: BLE001 - whatever a runner's own state raises

@@ -109,6 +109,7 @@ _MESSAGES: dict[type[ev.Event], Callable[..., str]] = {
     ev.StateMirrored: lambda e: "state mirrored",
     ev.StreamFinished: _finished,
     ev.StreamSeen: _seen,
+    ev.StreamUnseen: lambda e: f"can't be looked at: {e.lines[0] if e.lines else e.error}",
     ev.StreamFailed: lambda e: f"failed: {e.lines[0] if e.lines else e.error}",
     ev.HookStarted: lambda e: f"after.{e.hook}: begins, for {', '.join(e.tables)}",
     ev.HookFinished: lambda e: (
@@ -145,7 +146,7 @@ def level(event: ev.Event) -> Level:
     """Return how loud an event is: batches and steps are ``debug``."""
     if isinstance(event, ev.StreamFailed | ev.HookFailed):
         return "error"
-    if isinstance(event, ev.Retrying):
+    if isinstance(event, ev.Retrying | ev.StreamUnseen):
         return "warning"
     if isinstance(event, ev.Notice):
         return event.level

@@ -27,6 +27,9 @@ class ConnectionResolver(Protocol):
     def resolve(self, name: str) -> ConnectionSpec:
         """Return the connection.
 
+        Args:
+            name: as ``connection:`` writes it.
+
         Raises:
             ConfigError: there is none of that name; the known names are told, never their values.
         """
@@ -99,6 +102,9 @@ class GivenConnections:
 
     def resolve(self, name: str) -> ConnectionSpec:
         """Return the connection of that name.
+
+        Args:
+            name: as ``connection:`` writes it.
 
         Raises:
             ConfigError: there is none, it is wrong, or a variable isn't set.

@@ -209,6 +209,9 @@ class ConnectionSpec(BaseModel):
 
         A named connection without a type, which says where files are, takes this one's.
 
+        Args:
+            named: the connection that was looked up.
+
         Raises:
             ValueError: both name a type, and not the same; or neither does.
         """
@@ -232,6 +235,10 @@ class ConnectionSpec(BaseModel):
 
         Schemas, staging and lock_wait stay. A named one without a type says only where files are:
         how they are read stays, too.
+
+        Args:
+            named: the connection that was looked up.
+            name: its name.
         """
         kept = self.model_fields_set & {"schema_name", "internal_schema", "staging", "lock_wait"}
         stays: dict[str, object] = {key: getattr(self, key) for key in kept}

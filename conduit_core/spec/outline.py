@@ -35,7 +35,15 @@ _SYSTEMS = {"postgresql": "postgres"}
 
 @dataclass(frozen=True, slots=True)
 class RuleOutline:
-    """A rule of a stream's ``quality:``, by the name that reports give it."""
+    """A rule of a stream's ``quality:``, by the name that reports give it.
+
+    Args:
+        name: the rule's.
+        kind: the word after ``rule:``.
+        action: ``fail``, ``dlq`` or ``warn``.
+        columns: what it looks at.
+        description: why it is there; "" where the file doesn't say.
+    """
 
     name: str
     kind: str
@@ -96,6 +104,9 @@ class Outline:
     def stream(self, name: str) -> StreamOutline:
         """Return a stream by its name.
 
+        Args:
+            name: the stream's.
+
         Raises:
             ConfigError: there is none; the nearest is named.
         """
@@ -116,7 +127,11 @@ class Outline:
         return self.streams[0]
 
     def uri(self, stream: StreamOutline) -> str:
-        """Return the URI of a stream's target; "" where the file doesn't say where that is."""
+        """Return the URI of a stream's target; "" where the file doesn't say where that is.
+
+        Args:
+            stream: one of the pipeline's.
+        """
         if not self.destination or not stream.schema:
             return ""
         return f"{self.destination}/{quote(stream.schema)}/{quote(stream.table)}"

@@ -46,7 +46,12 @@ def is_secret_key(key: str) -> bool:
 
 
 def shows_secret(value: object, key: str = "") -> bool:
-    """Tell whether one end of a pipeline, as Python wrote it, has a secret written out in it."""
+    """Tell whether one end of a pipeline, as Python wrote it, has a secret written out in it.
+
+    Args:
+        value: a URL, or a mapping as in the file.
+        key: the key that it stands under; names such as ``password`` are of secrets.
+    """
     if isinstance(value, Mapping):
         return any(shows_secret(item, str(name)) for name, item in value.items())
     if not isinstance(value, str):

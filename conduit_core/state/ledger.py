@@ -38,6 +38,20 @@ class LedgerRecord(BaseModel):
     ``schema_changes`` is a JSON list of what the load changed of the target's columns:
     ``{"column", "change", "was", "now"}``; ``change`` is ``added``, ``widened`` or ``nullable``.
     ``stages`` are seconds by stage as JSON: the commit's, as far as they were known inside of it.
+
+    Args:
+        target_schema, target_table: which target it is of.
+        version: the target's version after the load: 1, 2, ...
+        pipeline, stream: who loaded.
+        load_id: the load's id, once in the ledger.
+        request, request_key: what was asked for, as JSON, and the runner's name for it.
+        mode: how rows were published; ``state_...`` and ``replay`` for what is no load of the
+            source.
+        counts: rows by what became of them.
+        schema_fingerprint, spec_fingerprint, target_fingerprint: digests of the columns, of the
+            stream in the file, and of the target.
+        runner: who asked, as JSON.
+        started_at, published_at: when it was planned, and when it was committed.
     """
 
     model_config = ConfigDict(frozen=True)

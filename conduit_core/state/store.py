@@ -90,6 +90,11 @@ class StateStore(Protocol):
     def set(self, key: str, entry: str, expect: str | None) -> bool:
         """Write ``entry`` if the store still holds an entry sealed ``expect`` (None: no entry).
 
+        Args:
+            key: the target's.
+            entry: the text to write.
+            expect: the seal of what was read before; see ``seal_of``.
+
         Returns:
             False, and nothing is written, if it holds something else: a person's edit is kept.
         """
@@ -97,7 +102,11 @@ class StateStore(Protocol):
 
 
 def seal_of(text: str | None) -> str | None:
-    """Return what identifies a stored text: None for no entry, else a digest of the raw text."""
+    """Return what identifies a stored text: None for no entry, else a digest of the raw text.
+
+    Args:
+        text: what the store holds under a key.
+    """
     return None if text is None else hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

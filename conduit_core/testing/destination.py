@@ -35,7 +35,7 @@ class DestinationSuite(
         schema: the schema to load into; the default is the destination's own.
 
     Class attributes:
-        refused: names of :data:`conduit_core.testing.torture.CASES` that the system can't take.
+        refused: names of ``conduit_core.testing.torture.CASES`` that the system can't take.
             They must give a ``ConduitError`` and leave nothing behind; all others must load.
 
     The fixtures ``destination`` and ``other`` (two objects on the same place) are there for a

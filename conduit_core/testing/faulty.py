@@ -70,7 +70,11 @@ class Faults:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def opened(self, request: ReadRequest) -> None:
-        """Note a read."""
+        """Note a read.
+
+        Args:
+            request: what is read.
+        """
         with self._lock:
             self.reads.append((str(request.ref), request.window))
             if request.split is not None:
@@ -78,6 +82,9 @@ class Faults:
 
     def strike(self, batch: int) -> None:
         """Raise if this batch is to fail now.
+
+        Args:
+            batch: its number, from 0.
 
         Raises:
             ConduitError: it is.
@@ -268,7 +275,13 @@ class _NoOptions(BaseModel):
 def faulty_connector(
     tables: Mapping[str, pa.Table], faults: Faults | None = None, batch_rows: int = 10
 ) -> Connector:
-    """Return a connector of type ``faulty`` over these tables, for ``registry.added``."""
+    """Return a connector of type ``faulty`` over these tables, for ``registry.added``.
+
+    Args:
+        tables: by the name that a stream's ``table:`` writes.
+        faults: what goes wrong; nothing by default.
+        batch_rows: rows of a batch.
+    """
 
     def make(options: BaseModel, context: Context) -> Source:
         return FaultySource(tables, faults, batch_rows)

@@ -30,6 +30,19 @@ class IncidentContract(DestinationFixtures):
             pytest.skip(f"{destination.system} keeps no incidents")
         return destination
 
+    def test_many_are_written_and_replaced_at_once_or_none(self, keeper: KeepsIncidents) -> None:
+        many = tuple(_incident(f"{n:04}") for n in range(1_100))
+        assert keeper.keep_incidents(many)
+        read = keeper.incidents("shop")
+        assert [i.id for i in read] == [i.id for i in many]
+        over = tuple(replace(i, closed_at=_NOW) for i in read)
+        assert not keeper.keep_incidents((*over[:-1], replace(over[-1], revision=9)))
+        assert keeper.incidents("shop") == read
+        again = replace(_incident("again"), stream=over[0].stream)
+        assert not keeper.keep_incidents((again, *over[1:]))
+        assert keeper.keep_incidents((*over, again))
+        assert [i.id for i in keeper.incidents("shop") if i.closed_at is None] == ["again"]
+
     def test_before_the_first_incident_there_are_none(self, keeper: KeepsIncidents) -> None:
         assert keeper.incidents("shop") == []
 

@@ -52,7 +52,7 @@ class SourceSuite(SplitSuite, SourceSlices):
             the nearest that the system has.
 
     Class attributes:
-        unsupported: names of :data:`conduit_core.testing.torture.CASES` that the system has no
+        unsupported: names of ``conduit_core.testing.torture.CASES`` that the system has no
             type for (or whose values it can't hold), so that ``fill`` isn't asked for them.
         any_name: whether any identifier names a table (not so where tables are files).
         null_cursors: whether a column can hold NULL among values.
@@ -64,10 +64,12 @@ class SourceSuite(SplitSuite, SourceSlices):
 
     @pytest.fixture
     def source(self) -> Iterator[Source]:
+        """The source under test, on an empty place."""
         raise NotImplementedError("the subclass supplies this fixture")
 
     @pytest.fixture
     def fill(self) -> Fill:
+        """What puts a table under a name into that place, and returns its reference."""
         raise NotImplementedError("the subclass supplies this fixture")
 
     # --- looking --------------------------------------------------------------------------------

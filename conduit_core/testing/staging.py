@@ -37,6 +37,7 @@ class StagingSuite:
 
     @pytest.fixture
     def connect(self) -> Callable[[], Staging]:
+        """What makes a staging on one empty place, anew with each call."""
         raise NotImplementedError("the subclass supplies this fixture")
 
     @pytest.fixture

@@ -21,6 +21,7 @@ class StateStoreSuite:
 
     @pytest.fixture
     def store(self) -> StateStore:
+        """The store under test, empty."""
         raise NotImplementedError("the subclass supplies this fixture")
 
     @pytest.fixture

@@ -160,13 +160,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         return
 
 
-def runner(executable: str | None = None) -> Dbt:
-    """Return dbt in this process, or the program that is named."""
-    from conduit_dbt.in_process import InProcess
-
-    return Executable(executable) if executable else InProcess()
-
-
 def quiet(folder: Path) -> Sequence[str]:
     """Return flags, good for dbt 1.8 to 1.11, that keep artifacts and log in a private folder.
 

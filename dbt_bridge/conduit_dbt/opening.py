@@ -10,7 +10,7 @@ from pathlib import Path
 
 from conduit_core import CheckItem, DestinationFacts, Pipeline, destination_facts
 from conduit_core.errors import ConfigError
-from conduit_dbt.invoke import Executable, runner
+from conduit_dbt.invoke import Dbt, Executable
 from conduit_dbt.options import FROM_DESTINATION, DbtOptions
 from conduit_dbt.places import Place, mismatch
 from conduit_dbt.private_profile import from_destination
@@ -187,3 +187,10 @@ def _database(output: Output, place: Place, project: Project) -> CheckItem:
     remedy = "name the target that reads what this pipeline loads (`target:`), or let"
     remedy += " `profile: from_destination` make it"
     return CheckItem("database", ok=False, detail=found, remedy=remedy)
+
+
+def runner(executable: str | None = None) -> Dbt:
+    """Return dbt in this process, or the program that is named."""
+    from conduit_dbt.in_process import InProcess
+
+    return Executable(executable) if executable else InProcess()

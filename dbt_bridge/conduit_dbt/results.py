@@ -22,6 +22,12 @@ class DbtNode(Frozen):
 
     ``rows`` is what the adapter says was written, ``failures`` how many rows a test found, and
     ``path`` the node's file in its project.
+
+    Args:
+        unique_id, name: dbt's, in full and short.
+        kind: ``model``, ``test``, ``seed``, ``snapshot`` ...
+        seconds: its time.
+        message: dbt's own words.
     """
 
     unique_id: str
@@ -44,6 +50,11 @@ class SourceFreshness(Frozen):
     """How old a source table's newest row is: ``pass``, ``warn``, ``error``, ``runtime error``.
 
     ``age`` is None where there is no row, or the table can't be read; ``message`` says which.
+
+    Args:
+        unique_id, name: dbt's, in full and short.
+        status: dbt's word, as above.
+        max_loaded_at: the newest row's time.
     """
 
     unique_id: str
@@ -64,6 +75,14 @@ class DbtResult(Frozen):
 
     ``code`` is dbt's: 0 all is well, 1 a node failed, 2 nothing ran (``error`` says why).
     ``arguments`` are the command's own, without values of ``--vars``.
+
+    Args:
+        command: ``build``, ``run`` ...
+        dbt_version: which dbt ran; "" where that isn't known.
+        seconds: the whole time.
+        nodes: what became of each node, in dbt's order.
+        freshness: of ``source freshness``: each source table.
+        target_path: the folder with dbt's artifacts.
     """
 
     command: str

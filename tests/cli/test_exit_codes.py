@@ -185,7 +185,7 @@ def test_1_for_a_bug_anywhere(here: Any, shop: Conduit, monkeypatch: pytest.Monk
     def explode(*_: object, **__: object) -> None:
         raise LookupError("oh")
 
-    monkeypatch.setattr("conduit_core.engine.admin.status", explode)
+    monkeypatch.setattr("conduit_core.engine.standing.status", explode)
     what, _, _, command = closes(here("status"), 1)
     assert what == "shop: unexpected LookupError: oh; this is a bug"
     assert command == "conduit status pipeline.yml --debug"

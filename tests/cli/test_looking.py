@@ -145,3 +145,29 @@ def test_json_schema_is_the_pipeline_files(here: Any) -> None:
     assert "project_dir" in found["$defs"].pop("after_dbt")["properties"]  # what is installed
     del found["properties"]["after"]["properties"]
     assert found == json_schema()
+
+
+def test_a_stream_that_cannot_be_looked_at_keeps_no_other_from_it(here: Any, shop: Conduit) -> None:
+    assert here("run").code == 0
+    fill(shop.folder / "shop.db", "ALTER TABLE orders RENAME TO orders_old")
+    fill(shop.folder / "shop.db", "INSERT INTO customers VALUES (9, 'new')")
+    metrics = shop.folder / "conduit.prom"
+    ended = here("status", "--json", CONDUIT_OBSERVE=f"textfile:{metrics}")
+    (seen,) = ended.document["streams"]
+    assert seen["stream"] == "customers"
+    assert ended.code == ended.document["error"]["exit_code"] == 4
+    assert "orders (shop)" in ended.last_lines[0]
+    text = metrics.read_text()
+    assert 'conduit_errors_total{error="SchemaError",pipeline="shop",stream="orders"} 1' in text
+    assert 'conduit_last_look_timestamp_seconds{pipeline="shop",stream="customers"}' in text
+    assert 'conduit_last_look_timestamp_seconds{pipeline="shop",stream="orders"}' not in text
+    assert "customers" in here("status").out
+
+
+def test_an_end_that_is_away_is_tried_once(here: Any, shop: Conduit) -> None:
+    assert here("run").code == 0
+    (shop.folder / "shop.db").rename(shop.folder / "gone.db")
+    ended = here("status")
+    assert ended.code == 3
+    assert len(ended.last_lines) == 4
+    assert ended.err.count("shop.db") <= 2

@@ -120,7 +120,7 @@ def test_ctrl_c_outside_a_run(here: Any, shop: Conduit, monkeypatch: pytest.Monk
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("conduit_core.engine.admin.status", interrupt)
+    monkeypatch.setattr("conduit_core.engine.standing.status", interrupt)
     ended = here("status", "--json")
     assert (ended.code, ended.document) == (130, {"interrupted": True, "exit_code": 130})
     assert ended.last_lines[0] == "interrupted"

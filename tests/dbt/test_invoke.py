@@ -16,7 +16,8 @@ import pytest
 from conduit_core.errors import ConfigError
 from conduit_dbt import invoke
 from conduit_dbt.in_process import InProcess
-from conduit_dbt.invoke import Executable, runner
+from conduit_dbt.invoke import Executable
+from conduit_dbt.opening import runner
 from conduit_dbt.places import Place
 from conduit_dbt.private_profile import from_destination
 from conduit_dbt.project import Project

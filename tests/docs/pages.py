@@ -18,6 +18,7 @@ COMPONENT = ROOT / "docs" / "dagster" / "component.md"
 """A page whose blocks are files of a Dagster project: tests/dagster/test_component_docs.py."""
 PREFECT = sorted([ROOT / "docs" / "prefect.md", *(ROOT / "docs" / "prefect").glob("*.md")])
 """Pages whose blocks run in Prefect: tests/prefect/test_docs.py."""
+MEMBERS = ("providers/airflow", "integrations/dagster", "integrations/prefect", "dbt_bridge")
 HOWTO = ("backfill", "from-dlt", "from-sling", "on-call", "replay", "rewind")
 WALKED = [
     *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
@@ -26,7 +27,11 @@ WALKED = [
 ]
 """Pages that are walked from top to bottom, in their runner: test_tutorials.py, here and there."""
 PAGES = sorted(
-    [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    [
+        *(ROOT / folder / "README.md" for folder in ("", *MEMBERS)),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "examples").rglob("*.md"),
+    ]
 )
 _FENCE = re.compile(r"^( *)```(\S*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _MARKER = re.compile(r"<!-- not run: (\S.*?) -->\s*$", re.DOTALL)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from conduit_core import CheckItem, Hook, HookContext, HookReport, Pipeline, RunRequest, run
 from conduit_core import after as after_loads
 from conduit_core import plan as plan_loads
-from conduit_core.engine import admin, hooks
+from conduit_core.engine import admin, after, hooks
 from conduit_core.engine.hooks import GateFindings
 from conduit_core.engine.run import raise_for_failures
 from conduit_core.errors import ConfigError, HookError, LoadFailedError, SchemaError
@@ -99,7 +99,7 @@ def test_a_hook_sees_what_changed_since_it_last_finished(each_lab: Lab, spy: Spy
     assert (load.load_id, load.counts.inserted) == (result.results[0].load_id, 3)
     assert load.watermark == "2"
 
-    assert outcome(run(pipeline)) == ("skipped", hooks.NOTHING_CHANGED)
+    assert outcome(run(pipeline)) == ("skipped", after.NOTHING_CHANGED)
     each_lab.orders(range(2, 4), table="items")
     run(pipeline)
     assert [t.rpartition(".")[2] for t in spy.changed()] == ["items"]
@@ -138,7 +138,7 @@ def test_a_load_that_changed_nothing_is_no_change(lab: Lab, spy: Spy) -> None:
     lab.sql("UPDATE orders SET v = v WHERE id = 1")
     again = run(pipeline, request=RunRequest(window_from="0", window_to="3"))
     assert (again.results[0].outcome, again.results[0].counts.unchanged) == ("published", 3)
-    assert outcome(again) == ("skipped", hooks.NOTHING_CHANGED)
+    assert outcome(again) == ("skipped", after.NOTHING_CHANGED)
 
 
 def test_a_table_that_is_empty_now_changed(lab: Lab, spy: Spy) -> None:
@@ -165,7 +165,7 @@ def test_what_clean_removed_before_the_hook_finished_is_no_change_lost(lab: Lab,
     assert outcome(run(pipeline)) == ("succeeded", "said hello")
     (table,) = spy.seen[-1].changed
     assert (table.loads, table.complete) == ((), False)
-    assert outcome(run(pipeline)) == ("skipped", hooks.NOTHING_CHANGED)
+    assert outcome(run(pipeline)) == ("skipped", after.NOTHING_CHANGED)
 
 
 def test_a_restored_or_cleaned_destination_and_a_new_table_count_as_changed() -> None:
@@ -175,14 +175,14 @@ def test_a_restored_or_cleaned_destination_and_a_new_table_count_as_changed() ->
         schema_fingerprint="", spec_fingerprint="", target_fingerprint="",
         started_at="2024-01-01T00:00:00Z", published_at="2024-01-01T00:00:00Z",
     )  # fmt: skip
-    assert hooks.pending("orders", [], None) is None
-    assert hooks.pending("orders", [record], 2) is None
-    assert hooks.pending("orders", [record], 1) is None
-    cleaned = hooks.pending("orders", [record.model_copy(update={"version": 9})], 2)
+    assert after.pending("orders", [], None) is None
+    assert after.pending("orders", [record], 2) is None
+    assert after.pending("orders", [record], 1) is None
+    cleaned = after.pending("orders", [record.model_copy(update={"version": 9})], 2)
     assert cleaned is not None
     assert cleaned.version == 9
     for never in (None, 5):
-        found = hooks.pending("orders", [record], never)
+        found = after.pending("orders", [record], never)
         assert found is not None
         assert (found.finished, found.version, found.loads) == (None, 2, ())
 
@@ -239,7 +239,7 @@ def test_a_gate_speaks_at_plan_and_may_refuse(lab: Lab, spy: Spy) -> None:
     assert (made.notes, made.warnings) == (("a note",), ("about orders",))
     spy.refusal = "column v is declared text"
     result = run(shop(lab))
-    assert (result.exit_code, result.hooks[0].text) == (4, hooks.NOTHING_CHANGED)
+    assert (result.exit_code, result.hooks[0].text) == (4, after.NOTHING_CHANGED)
     assert lab.chain() == []
 
 

@@ -20,6 +20,7 @@ from conduit_core import (
     state_show,
 )
 from conduit_core.engine import admin
+from conduit_core.engine.standing import status
 from conduit_core.errors import ConfigError, StateDivergedError, StateError
 from conduit_core.events import CommitStarted, Event, Notice, StateMirrored
 from conduit_core.state.cursor import Cursor
@@ -172,16 +173,16 @@ def test_show_and_runs_tell_what_the_ledger_has(lab: Lab) -> None:
 def test_p15_status_shows_the_lag_against_the_source(lab: Lab) -> None:
     lab.orders(range(60))
     pipeline = lab.pipeline(stream(cursor="at", freshness="10s"))
-    (before,) = admin.status(pipeline)
+    (before,) = status(pipeline).streams
     assert (before.is_behind, before.is_stale, before.version) == (True, True, 0)
     lab.run(pipeline)
-    (level,) = admin.status(pipeline)
+    (level,) = status(pipeline).streams
     assert (level.is_behind, level.is_stale, level.lag_seconds) == (False, False, 0.0)
     lab.orders([65])
-    (near,) = admin.status(pipeline)
+    (near,) = status(pipeline).streams
     assert (near.is_behind, near.is_stale, near.lag_seconds) == (True, False, 6.0)
     lab.orders([90])
-    (late,) = admin.status(pipeline)
+    (late,) = status(pipeline).streams
     assert (late.is_behind, late.is_stale, late.lag_seconds) == (True, True, 31.0)
     assert late.last_rows_read == 60
     assert late.source_newest == "2024-01-01T00:01:30.000000"

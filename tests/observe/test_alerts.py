@@ -18,6 +18,7 @@ import pytest
 from conduit_core import Pipeline, RunRequest, observing, run
 from conduit_core.connectors.incidents import KeepsIncidents
 from conduit_core.engine import admin
+from conduit_core.engine.standing import status
 from conduit_core.errors import ConduitError, ConfigError, HookError
 from conduit_core.events import AlertTold, Event, Notice, StreamFailed
 from conduit_core.observe import alerts, alerts_decide, alerts_send
@@ -267,7 +268,7 @@ def test_stale_streams_are_told_by_status_and_by_runs(runs: Runs, receiver: Hook
     pipeline = make_stale(runs, rules, stream)
     for _ in range(2):
         with observing(pipeline, (runs.hear,)) as watched:
-            admin.status(pipeline, listeners=watched.listeners)
+            status(pipeline, listeners=watched.listeners)
     assert receiver.taken() == [("stale", "shop: orders is past its freshness")]
     with observing(pipeline, (runs.hear,)) as watched:
         run(pipeline, listeners=watched.listeners)
@@ -445,13 +446,15 @@ def test_check_names_what_is_wrong(runs: Runs) -> None:
         {"on": "success", "to": {"connection": "ops"}},
     ]
     found = check_notify(runs.pipeline(rules))
-    assert [item.ok for item in found] == [False, False, False, True, False]
+    assert [item.ok for item in found] == [False, False, False, True, False, False]
     told = [item.detail for item in found]
     assert "`if`: there is no rejectd; did you mean rejected?" in told[0]
     assert "apprise knows no such URL" in told[1]
     assert "`template`: unexpected '}'" in told[2]
     assert told[3] == "success, stale to https://example.com"
-    assert "ops" in told[4]
+    assert "nothing can be stale" in told[4]
+    assert "freshness: 24h" in found[4].remedy
+    assert "ops" in told[5]
     assert "canary" not in str(found)
 
 

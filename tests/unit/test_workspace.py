@@ -120,7 +120,7 @@ def test_constraints_pin_every_direct_dependency() -> None:
         line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()
     }
     root = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    asked = [*root["dependency-groups"]["dev"]]
+    asked = [text for group in root["dependency-groups"].values() for text in group]
     for folder in PACKAGES.values():
         asked += project(folder)["dependencies"]
         for extra in project(folder).get("optional-dependencies", {}).values():

@@ -15,8 +15,8 @@ from conduit_core.observe import figures
 
 if TYPE_CHECKING:
     from conduit_core.connectors.base import CheckItem
-    from conduit_core.engine.admin import StreamStatus
     from conduit_core.engine.pipeline import Pipeline
+    from conduit_core.engine.standing import StreamStatus
     from conduit_core.errors import ConduitError
     from conduit_core.events import Listener
 
@@ -170,15 +170,16 @@ def status(
 def _status(
     pipeline: Pipeline, streams: tuple[str, ...] | None, listeners: tuple[Listener, ...]
 ) -> Answer:
-    from conduit_core.engine import admin
+    from conduit_core.engine import standing
 
-    found = admin.status(pipeline, streams, listeners=listeners)
-    stale = [s for s in found if s.is_stale]
+    looked = standing.status(pipeline, streams, listeners=listeners)
+    found, stale = looked.streams, [s for s in looked.streams if s.is_stale]
+    errors = (*looked.failed, *((_stale(stale),) if stale else ()))
     return Answer(
         {"pipeline": pipeline.name, "streams": [s.model_dump(mode="json") for s in found]},
         lambda screen: screen.table(_STATUS, [_status_row(s) for s in found]),
-        exit_code=5 if stale else 0,
-        errors=(_stale(stale),) if stale else (),
+        exit_code=errors[0].exit_code if errors else 0,
+        errors=errors,
     )
 
 

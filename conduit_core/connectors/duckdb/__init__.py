@@ -24,6 +24,7 @@ class DuckDBOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str
+    """The database file, relative to the pipeline file; a load makes it where it isn't there."""
 
     @field_validator("path")
     @classmethod

@@ -77,9 +77,11 @@ class CsvOptions(TypedOptions, TextLakeOptions):
     """Options of ``type: csv``."""
 
     delimiter: str = Field(",", min_length=1, max_length=1)
+    """What stands between two values: one character."""
     quote: str | None = Field('"', min_length=1, max_length=1)
     """The quote character (doubled inside a quoted value); null: quotes are ordinary characters."""
     encoding: str = "utf-8"
+    """How the characters are encoded, by Python's name for it: ``latin-1``, ``cp1252``."""
     header: bool = True
     """Whether the first line names the columns."""
     columns: tuple[str, ...] | None = None

@@ -48,13 +48,19 @@ class PostgresOptions(BaseModel):
     url: SecretStr | None = None
     """``postgresql://user:password@host:port/database?sslmode=require``."""
     host: str | None = None
+    """A host's name or address, or the folder of its socket."""
     port: int | None = None
+    """Default: 5432."""
     user: str | None = None
+    """The role that loads."""
     password: SecretStr | None = None
+    """Its password; absent, libpq looks into ``PGPASSWORD`` and ``~/.pgpass``."""
     database: str | None = None
+    """The database; absent, libpq takes the one of the role's name."""
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = (
         None
     )
+    """libpq's word for whether, and how strictly, the connection is encrypted."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

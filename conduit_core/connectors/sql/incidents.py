@@ -23,6 +23,8 @@ COLUMNS = (
 _NUMBERS = ("times", "exit_code", "revision")
 _NULLABLE = ("told_at", "closed_at")
 _LOCK = "conduit:incidents"
+_AT_ONCE = 100
+"""Incidents in a statement, of 16 values each; libpq takes no more than about 7,000."""
 
 
 class KeptIncidents(KeptHooks):
@@ -57,48 +59,61 @@ class KeptIncidents(KeptHooks):
         try:
             self.bootstrap(session, lambda: self._missing_incidents(session))
             session.begin(_LOCK)
-            if all(self._kept(session, incident) for incident in changed):
-                session.commit()
-                return True
-            session.rollback()
-            return False
+            if not self._as_read(session, changed):
+                session.rollback()
+                return False
+            for start in range(0, len(changed), _AT_ONCE):
+                session.execute(*self._write(changed[start : start + _AT_ONCE]))
+            session.commit()
+            return True
         except Exception as error:
             session.rollback()
             raise self._explained(error) from error
         finally:
             session.close()
 
-    def _kept(self, session: SqlSession, incident: Incident) -> bool:
-        """Write one; False where it isn't as it was read."""
-        q, param = self.dialect.quote, self.dialect.param
-        found = session.rows(*self._other(incident))
-        now = replace(incident, revision=incident.revision + 1)
-        if incident.revision == 0:
-            if found:
-                return False
-            marks = ", ".join(param(i) for i in range(1, len(COLUMNS) + 1))
-            names = self.dialect.columns(COLUMNS)
-            sql = f"INSERT INTO {self._incidents} ({names}) VALUES ({marks})"
-            session.execute(sql, _to_row(now))
-            return True
-        if found != [(incident.revision,)]:
-            return False
-        sets = ", ".join(f"{q(name)} = {param(i)}" for i, name in enumerate(COLUMNS[1:], 1))
-        key = f"{q('id')} = {param(len(COLUMNS))}"
-        sql = f"UPDATE {self._incidents} SET {sets} WHERE {key}"
-        session.execute(sql, (*_to_row(now)[1:], now.id))
-        return True
+    def _as_read(self, session: SqlSession, changed: Sequence[Incident]) -> bool:
+        """Say whether each is as it was read, and none is open already under another id."""
+        q = self.dialect.quote
+        there: dict[str, int] = {}
+        open_: set[tuple[str, str, str]] = set()
+        closing = {i.id for i in changed if i.closed_at is not None}
+        names = self.dialect.columns(("id", "pipeline", "stream", "about", "closed_at", "revision"))
+        for start in range(0, len(changed), _AT_ONCE):
+            some = changed[start : start + _AT_ONCE]
+            ids, pipelines = [i.id for i in some], sorted({i.pipeline for i in some})
+            marks = [self.dialect.param(n) for n in range(1, len(ids) + len(pipelines) + 1)]
+            where = (
+                f"{q('id')} IN ({', '.join(marks[: len(ids)])}) OR ({q('closed_at')} IS NULL"
+                f" AND {q('pipeline')} IN ({', '.join(marks[len(ids) :])}))"
+            )
+            sql = f"SELECT {names} FROM {self._incidents} WHERE {where}"
+            for name, *what, closed_at, revision in session.rows(sql, (*ids, *pipelines)):
+                there[str(name)] = int(str(revision))
+                if closed_at is None and str(name) not in closing:
+                    open_.add((str(what[0]), str(what[1]), str(what[2])))
+        return all(
+            there.get(i.id, 0) == i.revision
+            and not (
+                i.revision == 0 and i.about in LASTING and (i.pipeline, i.stream, i.about) in open_
+            )
+            for i in changed
+        )
 
-    def _other(self, incident: Incident) -> tuple[str, tuple[Value, ...]]:
-        """Return the query for the revision that is there, or of the same one under another id."""
+    def _write(self, changed: Sequence[Incident]) -> tuple[str, tuple[Value, ...]]:
+        """Return the statement that inserts what is new and replaces what isn't."""
         q, param = self.dialect.quote, self.dialect.param
-        where, values = f"{q('id')} = {param(1)}", [incident.id]
-        if incident.revision == 0 and incident.about in LASTING:
-            same = [f"{q('pipeline')} = {param(2)}", f"{q('stream')} = {param(3)}"]
-            same += [f"{q('about')} = {param(4)}", f"{q('closed_at')} IS NULL"]
-            where = f"{where} OR ({' AND '.join(same)})"
-            values += [incident.pipeline, incident.stream, incident.about]
-        return f"SELECT {q('revision')} FROM {self._incidents} WHERE {where}", tuple(values)
+        width, values, rows = len(COLUMNS), list[Value](), []
+        for place, incident in enumerate(changed):
+            marks = (param(place * width + n) for n in range(1, width + 1))
+            rows.append(f"({', '.join(marks)})")
+            values += _to_row(replace(incident, revision=incident.revision + 1))
+        sets = ", ".join(f"{q(name)} = excluded.{q(name)}" for name in COLUMNS[1:])
+        sql = (
+            f"INSERT INTO {self._incidents} ({self.dialect.columns(COLUMNS)})"
+            f" VALUES {', '.join(rows)} ON CONFLICT ({q('id')}) DO UPDATE SET {sets}"
+        )
+        return sql, tuple(values)
 
     def clean_incidents(self, border: datetime, *, dry_run: bool) -> list[CleanItem]:
         """Forget incidents that were over before ``border``; return what was, or would be."""

@@ -54,7 +54,7 @@ class SqliteOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str = Field(min_length=1, description="the file, relative to the pipeline file")
+    path: str = Field(min_length=1, description="The database file, relative to the pipeline file.")
 
 
 def _path(options: BaseModel, context: Context) -> Path:

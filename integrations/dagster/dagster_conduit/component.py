@@ -56,7 +56,7 @@ class ConduitComponent(dg.Component, dg.Model, dg.Resolvable):
 
     ``dg scaffold defs dagster_conduit.ConduitComponent shop`` writes one that works.
 
-    Example:
+    Examples:
         .. code-block:: yaml
 
             type: dagster_conduit.ConduitComponent
@@ -138,9 +138,13 @@ class ConduitComponent(dg.Component, dg.Model, dg.Resolvable):
         TranslationFn[StreamData] | None,
         TranslationFnResolver[StreamData](_described),
     ] = None
+    """What of an asset's spec is to be another: `group_name`, `tags`, `owners`, `key` ..."""
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the pipeline's assets, and the resource ``conduit`` if connections are given.
+
+        Args:
+            context: Dagster's: where the component lies.
 
         Raises:
             ConfigError: the pipeline's file is missing or is none, or a name fits no stream.
@@ -180,12 +184,20 @@ class ConduitComponent(dg.Component, dg.Model, dg.Resolvable):
         yield from conduit.run(context=context)
 
     def get_asset_spec(self, data: StreamData) -> dg.AssetSpec:
-        """Return a stream's asset, after ``translation``. Override it for what YAML can't say."""
+        """Return a stream's asset, after ``translation``. Override it for what YAML can't say.
+
+        Args:
+            data: what is known of the stream.
+        """
         spec = DagsterConduitTranslator().get_asset_spec(data)
         return spec if self.translation is None else self.translation(spec, data)
 
     def get_check_spec(self, data: CheckData) -> dg.AssetCheckSpec:
-        """Return a rule's check. Override it to change names, severity and more."""
+        """Return a rule's check. Override it to change names, severity and more.
+
+        Args:
+            data: what is known of the rule.
+        """
         return DagsterConduitTranslator().get_check_spec(data)
 
 

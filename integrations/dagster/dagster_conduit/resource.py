@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class ConduitResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Loads streams, with Dagster's own configuration for connections.
 
-    Example:
+    Examples:
         >>> conduit = ConduitResource(connections={"shop_pg": dg.EnvVar("SHOP_URL")})
 
     Args:

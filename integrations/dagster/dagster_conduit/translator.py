@@ -47,7 +47,7 @@ class CheckData:
 class DagsterConduitTranslator:
     """Turns streams into assets and rules into checks. Subclass it to change keys and more.
 
-    Example:
+    Examples:
         >>> class Ours(DagsterConduitTranslator):
         ...     def get_asset_spec(self, data):
         ...         return super().get_asset_spec(data).replace_attributes(group_name="shop")
@@ -58,6 +58,9 @@ class DagsterConduitTranslator:
 
         Its key is ``[schema, table]``: the one that dagster-dbt gives a dbt source of that name.
         What it reads is an asset upstream of it. ``freshness:`` of the file is its policy.
+
+        Args:
+            data: what is known of the stream.
         """
         pipeline, stream = data.pipeline, data.stream
         late = stream.freshness
@@ -74,6 +77,9 @@ class DagsterConduitTranslator:
         """Return a rule's check. With ``action: fail`` it is a blocking one.
 
         Its name is the rule's, with ``_`` for what a check's name can't hold.
+
+        Args:
+            data: what is known of the rule.
         """
         rule = data.rule
         return dg.AssetCheckSpec(

@@ -188,6 +188,9 @@ run_pipeline(ConduitPipeline.load("shop"))
     def opened(self, connections: ConnectionResolver) -> Pipeline:
         """Return the pipeline.
 
+        Args:
+            connections: finds the pipeline's named connections.
+
         Raises:
             ConfigError: it is wrong, or isn't there.
         """

@@ -106,6 +106,7 @@ def run_dbt(
 
 
 arun_dbt = in_thread(run_dbt)
+"""Do what ``run_dbt`` does, for an asynchronous flow that awaits it."""
 
 
 def check_hooks(pipeline: Pipeline, hooks: Sequence[str]) -> None:

@@ -131,6 +131,11 @@ def audit_load(
 ) -> AuditReport:
     """Check that each split is staged, and hold the stream's rules to all of it.
 
+    Args:
+        pipeline: as for ``plan_stream``.
+        plan: what ``plan_stream`` returned.
+        receipts: of all splits.
+
     Raises:
         ConduitError: a rule stops the load, or staged rows are gone.
     """
@@ -208,6 +213,10 @@ def _told(plan: LoadPlan) -> Iterator[None]:
 
 
 aplan_stream = in_thread(plan_stream)
+"""Do what ``plan_stream`` does, for an asynchronous flow that awaits it."""
 astage_split = in_thread(stage_split)
+"""Do what ``stage_split`` does, for an asynchronous flow that awaits it."""
 aaudit_load = in_thread(audit_load)
+"""Do what ``audit_load`` does, for an asynchronous flow that awaits it."""
 apublish_load = in_thread(publish_load)
+"""Do what ``publish_load`` does, for an asynchronous flow that awaits it."""

@@ -84,6 +84,7 @@ def load_stream(
 
 
 aload_stream = in_thread(load_stream)
+"""Do what ``load_stream`` does, for an asynchronous flow that awaits it."""
 
 
 def loaded(given: PipelineLike, stream: str, asked: Asked, prefix: str | None) -> LoadResult:

@@ -154,7 +154,7 @@ def _states_of(task_id: str, states: Mapping[str, str], ids: Sequence[str]) -> s
 class ConduitDbtOperator(ConduitHookOperator):
     """Let dbt build what is downstream of the tables that changed, and nothing else.
 
-    See :class:`ConduitHookOperator` for when it runs and how it fails, and ``docs/dbt.md`` for the
+    See ``ConduitHookOperator`` for when it runs and how it fails, and ``docs/dbt.md`` for the
     keys of ``after.dbt``; what is given here wins over those of the file.
 
     Args:

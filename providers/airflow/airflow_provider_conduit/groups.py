@@ -56,7 +56,7 @@ class ConduitTaskGroup(TaskGroup):
         expand: streams to spread out though they have no ``splits``.
         after: whether the hooks of ``after:`` are tasks here; False to leave dbt to Cosmos.
         source_conn_id, destination_conn_id: Airflow connections in place of the file's own.
-        kwargs: arguments of each task: those of :class:`ConduitLoadOperator` that say what to load
+        kwargs: arguments of each task: those of ``ConduitLoadOperator`` that say what to load
             (``window``, ``full_refresh`` ...), and Airflow's (``retries``, ``pool`` ...); or a task
             group's (``dag``, ``default_args``, ``parent_group``, ``prefix_group_id``, ``tooltip``).
 
@@ -149,7 +149,7 @@ class ConduitDag(DAG):
     Args:
         dag_id: the DAG's.
         pipeline, streams, expand, after, source_conn_id, destination_conn_id: see
-            :class:`ConduitTaskGroup`; the group is ``load``.
+            ``ConduitTaskGroup``; the group is ``load``.
         window: ``watermark`` or ``data_interval``, where the form gives no window.
         operator_args: arguments of each task, such as ``retries`` and ``pool``.
         params: more Params, or other ones for those above.

@@ -13,6 +13,7 @@ class ConduitHook(BaseHook):
 
     Args:
         conduit_conn_id: the connection's id.
+        kwargs: the arguments of any hook.
     """
 
     conn_name_attr = "conduit_conn_id"

@@ -29,8 +29,8 @@ REPORT_KEY = "report"
 class ConduitPlanOperator(RequestOperator):
     """Plan a load whose rows are staged by tasks of their own; the window is frozen here.
 
-    Returns the ids of the splits to stage, for a :class:`ConduitStageOperator` to be mapped over;
-    none where nothing is new. For the arguments, see :class:`RequestOperator`.
+    Returns the ids of the splits to stage, for a ``ConduitStageOperator`` to be mapped over;
+    none where nothing is new. The arguments are those of ``ConduitLoadOperator``.
     """
 
     def execute(self, context: Context) -> list[str]:
