@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import json
 import runpy
+import shlex
 import shutil
 import traceback
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ import pytest
 from prefect import Flow
 from prefect.client.orchestration import get_client
 
+from prefect_conduit import run_pipeline
 from tests.dbt.lab import quick_dbt
 from tests.docs.pages import ROOT
 from tests.docs.walk import Walk, how_tos, tutorial
@@ -69,9 +72,20 @@ def _stays(walk: Walk, line: str) -> str:
     return ""
 
 
+def _deployment(_: Walk, line: str) -> str:
+    """Run the flow with the parameters that a run of the deployment would have."""
+    words = shlex.split(line)
+    assert words[3] == "run-pipeline/hourly"
+    given = dict(word.split("=", 1) for word in words[5::2])
+    parameters = {k: json.loads(v) if v.startswith("[") else v for k, v in given.items()}
+    run_pipeline("flights.yml", **parameters)
+    return ""
+
+
 COMMANDS = {
     **{f"python {file}.py": _program for file in FLOWS},
     "prefect server start": _stays,
+    "prefect deployment run": _deployment,
     "export PREFECT_API_URL": _stays,
 }
 
