@@ -57,7 +57,7 @@ class Session:
 
     def placed(self, error: ConduitError) -> ConduitError:
         """Return the error with the pipeline filled in, if one was read."""
-        return self._pipeline.at(error) if self._pipeline else error
+        return self._pipeline.at(error, command="conduit check") if self._pipeline else error
 
     @contextmanager
     def stderr(self) -> Iterator[None]:

@@ -171,3 +171,9 @@ def test_an_end_that_is_away_is_tried_once(here: Any, shop: Conduit) -> None:
     assert ended.code == 3
     assert len(ended.last_lines) == 4
     assert ended.err.count("shop.db") <= 2
+
+
+def test_the_command_to_paste_names_the_file_that_was_given(here: Any, shop: Conduit) -> None:
+    shop.write(SHOP, "other.yml")
+    ended = here("state", "set", "other.yml", "--stream", "orders", "--cursor", "nonsense")
+    assert ended.last_lines[-1] == "conduit check other.yml"
