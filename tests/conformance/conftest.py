@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conformance import page
+from tests.conformance.cases import BY_NAME, Case
+from tests.conformance.place import Place
+from tests.prefect.conftest import let_pass, serving
 
 _told: dict[str, list[Any]] = defaultdict(list)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let Prefect's own warnings pass where it is used."""
+    let_pass([i for i in items if "prefect_api" in getattr(i, "fixturenames", ())])
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -23,4 +34,25 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the page, where everything is together: in the controller, in a deep session."""
     whole = os.environ.get("CONDUIT_DEEP") == "1" and os.environ.get("CONDUIT_UPDATE_DOCS") == "1"
     if whole and not hasattr(session.config, "workerinput"):
-        page.renew(_told, ())
+        page.renew(_told, tuple(BY_NAME))
+
+
+@pytest.fixture(scope="package")
+def prefect_api() -> Iterator[None]:
+    """A Prefect API of these tests' own."""
+    yield from serving()
+
+
+@pytest.fixture
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[Case], Place]]:
+    """Makes the place of a case."""
+    with ExitStack() as stack:
+
+        def made(case: Case) -> Place:
+            wants = case.destination == "postgres"
+            url = request.getfixturevalue("postgres_database") if wants else None
+            here = Place(tmp_path, case, url)
+            stack.callback(here.close)
+            return here
+
+        yield made
