@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.airflow.lab import Airflow
 from tests.conformance import page
 from tests.conformance.cases import BY_NAME, Case
 from tests.conformance.place import Place
@@ -41,6 +42,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def prefect_api() -> Iterator[None]:
     """A Prefect API of these tests' own."""
     yield from serving()
+
+
+@pytest.fixture(scope="package")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    """An Airflow of these tests' own, whose dbt is quick."""
+    made = Airflow(tmp_path_factory.mktemp("airflow"))
+    code = "from tests.dbt.lab import hasten_dbt; hasten_dbt()"
+    made.ask("call", made.home / "quick.log", {}, code=code, args={})
+    yield made
+    made.end()
 
 
 @pytest.fixture
