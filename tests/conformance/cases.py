@@ -40,13 +40,14 @@ class Scene:
 
     Args:
         change: statements for the source.
-        keys: keys laid over every stream from here on; None takes one out.
-        edit: the first cursor column's value that a person writes into the runner's state of every
-            stream, before the load.
+        keys: keys laid over the first stream from here on.
+        edit: the cursor, its columns' values with commas between, that a person writes into the
+            runner's state of every stream, before the load.
         replay: dead letters are replayed, in place of a load.
         day: a day of January 2026: the load has this given window.
         full_refresh: everything is read, and the content replaced.
         fails: whether the load ends badly.
+        hooks: whether what follows the loads is done.
         files: what files of the dbt project are written.
     """
 
@@ -57,6 +58,7 @@ class Scene:
     day: int | None = None
     full_refresh: bool = False
     fails: bool = False
+    hooks: bool = True
     files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -137,10 +139,10 @@ models: {+materialized: table, +post-hook: "INSERT INTO raw.built VALUES ('{{ th
     "models/sources.yml": """
 sources:
   - name: raw
-    tables: [{name: dbt_items, columns: [{name: id, data_tests: [not_null]}]}, {name: dbt_lost}]
+    tables: [{name: PREFIX_items, columns: [{name: id, data_tests: [not_null]}]}, {name: PREFIX_lost}]
 """,
-    "models/stg_items.sql": "select id, amount from {{ source('raw', 'dbt_items') }}",
-    "models/stg_lost.sql": "select id from {{ source('raw', 'dbt_lost') }}",
+    "models/stg_items.sql": "select id, amount from {{ source('raw', 'PREFIX_items') }}",
+    "models/stg_lost.sql": "select id from {{ source('raw', 'PREFIX_lost') }}",
     "models/total.sql": "select sum(amount) as amount from {{ ref('stg_items') }}",
 }
 
@@ -284,7 +286,7 @@ CASES: tuple[Case, ...] = (
         [
             FIRST,
             Scene(["UPDATE items SET amount = 55 WHERE id = 5", TWO_MORE],
-                  edit="2026-01-04T00:00:00"),
+                  edit="2026-01-04T00:00:00,0"),
             AGAIN,
         ],
         daily=True,
@@ -293,7 +295,7 @@ CASES: tuple[Case, ...] = (
         "edit_scd2", "the same under scd2 and insert_only",
         [{**KEYED, "mode": "scd2", "name": "versions"},
          {**KEYED, "mode": "insert_only", "name": "inserted"}],
-        [FIRST, Scene(["UPDATE items SET amount = 55 WHERE id = 5"], edit="2026-01-03T00:00:00")],
+        [FIRST, Scene(["UPDATE items SET amount = 55 WHERE id = 5"], edit="2026-01-03T00:00:00,0")],
     ),
     Case(
         "transform", "columns renamed, cast, hashed, masked, left out; no columns of our own",
@@ -338,7 +340,7 @@ CASES: tuple[Case, ...] = (
         [{**KEYED, "deletes": "snapshot", "quality": DLQ}],
         [
             FIRST, Scene([TWO_MORE, MOVED, "DELETE FROM items WHERE id = 3"]), AGAIN,
-            Scene(edit="2026-01-02T00:00:00"),
+            Scene(edit="2026-01-02T00:00:00,0"),
         ],
         "postgres", daily=True,
     ),
@@ -363,13 +365,39 @@ CASES: tuple[Case, ...] = (
     ),
 )  # fmt: skip
 BY_NAME: dict[str, Case] = {case.name: case for case in CASES}
+HANDED = Case(
+    "handed",
+    "dead letters, a hook left out, a load that fails, an edit, a replay, a model that fails",
+    [
+        {**KEYED, "quality": [{"rule": "not_null", "column": "note"}, *DLQ]},
+        {"table": "lost", "mode": "replace"},
+    ],
+    [
+        Scene([SIX, "INSERT INTO lost VALUES (1, '2026-01-01')"], files=PROJECT),
+        Scene([TWO_MORE]),
+        Scene([rows((9, 9, 9, "note 9", 0))], hooks=False),
+        AGAIN,
+        Scene([rows((10, 10, 10, None, 0))], fails=True),
+        Scene(["UPDATE items SET note = 'note 10' WHERE id = 10"]),
+        Scene(["UPDATE items SET amount = 55 WHERE id = 5"], edit="2026-01-04T00:00:00,0"),
+        Scene(keys={"quality": LOOSE}, replay=True),
+        Scene([rows((11, 11, 11, "note 11", 0))],
+              files={"models/total.sql": "select nothing from {{ ref('stg_items') }}"},
+              fails=True),
+        Scene(files={"models/total.sql": PROJECT["models/total.sql"]}),
+        AGAIN,
+    ],
+    "duckdb", dbt=True,
+)  # fmt: skip
+"""What runners play in turn; whoever plays the edit has written it before the scene before."""
 
 
 def stream_of(case: Case, given: Mapping[str, object], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stream as the pipeline file has it: its target is the case's own."""
     table = str(given.get("table", "items"))
     name = str(given.get("name", table))
-    merged = {"table": table, "name": name, "into": f"{case.name}_{name}", **given, **over}
+    own = {"table": table, "name": name, "into": f"{case.name}_{name}"}
+    merged: dict[str, Any] = {**own, **given, **over}
     if case.destination == "postgres":
         merged["table"] = f"src.{table}"
-    return {key: value for key, value in merged.items() if value is not None}
+    return merged

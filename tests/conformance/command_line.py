@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from conduit_core import Pipeline, state_entry
@@ -26,6 +25,7 @@ class CommandLine:
     def load(self, scene: Scene) -> bool:
         """Run ``conduit run``."""
         more = ["--full-refresh"] if scene.full_refresh else []
+        more += [] if scene.hooks else ["--no-after"]
         if scene.day is not None:
             more += ["--from", f"2026-01-{scene.day:02}", "--to", f"2026-01-{scene.day + 1:02}"]
         return self._run("run", *more)
@@ -34,15 +34,10 @@ class CommandLine:
         """Run ``conduit dlq replay``."""
         return self._run("dlq", "replay")
 
-    def edit(self, target: str, value: str) -> None:
-        """Run ``conduit state set``: other columns of the cursor stay as they are."""
-        entry = self.entry(target)
-        assert entry is not None
-        _, *others = json.loads(json.loads(entry)["cursor"])
-        cursor = ",".join([value, *(each["value"] for each in others)])
-        assert self._run("state", "set", "--stream", self._stream(target), "--cursor", cursor), (
-            self.said
-        )
+    def edit(self, target: str, values: str) -> None:
+        """Run ``conduit state set``."""
+        stream = self._stream(target)
+        assert self._run("state", "set", "--stream", stream, "--cursor", values), self.said
 
     def entry(self, target: str) -> str | None:
         """Return what a store would hold, as the ledger says it."""

@@ -15,7 +15,10 @@ from tests.airflow.lab import Airflow
 from tests.conformance import page
 from tests.conformance.cases import BY_NAME, Case
 from tests.conformance.place import Place
+from tests.dbt.lab import quick_dbt
 from tests.prefect.conftest import let_pass, serving
+
+__all__ = ["quick_dbt"]
 
 _told: dict[str, list[Any]] = defaultdict(list)
 
@@ -62,6 +65,8 @@ def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[
         def made(case: Case) -> Place:
             wants = case.destination == "postgres"
             url = request.getfixturevalue("postgres_database") if wants else None
+            if case.dbt:
+                request.getfixturevalue("quick_dbt")
             here = Place(tmp_path, case, url)
             stack.callback(here.close)
             return here

@@ -18,6 +18,7 @@ DAGS = """
 
     daily = CronDataIntervalTimetable("0 0 * * *", timezone="UTC")
     loads = ConduitDag("{name}", pipeline="pipeline.yml", {more})
+    alone = ConduitDag("{name}_alone", pipeline="pipeline.yml", after=False, {more})
     with DAG("{name}_replay", schedule=None) as replays:
         ConduitReplayOperator(task_id="replay", pipeline="pipeline.yml")
 """
@@ -71,17 +72,17 @@ class InAirflow:
             more["logical_date"] = at.isoformat()
         if scene.full_refresh:
             more["run_conf"] = {"full_refresh": True}
-        return self._fine(self._dag, **more)
+        return self._fine(self._dag if scene.hooks else f"{self._dag}_alone", **more)
 
     def replay(self) -> bool:
         """Run the DAG that replays."""
         return self._fine(f"{self._dag}_replay")
 
-    def edit(self, target: str, value: str) -> None:
+    def edit(self, target: str, values: str) -> None:
         """Write into the state store of the table's Asset, as its page does."""
         entry = self.entry(target)
         assert entry is not None
-        self._find(target, json.dumps(cursor_at(json.loads(entry), value)))
+        self._find(target, json.dumps(cursor_at(json.loads(entry), values)))
 
     def entry(self, target: str) -> str | None:
         """Return what the Asset's state store has."""

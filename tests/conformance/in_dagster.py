@@ -34,7 +34,7 @@ class InDagster:
 
     def load(self, scene: Scene) -> bool:
         """Run the job ``load``."""
-        assets = self._assets(full_refresh=scene.full_refresh)
+        assets = self._assets(scene)
         found = dg.Definitions(
             assets=[assets],
             jobs=[dg.define_asset_job("load", selection=[assets])],
@@ -46,14 +46,14 @@ class InDagster:
     def replay(self) -> bool:
         """Run the job that replays."""
         name = f"{self.place.case.name}_replay"
-        jobs = {job.name: job for job in build_conduit_jobs(assets=self._assets())}
+        jobs = {job.name: job for job in build_conduit_jobs(assets=self._assets(Scene()))}
         return self._fine(jobs[name], resources={"conduit": ConduitResource()})
 
-    def edit(self, target: str, value: str) -> None:
+    def edit(self, target: str, values: str) -> None:
         """Report a materialisation with an entry that was edited."""
         entry = self.entry(target)
         assert entry is not None
-        edited: Any = cursor_at(json.loads(entry), value)
+        edited: Any = cursor_at(json.loads(entry), values)
         self._instance.report_runless_asset_event(
             dg.AssetMaterialization(self._key(target), metadata={"conduit/state": edited})
         )
@@ -62,18 +62,18 @@ class InDagster:
         """Return the entry in the asset's events that counts."""
         return current(self._instance, self._key(target))
 
-    def _assets(self, *, full_refresh: bool = False) -> dg.AssetsDefinition:
+    def _assets(self, scene: Scene) -> dg.AssetsDefinition:
         case = self.place.case
 
         @conduit_assets(
             pipeline=self.place.file,
             name=case.name,
-            after=case.dbt,
+            after=case.dbt and scene.hooks,
             fan_out="*" if case.is_spread else "",
             partitions_def=DAILY if case.has_windows else None,
         )
         def load(context: dg.AssetExecutionContext, conduit: ConduitResource) -> Iterator[object]:
-            yield from conduit.run(context=context, full_refresh=full_refresh)
+            yield from conduit.run(context=context, full_refresh=scene.full_refresh)
 
         return load
 

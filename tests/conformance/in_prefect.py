@@ -13,6 +13,7 @@ from conduit_core import LoadResult, Pipeline
 from conduit_core.errors import ConduitError
 from prefect_conduit import (
     audit_load,
+    load_stream,
     plan_stream,
     publish_load,
     run_pipeline,
@@ -33,6 +34,12 @@ def spread(pipeline: str, streams: list[str]) -> list[LoadResult]:
         report = audit_load(pipeline, plan, receipts)
         done.append(publish_load(pipeline, plan, receipts, report))
     return done
+
+
+@flow
+def alone(pipeline: str, streams: list[str]) -> list[LoadResult]:
+    """Load streams, and do nothing of what follows."""
+    return [load_stream(pipeline, stream) for stream in streams]
 
 
 @task
@@ -62,9 +69,11 @@ class InPrefect:
     def load(self, scene: Scene) -> bool:
         """Run the flow."""
         file = str(self.place.file)
+        streams = [stream["name"] for stream in self.place.mapping["streams"]]
         if self.place.case.is_spread:
-            streams = [stream["name"] for stream in self.place.mapping["streams"]]
             return self._fine(spread, file, streams)
+        if not scene.hooks:
+            return self._fine(alone, file, streams)
         more: dict[str, Any] = {}
         if scene.day is not None:
             more["window_from"] = f"2026-01-{scene.day:02}T00:00:00+00:00"
@@ -75,14 +84,14 @@ class InPrefect:
         """Run a flow that replays."""
         return self._fine(replaying, str(self.place.file))
 
-    def edit(self, target: str, value: str) -> None:
+    def edit(self, target: str, values: str) -> None:
         """Write into the table's Variable."""
         name = self._variable(target)
         with get_client(sync_client=True) as client:
             found = client.read_variable_by_name(name)
         assert found is not None
         entry: Any = found.value
-        Variable.set(name, cursor_at(entry, value), overwrite=True)
+        Variable.set(name, cursor_at(entry, values), overwrite=True)
 
     def entry(self, target: str) -> str | None:
         """Return the Variable's entry, as a load reads it."""

@@ -162,7 +162,7 @@ def _table(system: System, chain: Chain) -> dict[str, Any]:
 
 def _columns(system: System, table: str) -> list[str]:
     if system.name == "sqlite":
-        return [str(row[1]) for row in system.query(f"PRAGMA table_info(\"{table}\")")]
+        return [str(row[1]) for row in system.query(f'PRAGMA table_info("{table}")')]
     found = system.query(
         "SELECT column_name, ordinal_position FROM information_schema.columns"
         f" WHERE table_schema = '{system.schema}' AND table_name = '{table}'"

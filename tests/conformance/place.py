@@ -47,7 +47,10 @@ class Place:
     @property
     def mapping(self) -> dict[str, Any]:
         """The pipeline, as the file has it now."""
-        streams = [stream_of(self.case, each, self._keys) for each in self.case.streams]
+        over = [self._keys, *({} for _ in self.case.streams[1:])]
+        streams = [
+            stream_of(self.case, *each) for each in zip(self.case.streams, over, strict=True)
+        ]
         to = dict(self.system.config())
         if self.case.is_spread and self.url is None:
             to["staging"] = str(self.folder / "staging")
@@ -72,7 +75,7 @@ class Place:
         for name, text in scene.files.items():
             path = self.folder / "dbt" / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_text(text.replace("PREFIX", self.case.name))
         self.write()
 
     def look(self) -> Picture:
@@ -95,8 +98,10 @@ class Place:
                 connection.execute(each)
 
 
-def cursor_at(entry: Mapping[str, str], value: str) -> dict[str, str]:
-    """Return a state's entry whose first cursor column a person has set, its seal left as it was."""
+def cursor_at(entry: Mapping[str, str], values: str) -> dict[str, str]:
+    """Return a state's entry whose cursor a person has set, its seal left as it was."""
     columns: Sequence[dict[str, Any]] = json.loads(entry["cursor"])
-    edited = [{**columns[0], "value": value}, *columns[1:]]
+    edited = [
+        {**column, "value": value} for column, value in zip(columns, values.split(","), strict=True)
+    ]
     return {**entry, "cursor": json.dumps(edited, separators=(",", ":"))}

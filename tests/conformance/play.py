@@ -50,8 +50,8 @@ class Runner(Protocol):
         """Replay dead letters; say whether all went well."""
         ...
 
-    def edit(self, target: str, value: str) -> None:
-        """Set a target's watermark back as a person does, to a value of its first cursor column."""
+    def edit(self, target: str, values: str) -> None:
+        """Set a target's watermark back as a person does, to values with commas between."""
         ...
 
     def entry(self, target: str) -> str | None:
@@ -74,13 +74,12 @@ def params(*, daily_only: bool = True) -> list[Any]:
     return made
 
 
-def do(runner: Runner, scene: Scene) -> Picture:
-    """Play one scene, and return what is there then."""
+def do(runner: Runner, scene: Scene, *, edits: bool = True) -> Picture:
+    """Play one scene, and return what is there then; without its edit, where that has been made."""
     place = runner.place
     place.change(scene)
-    if scene.edit is not None:
-        for target in place.targets:
-            runner.edit(target, scene.edit)
+    if edits:
+        edit(runner, scene)
     fine = runner.replay() if scene.replay else runner.load(scene)
     assert fine is not scene.fails, f"{runner.name}: it should have ended otherwise: {runner.said}"
     seen = place.look()
@@ -104,6 +103,14 @@ def whole(runner: Runner, record: Record, *, writes: bool = False) -> None:
     assert set(kinds(runner.place.system)) == {runner.mark}
     facts = {"case": case.name, "runner": runner.name, "about": case.about, "scenes": len(told)}
     record(CONFORMANCE, {**facts, **counted(told[-1])})
+
+
+def edit(runner: Runner, scene: Scene) -> None:
+    """Make a scene's edit, of each target that has a cursor."""
+    if scene.edit is not None:
+        for stream in runner.place.mapping["streams"]:
+            if "cursor" in stream:
+                runner.edit(stream["into"], scene.edit)
 
 
 def mirrored(text: str | None, target: str, system: System) -> dict[str, Any] | None:

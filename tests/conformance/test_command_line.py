@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conformance import play
-from tests.conformance.cases import Case
+from tests.conformance.cases import HANDED, Case
 from tests.conformance.command_line import CommandLine
 from tests.conformance.place import Place
 from tests.conformance.play import Record
@@ -18,3 +18,10 @@ def test_a_case_ends_as_it_should(
     case: Case, place: Callable[[Case], Place], record_property: Record
 ) -> None:
     play.whole(CommandLine(place(case)), record_property, writes=play.UPDATE)
+
+
+@pytest.mark.deep
+def test_what_runners_play_in_turn_is_what_one_of_them_plays(
+    place: Callable[[Case], Place], record_property: Record
+) -> None:
+    play.whole(CommandLine(place(HANDED)), record_property, writes=play.UPDATE)
