@@ -96,6 +96,7 @@ class Case:
 
 
 KEYED: dict[str, object] = {"mode": "upsert", "unique_key": "id", "cursor": ["at", "id"]}
+LOST: dict[str, object] = {"table": "lost", "mode": "upsert", "unique_key": "id"}
 APPENDED: dict[str, object] = {"mode": "append", "cursor": ["at", "id"]}
 BY_DAY: dict[str, object] = {"cursor": "at", "cursor_timezone": "UTC"}
 FIRST, AGAIN = Scene([SIX]), Scene()
@@ -139,7 +140,9 @@ models: {+materialized: table, +post-hook: "INSERT INTO raw.built VALUES ('{{ th
     "models/sources.yml": """
 sources:
   - name: raw
-    tables: [{name: PREFIX_items, columns: [{name: id, data_tests: [not_null]}]}, {name: PREFIX_lost}]
+    tables:
+      - {name: PREFIX_items, columns: [{name: id, data_tests: [not_null]}]}
+      - {name: PREFIX_lost}
 """,
     "models/stg_items.sql": "select id, amount from {{ source('raw', 'PREFIX_items') }}",
     "models/stg_lost.sql": "select id from {{ source('raw', 'PREFIX_lost') }}",
@@ -217,7 +220,8 @@ CASES: tuple[Case, ...] = (
         _four(),
         [
             FIRST,
-            Scene(["ALTER TABLE items ADD COLUMN more INTEGER", TWO_MORE.replace(", 0)", ", 0, 5)")], fails=True),
+            Scene(["ALTER TABLE items ADD COLUMN more INTEGER",
+                   TWO_MORE.replace(", 0)", ", 0, 5)")], fails=True),
             Scene(["UPDATE items SET more = 6, at = '2026-01-11 12:00:00' WHERE id = 1"],
                   fails=True),
         ],
@@ -323,7 +327,7 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "dbt", "dbt behind the loads: what changed, nothing, a model that fails and is mended",
-        [KEYED, {"table": "lost", "mode": "replace"}],
+        [KEYED, LOST],
         [
             Scene([SIX, "INSERT INTO lost VALUES (1, '2026-01-01')"], files=PROJECT),
             Scene([TWO_MORE]),
@@ -370,7 +374,7 @@ HANDED = Case(
     "dead letters, a hook left out, a load that fails, an edit, a replay, a model that fails",
     [
         {**KEYED, "quality": [{"rule": "not_null", "column": "note"}, *DLQ]},
-        {"table": "lost", "mode": "replace"},
+        LOST,
     ],
     [
         Scene([SIX, "INSERT INTO lost VALUES (1, '2026-01-01')"], files=PROJECT),

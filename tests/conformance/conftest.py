@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.airflow.lab import Airflow
-from tests.conformance import page
+from tests.conformance import page, play
 from tests.conformance.cases import BY_NAME, Case
 from tests.conformance.place import Place
 from tests.dbt.lab import quick_dbt
@@ -38,7 +38,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the page, where everything is together: in the controller, in a deep session."""
     whole = os.environ.get("CONDUIT_DEEP") == "1" and os.environ.get("CONDUIT_UPDATE_DOCS") == "1"
     if whole and not hasattr(session.config, "workerinput"):
-        page.renew(_told, tuple(BY_NAME))
+        page.renew(_told, tuple(BY_NAME), len(play.orders()))
 
 
 @pytest.fixture(scope="package")

@@ -14,6 +14,7 @@ the picture, and loads are counted without them.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -35,6 +36,17 @@ _LETTERS = (
     "target_table", "pipeline", "stream", "status", "attempts", "copies", "row_key", "reasons",
     "payload", "redacted", "schema_fingerprint", "load_id", "first_load_id", "settled_by",
 )  # fmt: skip
+LEFT_OUT: Mapping[str, frozenset[str]] = {
+    "_conduit_ledger": frozenset(
+        {"target_schema", "request_key", "runner", "stages", "started_at", "published_at"}
+    ),
+    "_conduit_dead_letters": frozenset(
+        {"letter_id", "target_schema", "first_seen_at", "last_seen_at", "settled_at"}
+    ),
+    "_conduit_audits": frozenset({"target_schema", "version", "published_at"}),
+    "_conduit_hooks": frozenset({"target_schema", "finished_at"}),
+}
+"""Columns that aren't in the picture; a test holds that all others are."""
 _OF_LOADS = ("load_id", "first_load_id", "settled_by")
 _TIMES_OF_LOADS = ("_conduit_loaded_at",)
 _WHETHER = ("_conduit_deleted_at",)
@@ -69,7 +81,8 @@ def picture(system: System) -> Picture:
     if "_conduit_hooks" in there:
         made["hooks"] = _hooks(system, chains)
     if "built" in there:
-        made["built"] = sorted(name for (name,) in system.query(_from(system, "built", "model")))
+        models = sorted(name for (name,) in system.query(_from(system, "built", "model")))
+        made["built"] = dict(Counter(models))
     return made
 
 
@@ -96,12 +109,15 @@ def shortened(value: Any) -> Any:
 def since(before: Any, now: Any) -> Any:
     """Return what of JSON is other than before, so that the one and the other give the now.
 
-    Of a mapping it is the keys that have changed (None: gone), of a list that has grown what was
-    added (``{"+": [...]}``), of anything else all of it.
+    Of a mapping it is the keys that have changed (those that are gone under ``-``), of a list that
+    has grown what was added (``{"+": [...]}``), of anything else all of it.
     """
     if isinstance(before, dict) and isinstance(now, dict):
-        changed = {k: since(before.get(k), v) for k, v in now.items() if before.get(k) != v}
-        return {**changed, **dict.fromkeys(before.keys() - now.keys())}
+        changed = {
+            k: since(before.get(k), v) for k, v in now.items() if k not in before or before[k] != v
+        }
+        gone = sorted(before.keys() - now.keys())
+        return {**changed, "-": gone} if gone else changed
     if isinstance(before, list) and isinstance(now, list) and now[: len(before)] == before:
         return {"+": now[len(before) :]}
     return now

@@ -11,15 +11,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from itertools import pairwise
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from conduit_core.state.store import StateEntry
-from tests.conformance.cases import CASES, Case, Scene
-from tests.conformance.page import CONFORMANCE
+from tests.conformance.cases import CASES, HANDED, Case, Scene
+from tests.conformance.page import CONFORMANCE, RUNNERS
 from tests.conformance.picture import Picture, counted, shortened, since
 from tests.conformance.place import Place
 from tests.crash.systems import System
@@ -28,6 +28,16 @@ EXPECTED = Path(__file__).with_name("expected")
 UPDATE = os.environ.get("CONDUIT_UPDATE_DOCS") == "1"
 WIDE = 160
 Record = Callable[[str, object], None]
+
+
+def orders() -> list[tuple[str, ...]]:
+    """Return who plays each scene of the pipeline that is handed on: there and back, from each."""
+    count = len(HANDED.scenes)
+    return [
+        tuple(islice(cycle(way), first, first + count))
+        for way in (RUNNERS, RUNNERS[::-1])
+        for first in range(len(RUNNERS))
+    ]
 
 
 class Runner(Protocol):

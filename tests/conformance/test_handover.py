@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import cycle, islice
 
 import dagster as dg
 import pytest
@@ -16,31 +15,26 @@ from tests.conformance.in_airflow import InAirflow
 from tests.conformance.in_dagster import InDagster
 from tests.conformance.in_prefect import InPrefect
 from tests.conformance.page import HANDOVER
-from tests.conformance.picture import counted
+from tests.conformance.picture import Picture, counted
 from tests.conformance.place import Place
 from tests.conformance.play import Record
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
-ROUND = (CommandLine.name, InAirflow.name, InPrefect.name, InDagster.name)
-BACK = ROUND[::-1]
+
+def unchanged(target: str, before: Picture, now: Picture) -> bool:
+    """Say whether a target had no load."""
+    return bool(before["ledger"][target] == now["ledger"][target])
 
 
-def beginning(order: tuple[str, ...], first: int) -> tuple[str, ...]:
-    """Return who plays each scene: the order, again and again, from one of them on."""
-    return tuple(islice(cycle(order), first, first + len(HANDED.scenes)))
+FIRST, *OTHERS = play.orders()
 
 
 @pytest.mark.parametrize(
     "players",
     [
-        pytest.param(beginning(ROUND, 0), id="round"),
-        *(
-            pytest.param(beginning(order, first), id=f"{name}-{first}", marks=pytest.mark.deep)
-            for name, order in (("round", ROUND), ("back", BACK))
-            for first in range(len(ROUND))
-            if (name, first) != ("round", 0)
-        ),
+        pytest.param(FIRST, id=FIRST[0]),
+        *(pytest.param(o, id=f"{o[0]}-{o[1]}", marks=pytest.mark.deep) for o in OTHERS),
     ],
 )
 def test_whoever_comes_next_goes_on_where_the_last_one_stopped(
@@ -50,7 +44,7 @@ def test_whoever_comes_next_goes_on_where_the_last_one_stopped(
     record_property: Record,
 ) -> None:
     here = place(HANDED)
-    told = []
+    told: list[Picture] = []
     with dg.DagsterInstance.ephemeral() as instance:
         runners: dict[str, play.Runner] = {
             each.name: each
@@ -67,9 +61,14 @@ def test_whoever_comes_next_goes_on_where_the_last_one_stopped(
         ):
             if then is not None and then.edit is not None:
                 play.edit(runners[next_player], then)
-            told.append(play.do(runners[player], scene, edits=False))
+            seen = play.do(runners[player], scene, edits=False)
+            if scene.replay:
+                # Who has no letters isn't planned, so that a store which lags isn't looked at.
+                old = {t: s for t, s in told[-1]["state"].items() if unchanged(t, told[-1], seen)}
+                seen["state"] |= old
+            told.append(seen)
     play.hold(HANDED, told)
     record_property(
         HANDOVER,
-        {"runners": players, "about": HANDED.about, "scenes": len(told), **counted(told[-1])},
+        {"runners": list(players), "scenes": len(told), **counted(told[-1])},
     )
