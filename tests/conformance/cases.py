@@ -350,7 +350,7 @@ CASES: tuple[Case, ...] = (
                   fails=True),
             Scene(files={"dbt/models/total.sql": PROJECT["dbt/models/total.sql"]}),
         ],
-        "duckdb", dbt=True, daily=True,
+        "duckdb", dbt=True,
     ),
     Case(
         "rule_kinds", "rules of one's own, of the row, of the whole load, and unique rows",
