@@ -69,17 +69,12 @@ class Runner(Protocol):
         ...
 
 
-def params(*, daily_only: bool = True) -> list[Any]:
-    """Return the cases as parameters of a test; the suite plays those that are not deep.
-
-    Args:
-        daily_only: whether the cases that aren't ``daily`` are deep.
-    """
+def params() -> list[Any]:
+    """Return the cases as parameters of a test; those that aren't ``daily`` are deep."""
     made = []
     for case in CASES:
         marks = [pytest.mark.postgres] if case.destination == "postgres" else []
-        if daily_only and not case.daily:
-            marks.append(pytest.mark.deep)
+        marks += [] if case.daily else [pytest.mark.deep]
         made.append(pytest.param(case, id=case.name, marks=marks))
     return made
 
