@@ -245,8 +245,8 @@ CASES: tuple[Case, ...] = (
         _four(),
         [
             FIRST,
-            Scene([*WIDER, rows((7, 7, 70000, "wide", 0))], fails=True),
-            Scene([rows((8, 8, 80, "narrow", 0))], fails=True),
+            Scene([*WIDER, rows((7, 7, 70, "narrow", 0))], fails=True),
+            Scene([rows((8, 8, 80000, "wide", 0))], fails=True),
         ],
         "duckdb",
     ),
