@@ -72,6 +72,7 @@ def test_splits_that_a_killed_command_has_staged_are_published_by_whoever_comes(
     here.change(first)
     assert not killed.load(first)
     assert here.look() == {}
+    next_one = company(here)[who]
     for scene in others:
-        play.do(company(here)[who], scene)
+        play.do(next_one, scene)
     assert picture(here.system) == picture(unharmed.system)
