@@ -1,0 +1,103 @@
+"""The listener that kills its own process where a schedule says: once, whoever comes there first.
+
+A schedule is a folder with a file for each kill, named by its turn and by where it hits. Who comes
+to the first one that is left takes it away, and dies. So one environment does for all attempts of a
+load, however a runner starts them, and what is left in the end was never reached.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from conduit_core.events import CommitStarted, Event, HookFinished, Listener, ignore
+from conduit_core.testing.faults import POINTS
+
+FOLDER = "CONDUIT_TEST_KILLS"
+"""Names the folder of the schedules: one folder each, by the pipelines' names."""
+SPENT = "spent"
+
+
+def listener() -> Listener:
+    """Return what kills this process, if the environment names schedules."""
+    folder = os.environ.get(FOLDER)
+    return Armed(Path(folder)) if folder else ignore
+
+
+class Armed:
+    """Hears one load's events, or one hook's, and counts them.
+
+    A kill is ``WHERE:NUMBER`` or ``WHERE:NUMBER:STREAM``. Where: a fault point, at its event of that
+    number; ``event``, at the event of that number, whichever it is; ``commit``, so many microseconds
+    after a commit has begun; ``moment``, so many milliseconds after the first event;
+    ``hook_left``, as soon as a hook's work is written down, and nobody knows yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen: Counter[tuple[str, str]] = Counter()
+        self._begun: set[str] = set()
+
+    def __call__(self, event: Event) -> None:
+        """Count the event, and look whether the next kill is here."""
+        for stream in {event.stream, ""}:
+            self._seen[type(event).__name__, stream] += 1
+            self._seen["event", stream] += 1
+        due = next(iter(sorted((self._folder / event.pipeline).glob("[0-9]*"))), None)
+        if due is None:
+            return
+        where, number, stream = [*due.name.partition(" ")[2].split(":"), "", ""][:3]
+        if stream in ("", event.stream):
+            self._at(event, due, where, int(number), stream)
+
+    def _at(self, event: Event, due: Path, where: str, number: int, stream: str) -> None:
+        told = type(event).__name__
+        if where == "commit" and isinstance(event, CommitStarted):
+            self._soon(due, f"{told}+", lambda: time.sleep(number / 1_000_000))
+        elif where == "moment":
+            self._soon(due, "", lambda: time.sleep(number / 1_000))
+        elif where == "hook_left" and isinstance(event, HookFinished):
+            me = threading.get_ident()
+            self._soon(due, f"{told}+", lambda: _wait_while_in("run_hook", me))
+        elif where == "event" or (where in POINTS and isinstance(event, POINTS[where])):
+            counted = "event" if where == "event" else told
+            if self._seen[counted, stream] >= number:
+                _die(due, told)
+
+    def _soon(self, due: Path, told: str, wait: Callable[[], None]) -> None:
+        if due.name in self._begun:
+            return
+        self._begun.add(due.name)
+
+        def then() -> None:
+            wait()
+            _die(due, told)
+
+        threading.Thread(target=then, daemon=True).start()
+
+
+def _wait_while_in(function: str, thread: int) -> None:
+    """Wait until a thread has left a function of this name, or has ended."""
+    while frame := sys._current_frames().get(thread):
+        while frame is not None and frame.f_code.co_name != function:
+            frame = frame.f_back  # type: ignore[assignment]
+        if frame is None:
+            return
+        time.sleep(0.0005)
+
+
+def _die(due: Path, told: str) -> None:
+    spent = due.parent / SPENT
+    spent.mkdir(exist_ok=True)
+    try:
+        due.rename(spent / f"{due.name} {told}".strip())
+    except FileNotFoundError:
+        return  # another process was first
+    # To this thread, not to the process: another one might take it, and this one go on.
+    signal.pthread_kill(threading.get_ident(), signal.SIGKILL)

@@ -1,0 +1,345 @@
+"""Pipelines whose loads are killed, in any runner, and what must be there in the end all the same.
+
+A scene is a pipeline with a table in it already, loaded before anything fails; then its source grows,
+its schedule of kills is laid out (`armed.py`), and a runner loads what is new, as often as it must.
+What is there then must be what a load that never failed has left.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conduit_core import Pipeline, raise_for_failures, run
+from conduit_core.engine import hooks
+from tests import services
+from tests.conformance.armed import FOLDER, SPENT
+from tests.conformance.page import KILLS
+from tests.conformance.tell import hook
+from tests.crash.source import FILES, Source
+from tests.crash.systems import DuckDB, Postgres, System
+
+LISTENERS = {"CONDUIT_LISTENERS": "tests.conformance.armed:listener"}
+PLAIN, SPREAD, DBT = "plain", "spread", "dbt"
+ABOUT = {
+    PLAIN: "two streams into PostgreSQL, appended by cursor, with dead letters and a hook",
+    SPREAD: "one stream in four splits that wait in a folder, into DuckDB, with dead letters and a hook",
+    DBT: "one stream into DuckDB, then dbt",
+}
+STREAMS = {PLAIN: ("orders", "items"), SPREAD: ("orders",), DBT: ("orders",)}
+SPLITS = 4
+SLOW_SECONDS = 0.3
+"""How long a commit takes in PostgreSQL where the kill is to hit it."""
+
+AT: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "before plan": {PLAIN: ["before_plan:1:items"], SPREAD: ["before_plan:1"]},
+    "mid-stage": {PLAIN: ["mid_stage:2:items"], SPREAD: ["mid_stage:1"]},
+    "after a split's commit": {SPREAD: ["after_split:1"]},
+    "during audit": {PLAIN: ["audit:1:orders"], SPREAD: ["audit:1"]},
+    "mid-publish before commit": {PLAIN: ["before_commit:1:items"], SPREAD: ["before_commit:1"]},
+    "during commit": {PLAIN: ["commit:100000:orders"], SPREAD: ["commit:500", "commit:3000"]},
+    "after commit before mirror": {PLAIN: ["after_commit:1:items"], SPREAD: ["after_commit:1"]},
+    "after mirror before hooks": {
+        PLAIN: ["after_mirror:1:orders", "before_hooks:1"],
+        SPREAD: ["before_hooks:1"],
+        DBT: ["before_hooks:1"],
+    },
+    "in a hook, before it is remembered": {PLAIN: ["after_hook:1"], DBT: ["after_hook:1"]},
+    "after hooks": {PLAIN: ["hook_left:1"], DBT: ["hook_left:1"]},
+}
+"""Each point of the page, and where its kills hit: one schedule each, by pipeline."""
+DAILY = {
+    "mid-stage", "during commit", "after commit before mirror", "after mirror before hooks",
+}  # fmt: skip
+"""The points that the daily suite has in every runner."""
+RANDOM_EVENTS = "at random events, twice in a row"
+RANDOM_MOMENTS = "at random moments, twice in a row"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Kills of one pipeline's load, each of them once, in this order.
+
+    Args:
+        point: where it belongs on the page.
+        kind: the pipeline.
+        kills: as `armed.py` reads them.
+    """
+
+    point: str
+    kind: str
+    kills: tuple[str, ...]
+
+
+def each_point(*, without: Sequence[str] = (), whole: bool) -> list[Schedule]:
+    """Return a schedule for each place of each point.
+
+    Args:
+        without: kills that this runner can't have.
+        whole: all of them, else the daily ones.
+    """
+    return [
+        Schedule(point, kind, (kill,))
+        for point, by_kind in AT.items()
+        for kind, kills in by_kind.items()
+        for kill in kills
+        if kill not in without and (whole or point in DAILY)
+    ]
+
+
+def at_random(seed: str, count: int, *, milliseconds: int) -> list[Schedule]:
+    """Make schedules up: two kills in a row, at any events or any moments.
+
+    Args:
+        seed: the same one makes the same schedules.
+        count: how many.
+        milliseconds: the latest moment of a kill, from a load's first event.
+    """
+    chance = random.Random(seed)
+    made: list[Schedule] = []
+    for number in range(count):
+        kind = (PLAIN, SPREAD)[number // 2 % 2]
+        stream = chance.choice([*STREAMS[kind], ""])
+        if number % 2:
+            kills = [f"moment:{chance.randrange(milliseconds)}:{stream}" for _ in range(2)]
+        else:
+            kills = [f"event:{chance.randrange(1, 20)}:{stream}" for _ in range(2)]
+        made.append(Schedule((RANDOM_EVENTS, RANDOM_MOMENTS)[number % 2], kind, tuple(kills)))
+    return made
+
+
+class Scene:
+    """A pipeline with files of its own, a destination of its own, and its schedule.
+
+    Args:
+        folder: of its files; its schedule is in the folder `kills` beside it.
+        name: the pipeline's.
+        kind: which one.
+        database: the PostgreSQL of those that load into one.
+        source: what it reads.
+    """
+
+    def __init__(self, folder: Path, name: str, kind: str, database: str, source: Source) -> None:
+        self.folder, self.name, self.kind, self.source = folder, name, kind, source
+        self.streams = STREAMS[kind]
+        self.folder.mkdir(parents=True)
+        self._kills = folder.parent / "kills" / name
+        self._kills.mkdir(parents=True)
+        self.system = self._system(database)
+        if kind == DBT:
+            self._write_dbt()
+        self.file = folder / "pipeline.yml"
+        self.file.write_text(json.dumps(self.mapping))
+
+    def _system(self, database: str) -> System:
+        if self.kind != PLAIN:
+            return DuckDB(self.folder)
+        made = Postgres(database)
+        made.schema = self.name
+        return made
+
+    @property
+    def mapping(self) -> dict[str, Any]:
+        """The pipeline."""
+        staging = {"staging": str(self.folder / "staging")} if self.kind == SPREAD else {}
+        splits = {"splits": SPLITS} if self.kind == SPREAD else {}
+        after: dict[str, Any] = {"tell": {"file": str(self.folder / "told")}}
+        if self.kind == DBT:
+            after = {"dbt": {"project_dir": str(self.folder / "dbt"), "profile": "from_destination"}}
+        rule = {"rule": "not_null", "column": "note", "action": "dlq"}
+        return {
+            "name": self.name,
+            "source": {"type": "parquet", "path": str(self.source.folder)},
+            "destination": {**self.system.config(), "schema": self.schema, **staging},
+            "streams": [
+                {"path": "*.parquet", "name": name, "into": name, "mode": "append"}
+                | {"cursor": "id", "quality": [rule], **splits}
+                for name in self.streams
+            ],
+            "after": after,
+        }
+
+    @property
+    def schema(self) -> str:
+        """The schema of its tables."""
+        return self.system.schema
+
+    def load(self) -> None:
+        """Load in this process, without a kill."""
+        with hooks.added(hook):
+            raise_for_failures(run(Pipeline.from_file(self.file)))
+
+    def arm(self, schedule: Schedule) -> None:
+        """Lay out its kills."""
+        if schedule.point == "during commit" and self.kind == PLAIN:
+            self._slow_commits()
+        for turn, kill in enumerate(schedule.kills):
+            (self._kills / f"{turn} {kill}").touch()
+
+    def _slow_commits(self) -> None:
+        """Let a commit into this schema take its time in the server."""
+        ledger = f"{self.schema}._conduit_ledger"
+        services.sql(
+            self.system.url,  # type: ignore[attr-defined]
+            f"CREATE FUNCTION {self.schema}.slow() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN PERFORM pg_sleep({SLOW_SECONDS}); RETURN NULL; END $$;"
+            f" CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON {ledger} DEFERRABLE INITIALLY DEFERRED"
+            f" FOR EACH ROW EXECUTE FUNCTION {self.schema}.slow()",
+        )
+
+    def hit(self) -> list[str]:
+        """Return the kills that have hit, in their order, each with the event that it hit at."""
+        return sorted(file.name for file in (self._kills / SPENT).glob("*"))
+
+    def left(self) -> list[str]:
+        """Return the kills that nothing came to."""
+        return sorted(file.name for file in self._kills.glob("[0-9]*"))
+
+    def _write_dbt(self) -> None:
+        project = self.folder / "dbt"
+        (project / "models").mkdir(parents=True)
+        (project / "dbt_project.yml").write_text(
+            'name: shop\nversion: "1.0"\nprofile: shop\n'
+            "flags: {send_anonymous_usage_stats: false}\nmodels: {+materialized: table}\n"
+        )
+        (project / "models/sources.yml").write_text(
+            "sources: [{name: raw, tables: [{name: orders}]}]\n"
+        )
+        (project / "models/totals.sql").write_text(
+            "select count(*) as orders, sum(amount) as amount from {{ source('raw', 'orders') }}"
+        )
+
+    # --- what is there ----------------------------------------------------------------------------
+
+    def picture(self) -> dict[str, Any]:
+        """Return all that a load leaves, as it is the same in each scene of its kind.
+
+        A load is told by its version; its pipeline, its times and who ran it are left out.
+        """
+        place, query = self.system.place, self.system.query
+        chain = query(
+            "SELECT load_id, target_table, version, stream, request, mode, load_window, cursor,"
+            " rows_read, rows_inserted, rows_updated, rows_unchanged, rows_deleted,"
+            " rows_deduplicated, rows_superseded, rows_rejected, schema_fingerprint,"
+            f" schema_changes FROM {place('_conduit_ledger')} ORDER BY target_table, version"
+        )
+        version = {load_id: f"{table} {number}" for load_id, table, number, *_ in chain}
+        letters = query(
+            "SELECT load_id, target_table, row_key, payload, reasons, status, attempts, copies"
+            f" FROM {place('_conduit_dead_letters')} ORDER BY target_table, payload, load_id"
+        )
+        marks = query(
+            "SELECT DISTINCT hook, target_table, version"
+            f" FROM {place('_conduit_hooks')} ORDER BY hook, target_table, version"
+        )
+        return {
+            "rows": {
+                table: [
+                    (version[load_id], *rest)
+                    for load_id, *rest in query(
+                        f'SELECT _conduit_load_id, id, "at", amount, note FROM {place(table)}'
+                        " ORDER BY id, _conduit_load_id"
+                    )
+                ]
+                for table in self.streams
+            },
+            "ledger": [record for _, *record in chain],
+            "dead letters": [(version[load_id], *rest) for load_id, *rest in letters],
+            "hooks": [(by.replace(str(self.folder), "."), *rest) for by, *rest in marks],
+            "made by dbt": query(f"SELECT * FROM {place('totals')}") if self.kind == DBT else [],
+            "told": sorted(set(self.told())),
+        }
+
+    def told(self) -> list[str]:
+        """Return what the hook `tell` was given, in order."""
+        file = self.folder / "told"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def newest(self, table: str) -> tuple[str, str, str]:
+        """Return what the runner's copy of the state must hold: version, load, cursor."""
+        (found,) = self.system.query(
+            f"SELECT version, load_id, cursor FROM {self.system.place('_conduit_ledger')}"
+            f" WHERE target_table = '{table}' ORDER BY version DESC LIMIT 1"
+        )
+        return str(found[0]), found[1], found[2]
+
+    def staged(self) -> list[str]:
+        """Return what waits in staging."""
+        files = (self.folder / "staging").rglob("*")
+        waiting = [str(f) for f in files if f.is_file() and f.name != "probe.json"]
+        return waiting + [n for n in self.system.relations() if n.startswith("_conduit_stage")]
+
+    def is_as_if_nothing_had_failed(self, schedule: Schedule, unharmed: Mapping[str, Any]) -> None:
+        """Compare what is there with what a load that never failed has left."""
+        found = self.picture()
+        for what, expected in unharmed.items():
+            assert found[what] == expected, (self.name, what, self.hit())
+        assert self.staged() == []
+        # A hook that was killed behind its work, and before that was written down, does it again.
+        again = sum(each.endswith("HookFinished") for each in self.hit())
+        doubled = len(self.told()) - len(unharmed["told"])
+        assert doubled == 0 or (again and doubled <= again * len(self.streams)), self.told()
+        if not schedule.point.startswith("at random"):
+            assert self.left() == [], "a kill that nothing came to"
+
+
+class Scenes:
+    """Scenes over one source, which has grown once all of them have loaded its beginning.
+
+    Args:
+        folder: of their files.
+        database: an empty PostgreSQL database.
+        schedules: one for each.
+    """
+
+    def __init__(self, folder: Path, database: str, schedules: Sequence[Schedule]) -> None:
+        self.folder = folder
+        source = Source(folder / "source")
+        source.fill()
+        kinds = {each.kind for each in schedules}
+        self._unharmed = {
+            kind: Scene(folder / f"never_{kind}", f"never_{kind}", kind, database, source)
+            for kind in sorted(kinds)
+        }
+        self.all = {
+            f"s{number}": Scene(folder / f"s{number}", f"s{number}", schedule.kind, database, source)
+            for number, schedule in enumerate(schedules)
+        }
+        self.schedules = dict(zip(self.all, schedules, strict=True))
+        scenes = (*self._unharmed.values(), *self.all.values())
+        for scene in scenes:
+            scene.load()
+        for part in range(FILES, 2 * FILES):
+            source.write(part)
+        self.unharmed = {kind: _loaded(scene) for kind, scene in self._unharmed.items()}
+        for name, scene in self.all.items():
+            scene.arm(self.schedules[name])
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of processes that load."""
+        return {**LISTENERS, FOLDER: str(self.folder / "kills")}
+
+    def check(self, name: str) -> None:
+        """Compare a scene with one of its kind that never failed."""
+        scene = self.all[name]
+        schedule = self.schedules[name]
+        scene.is_as_if_nothing_had_failed(schedule, self.unharmed[schedule.kind])
+
+    def report(self, runner: str, record: Any) -> None:
+        """Record for the page what was tried: schedules of which a kill has hit."""
+        for name, schedule in self.schedules.items():
+            if self.all[name].hit():
+                tried = {"runner": runner, "point": schedule.point, "pipeline": schedule.kind}
+                record(KILLS, {**tried, "schedules": 1})
+
+
+def _loaded(scene: Scene) -> dict[str, Any]:
+    scene.load()
+    return scene.picture()
+
+

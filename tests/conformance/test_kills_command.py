@@ -1,0 +1,48 @@
+"""The command, killed at each fault point and run again, as a person or a timer would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.kills import Scenes, at_random, each_point
+from tests.crash.harness import KILLED, Worker
+
+pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.postgres]
+
+MORE = "tests.dbt.warmed tests.conformance.hooked"
+RUNS = 5
+NO_STORE = ["after_mirror:1:orders"]
+"""The command line keeps no state: there is no such point."""
+Record = Callable[[str, object], None]
+
+
+def run_again(scenes: Scenes, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a pipeline until it ends well, each time on an empty disk."""
+    for key, value in scenes.env.items():
+        monkeypatch.setenv(key, value)
+    worker = Worker(scenes.folder / f"disk-{name}", more=MORE)
+    for _ in range(RUNS):
+        ended = worker.run(scenes.all[name].file, "--workers", "1")
+        if ended.code != KILLED:
+            break
+        worker = worker.fresh()
+    ended.fine()
+
+
+@pytest.mark.parametrize("count", [8, pytest.param(200, marks=pytest.mark.deep)])
+def test_p01_p02_the_command_killed_anywhere_and_run_again_loads_each_row_once(
+    tmp_path: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch,
+    record_property: Record, count: int,
+) -> None:  # fmt: skip
+    schedules = [
+        *(each_point(without=NO_STORE, whole=True) if count == 8 else []),
+        *at_random(f"command {count}", count, milliseconds=150),
+    ]
+    scenes = Scenes(tmp_path, postgres_database, schedules)
+    for name in scenes.all:
+        run_again(scenes, name, monkeypatch)
+        scenes.check(name)
+    scenes.report("command line", record_property)
