@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from conduit_core import Pipeline, raise_for_failures, run
 from conduit_core.engine import hooks
@@ -136,10 +137,8 @@ class Scene:
         self.file.write_text(json.dumps(self.mapping))
 
     def _system(self, database: str) -> System:
-        if self.kind != PLAIN:
-            return DuckDB(self.folder)
-        made = Postgres(database)
-        made.schema = self.name
+        made = Postgres(database) if self.kind == PLAIN else DuckDB(self.folder)
+        made.schema = self.name  # what a runner keeps of a table goes by schema and table
         return made
 
     @property
@@ -154,7 +153,7 @@ class Scene:
         return {
             "name": self.name,
             "source": {"type": "parquet", "path": str(self.source.folder)},
-            "destination": {**self.system.config(), "schema": self.schema, **staging},
+            "destination": {**self.system.config(), **staging},
             "streams": [
                 {"path": "*.parquet", "name": name, "into": name, "mode": "append"}
                 | {"cursor": "id", "quality": [rule], **splits}
@@ -162,11 +161,6 @@ class Scene:
             ],
             "after": after,
         }
-
-    @property
-    def schema(self) -> str:
-        """The schema of its tables."""
-        return self.system.schema
 
     def load(self) -> None:
         """Load in this process, without a kill."""
@@ -182,13 +176,13 @@ class Scene:
 
     def _slow_commits(self) -> None:
         """Let a commit into this schema take its time in the server."""
-        ledger = f"{self.schema}._conduit_ledger"
+        ledger = f"{self.name}._conduit_ledger"
         services.sql(
             self.system.url,  # type: ignore[attr-defined]
-            f"CREATE FUNCTION {self.schema}.slow() RETURNS trigger LANGUAGE plpgsql AS"
+            f"CREATE FUNCTION {self.name}.slow() RETURNS trigger LANGUAGE plpgsql AS"
             f" $$ BEGIN PERFORM pg_sleep({SLOW_SECONDS}); RETURN NULL; END $$;"
             f" CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON {ledger} DEFERRABLE INITIALLY DEFERRED"
-            f" FOR EACH ROW EXECUTE FUNCTION {self.schema}.slow()",
+            f" FOR EACH ROW EXECUTE FUNCTION {self.name}.slow()",
         )
 
     def hit(self) -> list[str]:
@@ -207,10 +201,11 @@ class Scene:
             "flags: {send_anonymous_usage_stats: false}\nmodels: {+materialized: table}\n"
         )
         (project / "models/sources.yml").write_text(
-            "sources: [{name: raw, tables: [{name: orders}]}]\n"
+            f"sources: [{{name: {self.name}, tables: [{{name: orders}}]}}]\n"
         )
         (project / "models/totals.sql").write_text(
-            "select count(*) as orders, sum(amount) as amount from {{ source('raw', 'orders') }}"
+            "select count(*) as orders, sum(amount) as amount"
+            f" from {{{{ source('{self.name}', 'orders') }}}}"
         )
 
     # --- what is there ----------------------------------------------------------------------------
@@ -298,26 +293,25 @@ class Scenes:
 
     def __init__(self, folder: Path, database: str, schedules: Sequence[Schedule]) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         source = Source(folder / "source")
         source.fill()
-        kinds = {each.kind for each in schedules}
-        self._unharmed = {
-            kind: Scene(folder / f"never_{kind}", f"never_{kind}", kind, database, source)
-            for kind in sorted(kinds)
-        }
-        self.all = {
-            f"s{number}": Scene(folder / f"s{number}", f"s{number}", schedule.kind, database, source)
-            for number, schedule in enumerate(schedules)
-        }
-        self.schedules = dict(zip(self.all, schedules, strict=True))
-        scenes = (*self._unharmed.values(), *self.all.values())
-        for scene in scenes:
-            scene.load()
+        own = f"k{uuid4().hex[:6]}_"  # a runner's database has those of other tests, too
+        self.schedules = {f"{own}{number}": each for number, each in enumerate(schedules)}
+
+        def scene(name: str, kind: str) -> Scene:
+            return Scene(folder / name, name, kind, database, source)
+
+        kinds = sorted({each.kind for each in schedules})
+        never_failed = {kind: scene(f"{own}{kind}", kind) for kind in kinds}
+        self.all = {name: scene(name, each.kind) for name, each in self.schedules.items()}
+        for each in (*never_failed.values(), *self.all.values()):
+            each.load()
         for part in range(FILES, 2 * FILES):
             source.write(part)
-        self.unharmed = {kind: _loaded(scene) for kind, scene in self._unharmed.items()}
-        for name, scene in self.all.items():
-            scene.arm(self.schedules[name])
+        self._unharmed = {kind: _loaded(each) for kind, each in never_failed.items()}
+        for name, each in self.all.items():
+            each.arm(self.schedules[name])
 
     @property
     def env(self) -> dict[str, str]:
@@ -328,7 +322,7 @@ class Scenes:
         """Compare a scene with one of its kind that never failed."""
         scene = self.all[name]
         schedule = self.schedules[name]
-        scene.is_as_if_nothing_had_failed(schedule, self.unharmed[schedule.kind])
+        scene.is_as_if_nothing_had_failed(schedule, self._unharmed[schedule.kind])
 
     def report(self, runner: str, record: Any) -> None:
         """Record for the page what was tried: schedules of which a kill has hit."""

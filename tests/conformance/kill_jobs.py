@@ -1,0 +1,53 @@
+"""The scenes of a schedule of kills as jobs of Dagster, which each process makes again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from dagster_conduit import ConduitResource, conduit_assets
+from tests.conformance import hooked
+from tests.conformance.kills import SPREAD
+from tests.dagster.crashing import PRELOADED
+
+assert hooked.INSTALLED  # the processes of steps find the hook by it
+SCENES = "scenes.json"
+"""In the folder: the pipelines' files and kinds by name, and the environment."""
+FORKS = {
+    "start_method": {"forkserver": {"preload_modules": [*PRELOADED, __name__]}},
+    "max_concurrent": 2,
+}
+TRIES = 5
+
+
+def assets(name: str, file: str, kind: str) -> dg.AssetsDefinition:
+    """Return a pipeline's assets; each step is tried again by Dagster when it has died."""
+
+    @conduit_assets(
+        pipeline=Path(file),
+        name=name,
+        after=True,
+        fan_out="*" if kind == SPREAD else (),
+        retry_policy=dg.RetryPolicy(max_retries=TRIES - 1),
+    )
+    def load(context: dg.OpExecutionContext, conduit: ConduitResource) -> Iterator[object]:
+        yield from conduit.run(context=context)
+
+    return load
+
+
+def steps_retried(folder: str) -> dg.JobDefinition:
+    """Return a job of all pipelines, each step in a process of its own."""
+    told: Mapping[str, Any] = json.loads(Path(folder, SCENES).read_text())
+    os.environ.update(told["env"])
+    made = dg.Definitions(
+        assets=[assets(name, *given) for name, given in told["scenes"].items()],
+        jobs=[dg.define_asset_job("load", executor_def=dg.multiprocess_executor.configured(FORKS))],
+        resources={"conduit": ConduitResource()},
+    )
+    return made.resolve_job_def("load")
