@@ -8,8 +8,9 @@ What is there then must be what a load that never failed has left.
 from __future__ import annotations
 
 import json
+import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ from uuid import uuid4
 
 from conduit_core import Pipeline, raise_for_failures, run
 from conduit_core.engine import hooks
-from tests import services
+from tests import order, services
 from tests.conformance.armed import FOLDER, SPENT
 from tests.conformance.page import KILLS
 from tests.conformance.tell import hook
 from tests.crash.source import FILES, Source
 from tests.crash.systems import DuckDB, Postgres, System
 
+WHOLE = os.environ.get(order.DEEP) == "1"
+"""Whether all points and many schedules are tried, or the daily ones."""
 LISTENERS = {"CONDUIT_LISTENERS": "tests.conformance.armed:listener"}
 PLAIN, SPREAD, DBT = "plain", "spread", "dbt"
 ABOUT = {
@@ -76,33 +79,30 @@ class Schedule:
     kills: tuple[str, ...]
 
 
-def each_point(*, without: Sequence[str] = (), whole: bool) -> list[Schedule]:
-    """Return a schedule for each place of each point.
-
-    Args:
-        without: kills that this runner can't have.
-        whole: all of them, else the daily ones.
-    """
+def each_point(
+    points: Container[str] = AT if WHOLE else DAILY, *, without: Sequence[str] = ()
+) -> list[Schedule]:
+    """Return a schedule for each place of these points, but for those that a runner hasn't."""
     return [
         Schedule(point, kind, (kill,))
         for point, by_kind in AT.items()
         for kind, kills in by_kind.items()
         for kill in kills
-        if kill not in without and (whole or point in DAILY)
+        if point in points and kill not in without
     ]
 
 
-def at_random(seed: str, count: int, *, milliseconds: int) -> list[Schedule]:
+def at_random(runner: str, *, daily: int, whole: int, milliseconds: int) -> list[Schedule]:
     """Make schedules up: two kills in a row, at any events or any moments.
 
     Args:
-        seed: the same one makes the same schedules.
-        count: how many.
+        runner: whose; the same one gets the same schedules.
+        daily, whole: how many.
         milliseconds: the latest moment of a kill, from a load's first event.
     """
-    chance = random.Random(seed)
+    chance = random.Random(runner)
     made: list[Schedule] = []
-    for number in range(count):
+    for number in range(whole if WHOLE else daily):
         kind = (PLAIN, SPREAD)[number // 2 % 2]
         stream = chance.choice([*STREAMS[kind], ""])
         if number % 2:

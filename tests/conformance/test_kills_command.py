@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.kills import Scenes, at_random, each_point
+from tests.conformance.kills import AT, Scenes, at_random, each_point
 from tests.crash.harness import KILLED, Worker
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.postgres]
@@ -32,15 +32,11 @@ def run_again(scenes: Scenes, name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     ended.fine()
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(200, marks=pytest.mark.deep)])
 def test_p01_p02_the_command_killed_anywhere_and_run_again_loads_each_row_once(
-    tmp_path: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch,
-    record_property: Record, count: int,
-) -> None:  # fmt: skip
-    schedules = [
-        *(each_point(without=NO_STORE, whole=True) if count == 8 else []),
-        *at_random(f"command {count}", count, milliseconds=150),
-    ]
+    tmp_path: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch, record_property: Record
+) -> None:
+    schedules = each_point(AT, without=NO_STORE)
+    schedules += at_random("command line", daily=8, whole=300, milliseconds=150)
     scenes = Scenes(tmp_path, postgres_database, schedules)
     for name in scenes.all:
         run_again(scenes, name, monkeypatch)

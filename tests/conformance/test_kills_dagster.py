@@ -13,7 +13,7 @@ import pytest
 
 from dagster_conduit.state import current
 from tests.conformance.kill_jobs import SCENES, steps_retried
-from tests.conformance.kills import Scenes, Schedule, at_random, each_point
+from tests.conformance.kills import Scenes, at_random, each_point
 from tests.dagster.crashing import at_home
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.postgres]
@@ -47,19 +47,10 @@ def is_as_if_nothing_had_failed(scenes: Scenes, instance: dg.DagsterInstance) ->
             assert len(instance.fetch_materializations(key, limit=10).records) == 1, (name, table)
 
 
-SCHEDULES = [
-    pytest.param(each_point(whole=False), id="daily"),
-    pytest.param(each_point(whole=True), id="points", marks=pytest.mark.deep),
-    pytest.param(at_random("dagster", 3, milliseconds=300), id="random"),
-    pytest.param(at_random("dagster deep", 60, milliseconds=300), id="many", marks=pytest.mark.deep),
-]
-
-
-@pytest.mark.parametrize("schedules", SCHEDULES)
-def test_p12_p22_steps_killed_and_retried_by_dagster_load_each_row_once(
-    tmp_path: Path, postgres_database: str, instance: dg.DagsterInstance, record_property: Record,
-    schedules: list[Schedule],
-) -> None:  # fmt: skip
+def test_p11_p12_p22_steps_killed_and_retried_by_dagster_load_each_row_once(
+    tmp_path: Path, postgres_database: str, instance: dg.DagsterInstance, record_property: Record
+) -> None:
+    schedules = each_point() + at_random("Dagster", daily=3, whole=60, milliseconds=300)
     scenes = Scenes(tmp_path / "scenes", postgres_database, schedules)
     written(scenes)
     job: Any = dg.build_reconstructable_job(
