@@ -148,7 +148,9 @@ class Scene:
         splits = {"splits": SPLITS} if self.kind == SPREAD else {}
         after: dict[str, Any] = {"tell": {"file": str(self.folder / "told")}}
         if self.kind == DBT:
-            after = {"dbt": {"project_dir": str(self.folder / "dbt"), "profile": "from_destination"}}
+            after = {
+                "dbt": {"project_dir": str(self.folder / "dbt"), "profile": "from_destination"}
+            }
         rule = {"rule": "not_null", "column": "note", "action": "dlq"}
         return {
             "name": self.name,
@@ -335,5 +337,3 @@ class Scenes:
 def _loaded(scene: Scene) -> dict[str, Any]:
     scene.load()
     return scene.picture()
-
-
