@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 DEEP = "CONDUIT_DEEP"
 TOGETHER = (
+    "tests/conformance/test_kills",
+    "tests/conformance/",
     "tests/airflow/scheduled/",
     "tests/airflow/test_",
     "tests/prefect/test_",

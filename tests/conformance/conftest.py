@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conformance import page
+from tests.airflow.lab import Airflow
+from tests.conformance import page, play
+from tests.conformance.cases import BY_NAME, Case
+from tests.conformance.place import Place
+from tests.dbt.lab import quick_dbt
+from tests.prefect.conftest import let_pass, serving
+
+__all__ = ["quick_dbt"]
 
 _told: dict[str, list[Any]] = defaultdict(list)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let Prefect's own warnings pass where it is used."""
+    let_pass([i for i in items if "prefect_api" in getattr(i, "fixturenames", ())])
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -23,4 +38,37 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the page, where everything is together: in the controller, in a deep session."""
     whole = os.environ.get("CONDUIT_DEEP") == "1" and os.environ.get("CONDUIT_UPDATE_DOCS") == "1"
     if whole and not hasattr(session.config, "workerinput"):
-        page.renew(_told, ())
+        page.renew(_told, tuple(BY_NAME), len(play.orders()))
+
+
+@pytest.fixture(scope="package")
+def prefect_api() -> Iterator[None]:
+    """A Prefect API of these tests' own."""
+    yield from serving()
+
+
+@pytest.fixture(scope="package")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    """An Airflow of these tests' own, whose dbt is quick."""
+    made = Airflow(tmp_path_factory.mktemp("airflow"))
+    code = "from tests.dbt.lab import hasten_dbt; hasten_dbt()"
+    made.ask("call", made.home / "quick.log", {}, code=code, args={})
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[Case], Place]]:
+    """Makes the place of a case."""
+    with ExitStack() as stack:
+
+        def made(case: Case) -> Place:
+            wants = case.destination == "postgres"
+            url = request.getfixturevalue("postgres_database") if wants else None
+            if case.dbt:
+                request.getfixturevalue("quick_dbt")
+            here = Place(tmp_path, case, url)
+            stack.callback(here.close)
+            return here
+
+        yield made

@@ -13,12 +13,12 @@ from typing import Any
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 CONFORMANCE = "conformance"
-"""A case in a runner: ``case``, ``runner``, ``about``, and counts: ``scenes``, ``rows``, ``records``,
-``letters``."""
+"""A case in a runner: ``case``, ``runner``, ``about``, and counts: ``scenes``, ``rows``,
+``records``, ``letters``."""
 HANDOVER = "handover"
-"""A pipeline that went from runner to runner: ``name``, ``runners`` (a list), ``about``, the counts."""
+"""A pipeline that went from runner to runner: ``runners`` (a list), and the counts."""
 KILLS = "kills"
-"""A pipeline killed in a runner: ``runner``, ``point``, ``pipeline``, and ``schedules``, a count."""
+"""A pipeline killed in a runner: ``runner``, ``point``, ``pipeline``; ``schedules`` is a count."""
 RUNNERS = ("command line", "Airflow", "Prefect", "Dagster")
 POINTS = (
     "before plan", "mid-stage", "after a split's commit", "during audit",
@@ -28,18 +28,21 @@ POINTS = (
 """Fault points in the order of a load; others come behind them."""
 
 
-def renew(told: Mapping[str, Sequence[Mapping[str, Any]]], cases: Sequence[str]) -> None:
+def renew(
+    told: Mapping[str, Sequence[Mapping[str, Any]]], cases: Sequence[str], handovers: int
+) -> None:
     """Write the tables whose tests all went well in this session.
 
     Args:
         told: what was recorded, by the property's name.
         cases: the names of all cases, in the order of the table.
+        handovers: how many there are.
     """
     text = PAGE.read_text(encoding="utf-8")
     done = {(each["case"], each["runner"]) for each in told.get(CONFORMANCE, ())}
     if done >= {(case, runner) for case in cases for runner in RUNNERS}:
         text = put(text, CONFORMANCE, cases_table(told[CONFORMANCE], cases))
-    if told.get(HANDOVER):
+    if len(told.get(HANDOVER, ())) == handovers:
         text = put(text, HANDOVER, handovers_table(told[HANDOVER]))
     if told.get(KILLS):
         text = put(text, KILLS, kills_table(told[KILLS]))
@@ -69,11 +72,11 @@ def cases_table(told: Iterable[Mapping[str, Any]], order: Sequence[str]) -> str:
 
 def handovers_table(told: Iterable[Mapping[str, Any]]) -> str:
     """Return the table of pipelines that went from runner to runner."""
-    heads = ["from runner to runner", "what it is", "scenes", "rows", "records"]
+    heads = ["who played each scene", "scenes", "rows", "records"]
     rows = [
-        [" → ".join(each["runners"]), each["about"]]
+        [" → ".join(each["runners"])]
         + [f"{each[what]:,}" for what in ("scenes", "rows", "records")]
-        for each in sorted(told, key=lambda each: str(each["name"]))
+        for each in sorted(told, key=lambda each: [RUNNERS.index(r) for r in each["runners"]])
     ]
     return _table(heads, rows)
 

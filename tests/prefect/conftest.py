@@ -29,15 +29,24 @@ _PREFECTS_OWN = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let warnings pass that Prefect itself gives, in these tests alone."""
     here = Path(__file__).parent
+    let_pass([item for item in items if item.path.is_relative_to(here)])
+
+
+def let_pass(items: list[pytest.Item]) -> None:
+    """Let warnings pass that Prefect itself gives, in some tests."""
     for item in items:
-        if item.path.is_relative_to(here):
-            for warning in _PREFECTS_OWN:
-                item.add_marker(pytest.mark.filterwarnings(warning))
+        for warning in _PREFECTS_OWN:
+            item.add_marker(pytest.mark.filterwarnings(warning))
 
 
 @pytest.fixture(scope="package", autouse=True)
 def server() -> Iterator[None]:
-    """Run a Prefect server of the tests' own, or take the one that is given."""
+    """A Prefect server of these tests' own, or the one that is given."""
+    yield from serving()
+
+
+def serving() -> Iterator[None]:
+    """Run a Prefect server, or take the one that is given, while a fixture lasts."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     with ExitStack() as stack:
