@@ -33,9 +33,9 @@ def listener() -> Listener:
 class Armed:
     """Hears one load's events, or one hook's, and counts them.
 
-    A kill is ``WHERE:NUMBER`` or ``WHERE:NUMBER:STREAM``. Where: a fault point, at its event of that
-    number; ``event``, at the event of that number, whichever it is; ``commit``, so many microseconds
-    after a commit has begun; ``moment``, so many milliseconds after the first event;
+    A kill is ``WHERE:NUMBER`` or ``WHERE:NUMBER:STREAM``. Where: a fault point, at its event of
+    that number; ``event``, at the event of that number, whichever it is; ``commit``, so many
+    microseconds after a commit has begun; ``moment``, so many milliseconds after the first event;
     ``hook_left``, as soon as a hook's work is written down, and nobody knows yet.
     """
 

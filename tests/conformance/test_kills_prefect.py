@@ -28,16 +28,9 @@ from prefect.settings import get_current_settings
 from tests.conformance.hooked import INSTALLED
 from tests.conformance.kill_flows import PLAIN_FLOW, STEPS_FLOW
 from tests.conformance.kills import SPREAD, Scenes, at_random, each_point
-from tests.prefect.conftest import server
 from tests.prefect.test_killed import variable
 
-__all__ = ["server"]
-
-pytestmark = [
-    pytest.mark.crash, pytest.mark.slow, pytest.mark.postgres,
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]  # fmt: skip
+pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.postgres]
 Record = Callable[[str, object], None]
 Found = TypeVar("Found")
 DEADLINE_SECONDS = 3600
@@ -116,10 +109,11 @@ def completed(client: SyncPrefectClient, run: UUID) -> bool:
     return state.is_completed()
 
 
+@pytest.mark.usefixtures("prefect_api")
 def test_p11_p12_flow_runs_killed_and_run_again_by_an_automation_load_each_row_once(
     tmp_path: Path, postgres_database: str, record_property: Record
 ) -> None:
-    schedules = each_point() + at_random("Prefect", daily=2, whole=40, milliseconds=400)
+    schedules = each_point() + at_random("Prefect", daily=2, whole=16, milliseconds=400)
     scenes = Scenes(tmp_path / "scenes", postgres_database, schedules)
     own = uuid4().hex[:6]
     with get_client(sync_client=True) as client, serving(scenes, own):
