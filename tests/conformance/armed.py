@@ -43,9 +43,11 @@ class Armed:
         self._folder = folder
         self._seen: Counter[tuple[str, str]] = Counter()
         self._begun: set[str] = set()
+        self._last = ""
 
     def __call__(self, event: Event) -> None:
         """Count the event, and look whether the next kill is here."""
+        self._last = type(event).__name__
         for stream in {event.stream, ""}:
             self._seen[type(event).__name__, stream] += 1
             self._seen["event", stream] += 1
@@ -59,25 +61,25 @@ class Armed:
     def _at(self, event: Event, due: Path, where: str, number: int, stream: str) -> None:
         told = type(event).__name__
         if where == "commit" and isinstance(event, CommitStarted):
-            self._soon(due, f"{told}+", lambda: time.sleep(number / 1_000_000))
+            self._soon(due, lambda: time.sleep(number / 1_000_000))
         elif where == "moment":
-            self._soon(due, "", lambda: time.sleep(number / 1_000))
+            self._soon(due, lambda: time.sleep(number / 1_000))
         elif where == "hook_left" and isinstance(event, HookFinished):
             me = threading.get_ident()
-            self._soon(due, f"{told}+", lambda: _wait_while_in("run_hook", me))
+            self._soon(due, lambda: _wait_while_in("run_hook", me))
         elif where == "event" or (where in POINTS and isinstance(event, POINTS[where])):
             counted = "event" if where == "event" else told
             if self._seen[counted, stream] >= number:
                 _die(due, told)
 
-    def _soon(self, due: Path, told: str, wait: Callable[[], None]) -> None:
+    def _soon(self, due: Path, wait: Callable[[], None]) -> None:
         if due.name in self._begun:
             return
         self._begun.add(due.name)
 
         def then() -> None:
             wait()
-            _die(due, told)
+            _die(due, f"{self._last}+")
 
         threading.Thread(target=then, daemon=True).start()
 
@@ -92,11 +94,12 @@ def _wait_while_in(function: str, thread: int) -> None:
         time.sleep(0.0005)
 
 
-def _die(due: Path, told: str) -> None:
+def _die(due: Path, last: str) -> None:
+    """Take a kill away, and die of it; `last` is the last event, with a plus if some time ago."""
     spent = due.parent / SPENT
     spent.mkdir(exist_ok=True)
     try:
-        due.rename(spent / f"{due.name} {told}".strip())
+        due.rename(spent / f"{due.name} {last}")
     except FileNotFoundError:
         return  # another process was first
     # To this thread, not to the process: another one might take it, and this one go on.

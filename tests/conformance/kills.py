@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,27 +40,29 @@ SPLITS = 4
 SLOW_SECONDS = 0.3
 """How long a commit takes in PostgreSQL where the kill is to hit it."""
 
+IN_COMMIT, COMMITTED, LEFT = "during commit", "after commit before mirror", "after hooks"
 AT: Mapping[str, Mapping[str, Sequence[str]]] = {
     "before plan": {PLAIN: ["before_plan:1:items"], SPREAD: ["before_plan:1"]},
     "mid-stage": {PLAIN: ["mid_stage:2:items"], SPREAD: ["mid_stage:1"]},
     "after a split's commit": {SPREAD: ["after_split:1"]},
     "during audit": {PLAIN: ["audit:1:orders"], SPREAD: ["audit:1"]},
     "mid-publish before commit": {PLAIN: ["before_commit:1:items"], SPREAD: ["before_commit:1"]},
-    "during commit": {PLAIN: ["commit:100000:orders"], SPREAD: ["commit:500", "commit:3000"]},
-    "after commit before mirror": {PLAIN: ["after_commit:1:items"], SPREAD: ["after_commit:1"]},
+    IN_COMMIT: {PLAIN: ["commit:100000:orders"], SPREAD: ["commit:200", "commit:1000"]},
+    COMMITTED: {PLAIN: ["after_commit:1:items"], SPREAD: ["after_commit:1"]},
     "after mirror before hooks": {
         PLAIN: ["after_mirror:1:orders", "before_hooks:1"],
         SPREAD: ["before_hooks:1"],
         DBT: ["before_hooks:1"],
     },
     "in a hook, before it is remembered": {PLAIN: ["after_hook:1"], DBT: ["after_hook:1"]},
-    "after hooks": {PLAIN: ["hook_left:1"], DBT: ["hook_left:1"]},
+    LEFT: {PLAIN: ["hook_left:1"], DBT: ["hook_left:1"]},
 }
 """Each point of the page, and where its kills hit: one schedule each, by pipeline."""
 DAILY = {
-    "mid-stage", "during commit", "after commit before mirror", "after mirror before hooks",
+    "mid-stage": SPREAD, IN_COMMIT: PLAIN, COMMITTED: PLAIN,
+    "after mirror before hooks": DBT,
 }  # fmt: skip
-"""The points that the daily suite has in every runner."""
+"""The points that the daily suite has in every runner, each in one pipeline."""
 RANDOM_EVENTS = "at random events, twice in a row"
 RANDOM_MOMENTS = "at random moments, twice in a row"
 
@@ -80,16 +82,18 @@ class Schedule:
     kills: tuple[str, ...]
 
 
-def each_point(
-    points: Container[str] = AT if WHOLE else DAILY, *, without: Sequence[str] = ()
-) -> list[Schedule]:
-    """Return a schedule for each place of these points, but for those that a runner hasn't."""
+def each_point(*, daily: Mapping[str, str] = DAILY) -> list[Schedule]:
+    """Return a schedule for each place of each point; in the daily suite, for some.
+
+    Args:
+        daily: the points that the daily suite has, and the pipeline of each.
+    """
     return [
         Schedule(point, kind, (kill,))
         for point, by_kind in AT.items()
         for kind, kills in by_kind.items()
         for kill in kills
-        if point in points and kill not in without
+        if WHOLE or daily.get(point) == kind
     ]
 
 
@@ -167,7 +171,7 @@ class Scene:
 
     def arm(self, schedule: Schedule) -> None:
         """Lay out its kills."""
-        if schedule.point == "during commit" and self.kind == PLAIN:
+        if schedule.point == IN_COMMIT and self.kind == PLAIN:
             self._slow_commits()
         for turn, kill in enumerate(schedule.kills):
             (self._kills / f"{turn} {kill}").touch()
@@ -179,13 +183,17 @@ class Scene:
             self._database,
             f"CREATE FUNCTION {self.name}.slow() RETURNS trigger LANGUAGE plpgsql AS"
             f" $$ BEGIN PERFORM pg_sleep({SLOW_SECONDS}); RETURN NULL; END $$;"
-            f" CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON {ledger} DEFERRABLE INITIALLY DEFERRED"
-            f" FOR EACH ROW EXECUTE FUNCTION {self.name}.slow()",
+            f" CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON {ledger}"
+            f" DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {self.name}.slow()",
         )
 
     def hit(self) -> list[str]:
         """Return the kills that have hit, in their order, each with the event that it hit at."""
         return sorted(file.name for file in (self._kills / SPENT).glob("*"))
+
+    def lasts(self) -> list[str]:
+        """Return the last event before each kill that has hit."""
+        return [each.rpartition(" ")[2].rstrip("+") for each in self.hit()]
 
     def left(self) -> list[str]:
         """Return the kills that nothing came to."""
@@ -242,8 +250,8 @@ class Scene:
         for what, expected in unharmed.items():
             assert found[what] == expected, (self.name, what, self.hit())
         assert self.staged() == []
-        # A hook that was killed behind its work, and before that was written down, does it again.
-        again = sum(each.endswith("HookFinished") for each in self.hit())
+        # A hook that was killed in its work, or before that was written down, does it again.
+        again = sum("Hook" in last for last in self.lasts()) if schedule.point != LEFT else 0
         doubled = len(self.told()) - len(unharmed["told"])
         assert doubled == 0 or (again and doubled <= again * len(self.streams)), self.told()
         if not schedule.point.startswith("at random"):
@@ -295,8 +303,11 @@ class Scenes:
     def report(self, runner: str, record: Any) -> None:
         """Record for the page what was tried: schedules of which a kill has hit."""
         for name, schedule in self.schedules.items():
-            if self.all[name].hit():
-                tried = {"runner": runner, "point": schedule.point, "pipeline": schedule.kind}
+            if lasts := self.all[name].lasts():
+                point = schedule.point
+                if point == IN_COMMIT and lasts != ["CommitStarted"]:
+                    point = COMMITTED  # DuckDB was quicker
+                tried = {"runner": runner, "point": point, "pipeline": schedule.kind}
                 record(KILLS, {**tried, "schedules": 1})
 
 
