@@ -42,7 +42,7 @@ SLOW_SECONDS = 0.3
 
 IN_COMMIT, COMMITTED, LEFT = "during commit", "after commit before mirror", "after hooks"
 AT: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "before plan": {PLAIN: ["before_plan:1:items"], SPREAD: ["before_plan:1"]},
+    "before plan": {PLAIN: ["before_plan:1:items"]},  # steps have no event before it
     "mid-stage": {PLAIN: ["mid_stage:2:items"], SPREAD: ["mid_stage:1"]},
     "after a split's commit": {SPREAD: ["after_split:1"]},
     "during audit": {PLAIN: ["audit:1:orders"], SPREAD: ["audit:1"]},

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +17,13 @@ import dagster as dg
 import pytest
 
 from dagster_conduit.state import current
-from tests.conformance.kill_jobs import SCENES, steps_retried
-from tests.conformance.kills import Scenes, at_random, each_point
+from tests.conformance.hooked import INSTALLED
+from tests.conformance.kill_jobs import SCENES, TRIES, runs_retried, steps_retried
+from tests.conformance.kills import SPREAD, Scenes, at_random, each_point
 from tests.dagster.crashing import at_home
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.postgres]
+DEADLINE_SECONDS = 3600
 Record = Callable[[str, object], None]
 
 
@@ -60,4 +67,56 @@ def test_p11_p12_p22_steps_killed_and_retried_by_dagster_load_each_row_once(
         failed = [e.step_key for e in result.get_step_failure_events()]
     assert result.success, failed
     is_as_if_nothing_had_failed(scenes, instance)
+    scenes.report("Dagster", record_property)
+
+
+@contextmanager
+def daemon(scenes: Scenes, home: Path) -> Iterator[dg.DagsterInstance]:
+    """Start Dagster's daemon, which starts runs, and those that have died once more."""
+    home.mkdir()
+    (home / "dagster.yaml").write_text(
+        "run_retries: {enabled: true}\ntelemetry: {enabled: false}\n"
+        "concurrency: {runs: {max_concurrent_runs: 2}}\n"
+    )
+    code = f"from {runs_retried.__module__} import runs_retried\n"
+    (home / "definitions.py").write_text(f"{code}defs = runs_retried({str(scenes.folder)!r})\n")
+    (home / "workspace.yaml").write_text("load_from: [{python_file: definitions.py}]\n")
+    path = os.pathsep.join([*sys.path, INSTALLED])
+    env = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": path}
+    command = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-w", "workspace.yaml"]
+    with (home / "daemon.log").open("w") as log:
+        instance = dg.DagsterInstance.from_config(str(home))  # makes its database
+        process = subprocess.Popen(
+            command, cwd=home, env=env, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        with instance:
+            yield instance
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # it leads a group, and the code's server is in it
+        process.wait(10)
+
+
+def waited_for(instance: dg.DagsterInstance, name: str) -> None:
+    """Wait until a run of a job has come to its good end."""
+    until = time.monotonic() + DEADLINE_SECONDS
+    good = dg.RunsFilter(job_name=name, statuses=[dg.DagsterRunStatus.SUCCESS])
+    while not instance.get_runs(good):
+        told = [each.status.value for each in instance.get_runs(dg.RunsFilter(job_name=name))]
+        assert time.monotonic() < until, (name, told)
+        assert told.count("FAILURE") < TRIES, name
+        time.sleep(0.5)
+
+
+@pytest.mark.deep
+def test_p12_runs_killed_and_retried_by_dagsters_daemon_load_each_row_once(
+    tmp_path: Path, postgres_database: str, record_property: Record
+) -> None:
+    schedules = [each for each in each_point() if each.kind != SPREAD]
+    scenes = Scenes(tmp_path / "scenes", postgres_database, schedules)
+    written(scenes)
+    with daemon(scenes, tmp_path / "home") as instance:
+        for name in scenes.all:
+            waited_for(instance, name)
+        is_as_if_nothing_had_failed(scenes, instance)
     scenes.report("Dagster", record_property)
