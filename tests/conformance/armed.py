@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from conduit_core.events import CommitStarted, Event, HookFinished, Listener, ignore
 from conduit_core.testing.faults import POINTS
@@ -65,8 +66,7 @@ class Armed:
         elif where == "moment":
             self._soon(due, lambda: time.sleep(number / 1_000))
         elif where == "hook_left" and isinstance(event, HookFinished):
-            me = threading.get_ident()
-            self._soon(due, lambda: _wait_while_in("run_hook", me))
+            self._when_left("run_hook", due)
         elif where == "event" or (where in POINTS and isinstance(event, POINTS[where])):
             counted = "event" if where == "event" else told
             if self._seen[counted, stream] >= number:
@@ -83,15 +83,14 @@ class Armed:
 
         threading.Thread(target=then, daemon=True).start()
 
+    def _when_left(self, function: str, due: Path) -> None:
+        """Die as soon as this thread has left a function of this name that it is in."""
 
-def _wait_while_in(function: str, thread: int) -> None:
-    """Wait until a thread has left a function of this name, or has ended."""
-    while frame := sys._current_frames().get(thread):
-        while frame is not None and frame.f_code.co_name != function:
-            frame = frame.f_back  # type: ignore[assignment]
-        if frame is None:
-            return
-        time.sleep(0.0005)
+        def look(frame: FrameType, what: str, _: object) -> None:
+            if what == "return" and frame.f_code.co_name == function:
+                _die(due, f"{self._last}+")
+
+        sys.setprofile(look)
 
 
 def _die(due: Path, last: str) -> None:
