@@ -11,7 +11,7 @@ from prefect_conduit import audit_load, plan_stream, publish_load, run_pipeline,
 from prefect_conduit.hooks import run_after
 
 PLAIN_FLOW, STEPS_FLOW = "whole", "steps"
-AT_ONCE = 2
+AT_ONCE = 4
 
 
 @flow

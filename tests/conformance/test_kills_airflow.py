@@ -52,7 +52,7 @@ def test_p11_p12_p22_tasks_killed_and_retried_by_airflow_load_each_row_once(
     tmp_path: Path, postgres_server: services.PostgresServer, record_property: Record
 ) -> None:
     database, metadata = (postgres_server.create_database() for _ in range(2))
-    schedules = each_point() + at_random("Airflow", daily=2, whole=16, milliseconds=400)
+    schedules = each_point() + at_random("Airflow", daily=1, whole=16, milliseconds=400)
     scenes = Scenes(tmp_path / "scenes", database, schedules)
     with airflow(scenes, metadata) as server:
         server.dag("kills")

@@ -113,7 +113,7 @@ def completed(client: SyncPrefectClient, run: UUID) -> bool:
 def test_p11_p12_flow_runs_killed_and_run_again_by_an_automation_load_each_row_once(
     tmp_path: Path, postgres_database: str, record_property: Record
 ) -> None:
-    schedules = each_point() + at_random("Prefect", daily=2, whole=16, milliseconds=400)
+    schedules = each_point() + at_random("Prefect", daily=1, whole=10, milliseconds=400)
     scenes = Scenes(tmp_path / "scenes", postgres_database, schedules)
     own = uuid4().hex[:6]
     with get_client(sync_client=True) as client, serving(scenes, own):
