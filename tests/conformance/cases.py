@@ -48,7 +48,7 @@ class Scene:
         full_refresh: everything is read, and the content replaced.
         fails: whether the load ends badly.
         hooks: whether what follows the loads is done.
-        files: what files of the dbt project are written.
+        files: what files are written beside the pipeline's; a CSV's time is that of its scene.
     """
 
     change: Sequence[str] = ()
@@ -72,7 +72,9 @@ class Case:
         streams: its streams; ``table`` is ``items`` where they don't say.
         scenes: what happens; the first one begins with six rows in ``items``.
         destination: ``sqlite``, ``duckdb`` or ``postgres``, which is its source too.
+        source: ``table``, or ``csv``: files in ``data``.
         dbt: whether dbt follows.
+        on_error: what becomes of the other streams when one fails.
         daily: whether the suite plays it each time, in every runner.
     """
 
@@ -81,7 +83,9 @@ class Case:
     streams: Sequence[Mapping[str, object]]
     scenes: Sequence[Scene]
     destination: str = "sqlite"
+    source: str = "table"
     dbt: bool = False
+    on_error: str = "continue"
     daily: bool = False
 
     @property
@@ -128,8 +132,17 @@ BAD = rows((7, 7, 70, None, 0), (8, 8, 80, None, 0), (9, 9, 90, "note 9", 0))
 MENDED = "UPDATE items SET note = 'mended', at = '2026-01-10 12:00:00' WHERE id = 7"
 DLQ = [{"rule": "range", "column": "amount", "max": 60, "action": "dlq"}]
 LOOSE = [{"rule": "range", "column": "amount", "max": 75, "action": "dlq"}]
+ZONED = "ALTER TABLE items ALTER COLUMN at TYPE TIMESTAMPTZ USING at AT TIME ZONE 'UTC'"
+RULES = """
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def is_known(batch: pa.RecordBatch) -> pa.BooleanArray:
+    return pc.not_equal(batch.column("note"), "unknown")
+"""
 PROJECT = {
-    "dbt_project.yml": """
+    "dbt/dbt_project.yml": """
 name: shop
 version: "1.0"
 profile: shop
@@ -137,16 +150,16 @@ flags: {send_anonymous_usage_stats: false}
 on-run-start: CREATE TABLE IF NOT EXISTS raw.built (model VARCHAR)
 models: {+materialized: table, +post-hook: "INSERT INTO raw.built VALUES ('{{ this.name }}')"}
 """,
-    "models/sources.yml": """
+    "dbt/models/sources.yml": """
 sources:
   - name: raw
     tables:
       - {name: PREFIX_items, columns: [{name: id, data_tests: [not_null]}]}
       - {name: PREFIX_lost}
 """,
-    "models/stg_items.sql": "select id, amount from {{ source('raw', 'PREFIX_items') }}",
-    "models/stg_lost.sql": "select id from {{ source('raw', 'PREFIX_lost') }}",
-    "models/total.sql": "select sum(amount) as amount from {{ ref('stg_items') }}",
+    "dbt/models/stg_items.sql": "select id, amount from {{ source('raw', 'PREFIX_items') }}",
+    "dbt/models/stg_lost.sql": "select id from {{ source('raw', 'PREFIX_lost') }}",
+    "dbt/models/total.sql": "select sum(amount) as amount from {{ ref('stg_items') }}",
 }
 
 CASES: tuple[Case, ...] = (
@@ -232,8 +245,8 @@ CASES: tuple[Case, ...] = (
         _four(),
         [
             FIRST,
-            Scene([*WIDER, rows((7, 7, 70000, "wide", 0))], fails=True),
-            Scene([rows((8, 8, 80, "narrow", 0))], fails=True),
+            Scene([*WIDER, rows((7, 7, 70, "narrow", 0))], fails=True),
+            Scene([rows((8, 8, 80000, "wide", 0))], fails=True),
         ],
         "duckdb",
     ),
@@ -333,11 +346,58 @@ CASES: tuple[Case, ...] = (
             Scene([TWO_MORE]),
             AGAIN,
             Scene([rows((9, 9, 90, "note 9", 0))],
-                  files={"models/total.sql": "select nothing from {{ ref('stg_items') }}"},
+                  files={"dbt/models/total.sql": "select nothing from {{ ref('stg_items') }}"},
                   fails=True),
-            Scene(files={"models/total.sql": PROJECT["models/total.sql"]}),
+            Scene(files={"dbt/models/total.sql": PROJECT["dbt/models/total.sql"]}),
         ],
-        "duckdb", dbt=True, daily=True,
+        "duckdb", dbt=True,
+    ),
+    Case(
+        "rule_kinds", "rules of one's own, of the row, of the whole load, and unique rows",
+        [
+            {**APPENDED, "quality": [
+                {"rule": "unique", "column": "note", "action": "dlq"},
+                {"rule": "expression", "sql": "amount < 100 OR gone = 0", "action": "warn"},
+                {"rule": "custom", "function": "conform_rules:is_known", "action": "dlq"},
+                {"rule": "row_count", "min": 1, "max": 7},
+                {"rule": "accepted_values", "column": "gone", "values": [0, 1]},
+            ]},
+        ],
+        [
+            Scene([SIX], files={"conform_rules.py": RULES}),
+            Scene([
+                rows((7, 7, 700, "note 7", 1), (8, 8, 5, "note 7", 0), (9, 9, 5, "unknown", 0)),
+            ]),
+            Scene([rows((10, 10, 5, "note 10", 2))], fails=True),
+            Scene(["UPDATE items SET gone = 1 WHERE id = 10"]),
+        ],
+    ),
+    Case(
+        "query", "a query as a stream, from a first value on; a column that is left out",
+        [{**APPENDED, "name": "large", "cursor": "id", "initial": 3,
+          "query": "SELECT id, amount * 2 AS twice, gone FROM items", "columns": ["id", "twice"]}],
+        [FIRST, Scene([TWO_MORE]), AGAIN],
+    ),
+    Case(
+        "csv_files", "CSV files: new ones, one that changed, none",
+        [{"path": "*.csv", "name": "events", "mode": "append", "metadata": ["load", "file"],
+          "cursor": ["_file_modified", "_file_path"]}],
+        [
+            Scene(files={"data/a.csv": "id,what\n1,x\n2,y\n", "data/b.csv": "id,what\n3,z\n"}),
+            Scene(files={"data/c.csv": "id,what\n4,new\n"}),
+            Scene(files={"data/a.csv": "id,what\n1,x\n2,other\n5,more\n"}),
+            AGAIN,
+        ],
+        "duckdb", "csv",
+    ),
+    Case(
+        "pg_windows", "PostgreSQL: given windows over times with a zone; one is loaded again",
+        [{**BY_DAY, "name": "sliced", "mode": "append"}],
+        [
+            Scene([SIX, ZONED], day=2),
+            Scene(["UPDATE items SET amount = 99 WHERE id = 2"], day=2), Scene(day=3),
+        ],
+        "postgres",
     ),
     Case(
         "pg_upsert", "PostgreSQL: upsert with dead letters, compared keys and an edit",
@@ -368,6 +428,16 @@ CASES: tuple[Case, ...] = (
         "postgres",
     ),
 )  # fmt: skip
+STAGED = Case(
+    "staged", "splits that a killed command has staged",
+    [{**APPENDED, "splits": {"count": 3, "column": "id"}}], [FIRST, Scene([TWO_MORE]), AGAIN],
+)  # fmt: skip
+STOPPED = Case(
+    "stopped", "on_error: stop, where a rule fails the first stream",
+    [_ruled("stops"), {**KEYED, "name": "follows"}],
+    [Scene([SIX, "UPDATE items SET note = NULL"], fails=True)],
+    on_error="stop",
+)  # fmt: skip
 BY_NAME: dict[str, Case] = {case.name: case for case in CASES}
 HANDED = Case(
     "handed",
@@ -386,9 +456,9 @@ HANDED = Case(
         Scene(["UPDATE items SET amount = 55 WHERE id = 5"], edit="2026-01-04T00:00:00,0"),
         Scene(keys={"quality": LOOSE}, replay=True),
         Scene([rows((11, 11, 11, "note 11", 0))],
-              files={"models/total.sql": "select nothing from {{ ref('stg_items') }}"},
+              files={"dbt/models/total.sql": "select nothing from {{ ref('stg_items') }}"},
               fails=True),
-        Scene(files={"models/total.sql": PROJECT["models/total.sql"]}),
+        Scene(files={"dbt/models/total.sql": PROJECT["dbt/models/total.sql"]}),
         AGAIN,
     ],
     "duckdb", dbt=True,
@@ -398,10 +468,10 @@ HANDED = Case(
 
 def stream_of(case: Case, given: Mapping[str, object], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stream as the pipeline file has it: its target is the case's own."""
+    named = {"query", "path"} & given.keys()
     table = str(given.get("table", "items"))
     name = str(given.get("name", table))
-    own = {"table": table, "name": name, "into": f"{case.name}_{name}"}
-    merged: dict[str, Any] = {**own, **given, **over}
-    if case.destination == "postgres":
-        merged["table"] = f"src.{table}"
-    return merged
+    own = {"name": name, "into": f"{case.name}_{name}"}
+    if not named:
+        own["table"] = f"src.{table}" if case.destination == "postgres" else table
+    return {**given, **own, **over}

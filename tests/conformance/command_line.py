@@ -21,6 +21,8 @@ class CommandLine:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.said = ""
+        self.fault = ""
+        """Where the next commands are killed: a fault point."""
 
     def load(self, scene: Scene) -> bool:
         """Run ``conduit run``."""
@@ -47,12 +49,16 @@ class CommandLine:
         (name,) = [s["name"] for s in self.place.mapping["streams"] if s["into"] == target]
         return str(name)
 
+    def _faults(self) -> dict[str, str]:
+        listener = {"CONDUIT_LISTENERS": "conduit_core.testing.faults:from_environment"}
+        return {**listener, "CONDUIT_FAULT": self.fault} if self.fault else {}
+
     def _run(self, *arguments: str) -> bool:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("CONDUIT_")}
         command = Command(
             ["-m", "conduit_core.cli", *arguments],
             cwd=self.place.folder,
-            env={**kept, "HOME": str(self.place.folder)},
+            env={**kept, "HOME": str(self.place.folder), **self._faults()},
             more="tests.dbt.warmed" if self.place.case.dbt else "",
         )
         out, err = command.communicate(TIMEOUT_SECONDS)

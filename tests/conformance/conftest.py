@@ -9,12 +9,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from tests.airflow.lab import Airflow
 from tests.conformance import page, play
 from tests.conformance.cases import BY_NAME, Case
+from tests.conformance.command_line import CommandLine
+from tests.conformance.in_airflow import InAirflow
+from tests.conformance.in_dagster import InDagster
+from tests.conformance.in_prefect import InPrefect
 from tests.conformance.place import Place
+from tests.conformance.play import Runner
 from tests.dbt.lab import quick_dbt
 from tests.prefect.conftest import let_pass, serving
 
@@ -55,6 +61,21 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     made.ask("call", made.home / "quick.log", {}, code=code, args={})
     yield made
     made.end()
+
+
+@pytest.fixture
+def company(airflow: Airflow, prefect_api: None) -> Iterator[Callable[[Place], dict[str, Runner]]]:
+    """All four runners of a place, by their names."""
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def made(here: Place) -> dict[str, Runner]:
+            all_of_them: tuple[Runner, ...] = (
+                CommandLine(here), InAirflow(here, airflow), InPrefect(here),
+                InDagster(here, instance),
+            )  # fmt: skip
+            return {each.name: each for each in all_of_them}
+
+        yield made
 
 
 @pytest.fixture

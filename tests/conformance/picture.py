@@ -168,22 +168,23 @@ def _load(record: Mapping[str, Any], seen: Mapping[str, list[str]]) -> dict[str,
 
 
 def _table(system: System, chain: Chain) -> dict[str, Any]:
-    names = _columns(system, chain.table)
-    quoted = ", ".join(f'"{name}"' for name in names)
+    types = {n: t for n, t in _columns(system, chain.table) if n not in _TIMES_OF_LOADS}
+    quoted = ", ".join(f'"{name}"' for name in types)
     found = system.query(_from(system, chain.table, quoted))
-    left = [n for n, name in enumerate(names) if name not in _TIMES_OF_LOADS]
-    rows = [[_cell(names[n], row[n], chain) for n in left] for row in found]
-    return {"columns": [names[n] for n in left], "rows": sorted(rows, key=json.dumps)}
+    rows = [[_cell(n, value, chain) for n, value in zip(types, r, strict=True)] for r in found]
+    return {"columns": list(map(" ".join, types.items())), "rows": sorted(rows, key=json.dumps)}
 
 
-def _columns(system: System, table: str) -> list[str]:
+def _columns(system: System, table: str) -> list[tuple[str, str]]:
+    """Return a table's columns in their order, each with its type."""
     if system.name == "sqlite":
-        return [str(row[1]) for row in system.query(f'PRAGMA table_info("{table}")')]
+        found = system.query(f'PRAGMA table_info("{table}")')
+        return [(str(row[1]), str(row[2])) for row in found]
     found = system.query(
-        "SELECT column_name, ordinal_position FROM information_schema.columns"
+        "SELECT ordinal_position, column_name, data_type FROM information_schema.columns"
         f" WHERE table_schema = '{system.schema}' AND table_name = '{table}'"
     )
-    return [str(name) for name, _ in sorted(found, key=lambda row: row[1])]
+    return [(str(name), str(kind)) for _, name, kind in sorted(found)]
 
 
 def _cell(column: str, value: object, chain: Chain) -> object:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ class Place:
         self.url = url
         self.file = folder / "pipeline.yml"
         self._keys: dict[str, object] = {}
+        self._now = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
         self._source("CREATE SCHEMA src" if url else "", *TABLE)
         self.write()
 
@@ -54,12 +57,13 @@ class Place:
         to = dict(self.system.config())
         if self.case.is_spread and self.url is None:
             to["staging"] = str(self.folder / "staging")
-        reads = (
-            {"type": "postgres", "url": self.url}
-            if self.url
-            else {"type": "sqlite", "path": str(self.folder / "source.db")}
-        )
-        made = {"name": self.case.name, "source": reads, "destination": to, "streams": streams}
+        made = {
+            "name": self.case.name,
+            "source": self._reads(),
+            "destination": to,
+            "streams": streams,
+        }
+        made["on_error"] = self.case.on_error
         if self.case.dbt:
             made["after"] = {"dbt": {"project_dir": "dbt", "profile": "from_destination"}}
         return made
@@ -72,10 +76,12 @@ class Place:
         """Make the changes that a scene begins with, but for the edit, which is the runner's."""
         self._source(*scene.change)
         self._keys.update(scene.keys)
+        self._now += 3600
         for name, text in scene.files.items():
-            path = self.folder / "dbt" / name
+            path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text.replace("PREFIX", self.case.name))
+            os.utime(path, (self._now, self._now))
         self.write()
 
     def look(self) -> Picture:
@@ -86,6 +92,13 @@ class Place:
         """Let go of the destination."""
         if isinstance(self.system, DuckDB):
             self.system.close()
+
+    def _reads(self) -> dict[str, str]:
+        if self.url:
+            return {"type": "postgres", "url": self.url}
+        if self.case.source == "csv":
+            return {"type": "csv", "path": str(self.folder / "data")}
+        return {"type": "sqlite", "path": str(self.folder / "source.db")}
 
     def _source(self, *statements: str) -> None:
         wanted = [each for each in statements if each]

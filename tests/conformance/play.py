@@ -31,12 +31,12 @@ Record = Callable[[str, object], None]
 
 
 def orders() -> list[tuple[str, ...]]:
-    """Return who plays each scene of the pipeline that is handed on: there and back, from each."""
+    """Return who plays each scene of the pipeline that is handed on: there and back."""
     count = len(HANDED.scenes)
     return [
         tuple(islice(cycle(way), first, first + count))
         for way in (RUNNERS, RUNNERS[::-1])
-        for first in range(len(RUNNERS))
+        for first in (0, 2)
     ]
 
 
@@ -69,17 +69,12 @@ class Runner(Protocol):
         ...
 
 
-def params(*, daily_only: bool = True) -> list[Any]:
-    """Return the cases as parameters of a test; the suite plays those that are not deep.
-
-    Args:
-        daily_only: whether the cases that aren't ``daily`` are deep.
-    """
+def params() -> list[Any]:
+    """Return the cases as parameters of a test; those that aren't ``daily`` are deep."""
     made = []
     for case in CASES:
         marks = [pytest.mark.postgres] if case.destination == "postgres" else []
-        if daily_only and not case.daily:
-            marks.append(pytest.mark.deep)
+        marks += [] if case.daily else [pytest.mark.deep]
         made.append(pytest.param(case, id=case.name, marks=marks))
     return made
 
