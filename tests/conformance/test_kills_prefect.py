@@ -2,7 +2,7 @@
 
 Prefect itself tries a task or a flow again that has failed, in the process that runs it. When that
 process is gone, who started it (a worker, or `serve`) says that the run has crashed, and that is
-all. So an automation asks for the run again: "on Crashed, set AwaitingRetry".
+all. So an automation asks for the run again: the one of `docs/prefect/failures.md`.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import pytest
-from prefect.automations import Automation, EventTrigger, Posture
+from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
 from prefect.settings import get_current_settings
 
 from tests.conformance.hooked import INSTALLED
 from tests.conformance.kill_flows import PLAIN_FLOW, STEPS_FLOW
 from tests.conformance.kills import SPREAD, Scenes, at_random, each_point
+from tests.docs.pages import ROOT, blocks
 from tests.prefect.test_killed import variable
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.postgres]
@@ -71,23 +70,18 @@ def serving(scenes: Scenes, own: str) -> Iterator[None]:
 
 
 @contextmanager
-def crashed_runs_again(deployments: list[UUID], own: str) -> Iterator[None]:
-    """Have an automation run again what has crashed."""
-    trigger = EventTrigger(
-        expect={"prefect.flow-run.Crashed"},
-        match_related={
-            "prefect.resource.role": "deployment",
-            "prefect.resource.id": [f"prefect.deployment.{each}" for each in deployments],
-        },
-        posture=Posture.Reactive,
-        threshold=1,
-    )
-    again = ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", force=True)
-    made = Automation(name=f"again {own}", trigger=trigger, actions=[again]).create(_sync=True)
+def crashed_runs_again(deployments: Iterable[UUID]) -> Iterator[None]:
+    """Have an automation of each deployment run again what has crashed: the page's."""
+    page = ROOT / "docs" / "prefect" / "failures.md"
+    (block,) = [each for each in blocks(page) if each.file == "again.py"]
+    names: dict[str, Any] = {}
+    exec(block.text, names)  # noqa: S102 - what people copy
+    made: list[Automation] = [names["crashed_runs_again"](each).create() for each in deployments]
     try:
         yield
     finally:
-        made.delete(_sync=True)
+        for each in made:
+            each.delete(_sync=True)
 
 
 def deployed(client: SyncPrefectClient, own: str) -> dict[str, UUID]:
@@ -118,7 +112,7 @@ def test_p11_p12_flow_runs_killed_and_run_again_by_an_automation_load_each_row_o
     own = uuid4().hex[:6]
     with get_client(sync_client=True) as client, serving(scenes, own):
         of = deployed(client, own)
-        with crashed_runs_again(list(of.values()), own):
+        with crashed_runs_again(of.values()):
             runs = [
                 client.create_flow_run_from_deployment(
                     of[STEPS_FLOW if scene.kind == SPREAD else PLAIN_FLOW],
