@@ -225,6 +225,11 @@ class Scene:
         same: dict[str, Any] = json.loads(text.replace(self.name, "NAME"))
         return same
 
+    def close(self) -> None:
+        """Let go of the destination."""
+        if isinstance(self.system, DuckDB):
+            self.system.close()
+
     def told(self) -> list[str]:
         """Return what the hook `tell` was given, in order."""
         file = self.folder / "told"
@@ -299,10 +304,12 @@ class Scenes:
         scene = self.all[name]
         schedule = self.schedules[name]
         scene.is_as_if_nothing_had_failed(schedule, self._unharmed[schedule.kind])
+        scene.close()
 
     def report(self, runner: str, record: Any) -> None:
         """Record for the page what was tried: schedules of which a kill has hit."""
         for name, schedule in self.schedules.items():
+            self.all[name].close()
             if lasts := self.all[name].lasts():
                 point = schedule.point
                 if point == IN_COMMIT and lasts != ["CommitStarted"]:
@@ -313,4 +320,6 @@ class Scenes:
 
 def _loaded(scene: Scene) -> dict[str, Any]:
     scene.load()
-    return scene.picture()
+    made = scene.picture()
+    scene.close()
+    return made

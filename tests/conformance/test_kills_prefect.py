@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import pytest
-from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import get_current_settings
 
@@ -76,7 +75,7 @@ def crashed_runs_again(deployments: Iterable[UUID]) -> Iterator[None]:
     (block,) = [each for each in blocks(page) if each.file == "again.py"]
     names: dict[str, Any] = {}
     exec(block.text, names)  # noqa: S102 - what people copy
-    made: list[Automation] = [names["crashed_runs_again"](each).create() for each in deployments]
+    made: list[Any] = [names["crashed_runs_again"](each).create() for each in deployments]
     try:
         yield
     finally:
