@@ -37,7 +37,8 @@ class Armed:
     A kill is ``WHERE:NUMBER`` or ``WHERE:NUMBER:STREAM``. Where: a fault point, at its event of
     that number; ``event``, at the event of that number, whichever it is; ``commit``, so many
     microseconds after a commit has begun; ``moment``, so many milliseconds after the first event;
-    ``hook_left``, as soon as a hook's work is written down, and nobody knows yet.
+    ``hook_left``, as soon as a hook's work is written down, and nobody knows yet. With an
+    exclamation mark at its end, the parent process dies, too.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,7 +56,7 @@ class Armed:
         due = next(iter(sorted((self._folder / event.pipeline).glob("[0-9]*"))), None)
         if due is None:
             return
-        where, number, stream = [*due.name.partition(" ")[2].split(":"), "", ""][:3]
+        where, number, stream = [*due.name.partition(" ")[2].rstrip("!").split(":"), "", ""][:3]
         if stream in ("", event.stream):
             self._at(event, due, where, int(number), stream)
 
@@ -101,5 +102,7 @@ def _die(due: Path, last: str) -> None:
         due.rename(spent / f"{due.name} {last}")
     except FileNotFoundError:
         return  # another process was first
+    if due.name.endswith("!"):
+        os.kill(os.getppid(), signal.SIGKILL)
     # To this thread, not to the process: another one might take it, and this one go on.
     signal.pthread_kill(threading.get_ident(), signal.SIGKILL)
