@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ ABOUT = {
 }
 STREAMS = {PLAIN: ("orders", "items"), SPREAD: ("orders",), DBT: ("orders",)}
 SPLITS = 4
+AT_ONCE = 4
+"""How many scenes this process loads, or looks after, side by side."""
 SLOW_SECONDS = 0.3
 """How long a commit takes in PostgreSQL where the kill is to hit it."""
 
@@ -165,9 +168,8 @@ class Scene:
         }
 
     def load(self) -> None:
-        """Load in this process, without a kill."""
-        with hooks.added(hook):
-            raise_for_failures(run(Pipeline.from_file(self.file)))
+        """Load in this process, without a kill; it must know the hook `tell`."""
+        raise_for_failures(run(Pipeline.from_file(self.file)))
 
     def arm(self, schedule: Schedule) -> None:
         """Lay out its kills."""
@@ -286,11 +288,11 @@ class Scenes:
         kinds = sorted({each.kind for each in schedules})
         never_failed = {kind: scene(f"{own}{kind}", kind) for kind in kinds}
         self.all = {name: scene(name, each.kind) for name, each in self.schedules.items()}
-        for each in (*never_failed.values(), *self.all.values()):
-            each.load()
+        _load((*never_failed.values(), *self.all.values()))
         for part in range(FILES, 2 * FILES):
             source.write(part)
-        self._unharmed = {kind: _loaded(each) for kind, each in never_failed.items()}
+        _load(never_failed.values())
+        self._unharmed = {kind: _seen(each) for kind, each in never_failed.items()}
         for name, each in self.all.items():
             each.arm(self.schedules[name])
 
@@ -318,8 +320,16 @@ class Scenes:
                 record(KILLS, {**tried, "schedules": 1})
 
 
-def _loaded(scene: Scene) -> dict[str, Any]:
-    scene.load()
+def _load(scenes: Collection[Scene]) -> None:
+    """Load scenes side by side, but for those with dbt, which has a process for itself."""
+    alone = [each for each in scenes if each.kind == DBT]
+    with hooks.added(hook), ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(Scene.load, [each for each in scenes if each.kind != DBT]))
+        for each in alone:
+            each.load()
+
+
+def _seen(scene: Scene) -> dict[str, Any]:
     made = scene.picture()
     scene.close()
     return made
