@@ -11,25 +11,6 @@ from typing import Any
 FOLDER = Path(os.environ.get("SCENE_FOLDER", "."))
 AGAIN = {"retries": 2, "retry_delay": timedelta(0)}
 
-POINTS = {
-    "unharmed": "",
-    "before_plan": "before_plan",
-    "after_plan": "after_plan",
-    "locked": "locked",
-    "mid_stage": "mid_stage:2",
-    "audit": "audit",
-    "before_commit": "before_commit",
-    "after_commit": "after_commit",
-    "after_mirror": "after_mirror",
-    "after_all": "after_hooks",
-    "split_unharmed": "",
-    "split_mid_stage": "mid_stage:2",
-    "split_after": "after_split:2",
-    "split_before_commit": "before_commit",
-}
-"""The tasks of ``crash.py`` that load into PostgreSQL, and where each is killed."""
-DUCK_POINTS = {"duck_unharmed": "", "duck_mid_stage": "mid_stage:2", "duck_commit": "after_commit"}
-"""Those that load into DuckDB, each into a file of its own."""
 EDITS = (
     "other_target", "unreadable", "other_columns", "other_type", "lower", "initial", "higher",
     "same_cursor", "emptied", "behind", "ahead", "another_load", "equal",

@@ -14,9 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests import services
-from tests.airflow.given import DUCK_POINTS
 from tests.airflow.server import AirflowServer
-from tests.crash.source import Source
 from tests.examples.demos import EXAMPLES, data_folder
 
 DAGS = Path(__file__).with_name("dags")
@@ -146,9 +144,6 @@ def _fill(made: Scene) -> None:
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     slices += times(today - timedelta(days=2), 5 * 4, timedelta(hours=6))
     made.insert("slices", list(enumerate(slices)))
-    Source(made.folder / "items").fill()
-    for name in DUCK_POINTS:
-        (made.folder / name).mkdir()
     made.sql(_HELD)
     for kind in ("failed", "cleared", "late"):
         made.sql(f"CREATE VIEW held_{kind} AS SELECT id, amount, gate() AS note FROM held")

@@ -173,12 +173,15 @@ class AirflowServer:
         found: list[dict[str, Any]] = self.ask("GET", path)["dag_runs"]
         return found
 
-    def finished(self, dag_id: str, run_id: str, *, state: str | None = "success") -> None:
+    def finished(
+        self, dag_id: str, run_id: str, *, state: str | None = "success", seconds: float = 0
+    ) -> None:
         """Wait for the end of a run, which must be ``state`` unless that is None."""
         path = f"dags/{dag_id}/dagRuns/{_quoted(run_id)}"
         run = self.wait_for(
             lambda: found if (found := self.ask("GET", path))["state"] in DONE else None,
             f"end of {dag_id} {run_id}",
+            seconds,
         )
         if state is not None:
             tasks = self.tasks(dag_id, run_id)

@@ -24,32 +24,6 @@ FORKS = {"start_method": {"forkserver": {"preload_modules": PRELOADED}}, "max_co
 TIMEOUT_SECONDS = 240
 Found = TypeVar("Found")
 
-IN_FILE = {
-    "unharmed": "",
-    "before_plan": "before_plan",
-    "after_plan": "after_plan",
-    "locked": "locked",
-    "mid_stage": "mid_stage:2",
-    "audit": "audit",
-    "before_commit": "before_commit",
-    "after_commit": "after_commit",
-    "after_mirror": "after_mirror",
-    "after_all": "after_hooks",
-}
-"""The streams that are loaded into a SQLite file, and where the step of each is killed."""
-IN_POSTGRES = {
-    "pg_unharmed": "",
-    "pg_before_commit": "before_commit",
-    "pg_after_commit": "after_commit",
-    "split_unharmed": "",
-    "split_after": "after_split:2",
-    "split_before_commit": "before_commit",
-}
-"""Those that go from PostgreSQL to PostgreSQL."""
-RETRIED = {"again_mid_stage": "mid_stage:2", "again_after_commit": "after_commit"}
-"""Those whose step has a retry policy."""
-
-
 OF_RUN = "where the run's tag says"
 POSTGRES_SOURCE = """
 CREATE SCHEMA src;
@@ -119,20 +93,6 @@ def job(name: str, folder: str, database: str) -> dg.JobDefinition:
     """Return a job that other processes can make again."""
     made: Any = dg.build_reconstructable_job(__name__, name, (folder, database))
     return made  # type: ignore[no-any-return]
-
-
-def killed(folder: str, database: str) -> dg.JobDefinition:
-    """Return a job whose steps are killed, each at a point of its own."""
-    postgres: dict[str, object] = {"type": "postgres", "url": database}
-    once = dg.RetryPolicy(max_retries=1)
-    return _job(
-        [
-            assets("in_file", IN_FILE, parquet(folder), sqlite(folder)),
-            assets("in_postgres", IN_POSTGRES, postgres, {**postgres, "schema": "raw"}),
-            assets("again", RETRIED, parquet(folder), sqlite(folder), retry_policy=once),
-        ],
-        dg.multiprocess_executor.configured(FORKS),
-    )
 
 
 def in_process(folder: str, _: str) -> dg.JobDefinition:

@@ -19,8 +19,8 @@ from conduit_core.errors import ConduitError
 from conduit_core.events import BatchRead, PlanReady, SplitStaged
 from prefect_conduit import artifacts, load_stream, run_pipeline
 from prefect_conduit.artifacts import artifact_key
-from prefect_conduit.markdown import block, code, plain, row
 from prefect_conduit.progress import Progress
+from prefect_conduit.shown import block, code, plain, row
 from tests.prefect.shop import ORDERS, Shop
 
 if TYPE_CHECKING:

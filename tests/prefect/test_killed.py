@@ -25,11 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.crash, pytest.mark.xdist_group("pref
 
 IN_FILE = {
     "after_all": "after_hooks",
-    "before_plan": "before_plan",
-    "after_plan": "after_plan",
-    "locked": "locked",
     "mid_stage": "mid_stage:2",
-    "audit": "audit",
     "before_commit": "before_commit",
     "after_commit": "after_commit",
     "after_mirror": "after_mirror",
@@ -46,8 +42,6 @@ IN_POSTGRES = {
 }
 """Those that go from PostgreSQL to PostgreSQL."""
 STAGING = {"_conduit_open_loads", "_conduit_receipts"}
-SOME = {"after_all", "mid_stage", "before_commit", "after_commit", "after_mirror", "unharmed"}
-"""Those that are tried by a flow run of its own each."""
 
 
 class Scene:
@@ -90,13 +84,10 @@ class Scene:
         """Return a stream's table."""
         return f"{stream}_{self._own}"
 
-    def die_everywhere(self, *, same_run: bool) -> None:
-        """Run the flow until it ends well, each time in a new process on a new disk."""
+    def die_everywhere(self) -> None:
+        """Run the flow until it ends well, each time as a new run, on a new disk."""
         for stream, point in self.points.items():
-            if not self.runs or not same_run:
-                self.runs.append(asked("in_turn", pipeline=self.pipeline))
-            else:
-                asked_again(self.runs[-1])
+            self.runs.append(asked("in_turn", pipeline=self.pipeline))
             if not point:
                 break
             name, _, count = point.partition(":")
@@ -152,28 +143,21 @@ def in_file(folder: Path, points: Mapping[str, str], mode: str) -> Scene:
     return Scene(folder, points, source, SQLite(folder), mode)
 
 
-@pytest.mark.parametrize(("same_run", "mode"), [(True, "append"), (False, "upsert")])
-def test_p11_p12_a_process_killed_anywhere_and_run_again_elsewhere_loads_each_row_once(
-    tmp_path: Path, mode: str, *, same_run: bool
+def test_p11_p12_a_process_killed_anywhere_and_a_new_run_elsewhere_load_each_row_once(
+    tmp_path: Path,
 ) -> None:
-    """Each time in a new process with an empty disk: by the same flow run, or by the next one."""
-    points = IN_FILE if same_run else {k: v for k, v in IN_FILE.items() if k in SOME}
-    scene = in_file(tmp_path, points, mode)
-    scene.die_everywhere(same_run=same_run)
+    """Each time by the next flow run. Run again as the same one: tests/conformance."""
+    scene = in_file(tmp_path, IN_FILE, "upsert")
+    scene.die_everywhere()
     scene.is_loaded_once()
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize(
-    ("same_run", "mode"), [(True, "upsert"), pytest.param(False, "append", marks=pytest.mark.deep)]
-)
-def test_p11_p12_the_same_in_postgres_and_in_splits(
-    tmp_path: Path, postgres_database: str, mode: str, *, same_run: bool
-) -> None:
+def test_p11_p12_the_same_in_postgres_and_in_splits(tmp_path: Path, postgres_database: str) -> None:
     services.sql(postgres_database, POSTGRES_SOURCE)
     source = {"type": "postgres", "url": postgres_database}
-    scene = Scene(tmp_path, IN_POSTGRES, source, Postgres(postgres_database), mode)
-    scene.die_everywhere(same_run=same_run)
+    scene = Scene(tmp_path, IN_POSTGRES, source, Postgres(postgres_database), "append")
+    scene.die_everywhere()
     scene.is_loaded_once()
 
 

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.warm import ROOT
@@ -61,3 +62,13 @@ def test_nothing_imports_dbt_or_a_package_that_brings_blocks() -> None:
             elif isinstance(node, ast.ImportFrom):
                 imported.add((node.module or "").partition(".")[0])
     assert OTHERS.isdisjoint(imported)
+
+
+def test_no_module_has_the_name_of_a_library() -> None:
+    """Prefect puts our folder into `sys.path` for a deployment made by `to_deployment`.
+
+    Then whoever imports `requests` in that process must not get ours.
+    """
+    names = {file.stem for file in PACKAGE.glob("[a-z]*.py")}
+    assert {name for name in names if find_spec(name) is not None} == set()
+    assert names & {"requests", "markdown", *sys.stdlib_module_names} == set()

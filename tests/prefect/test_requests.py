@@ -14,7 +14,7 @@ from prefect.states import Scheduled
 from conduit_core import LoadResult
 from conduit_core.errors import ConfigError
 from prefect_conduit import load_stream, run_pipeline
-from prefect_conduit.requests import Asked, request_of, slice_before
+from prefect_conduit.asked import Asked, request_of, slice_before
 from tests.prefect.shop import ORDERS, Shop
 
 WINDOWED = {**ORDERS, "cursor": "updated_at", "cursor_timezone": "Europe/Berlin"}

@@ -17,7 +17,7 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.logging import get_logger
 from prefect.runtime import flow_run, task_run
 
-from prefect_conduit.markdown import block, code, plain, row
+from prefect_conduit.shown import block, code, plain, row
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -12,11 +12,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from conduit_core.errors import ConduitError, ConfigError, unexpected
 from prefect_conduit.artifacts import never_failing, show_run
+from prefect_conduit.asked import Asked, Moment, scheduled_start, slice_before
 from prefect_conduit.blocks import ConduitPipeline, end_with_secret
 from prefect_conduit.failures import raise_for_run, short
 from prefect_conduit.hooks import check_hooks, run_after
 from prefect_conduit.pipelines import opened
-from prefect_conduit.requests import Asked, Moment, scheduled_start, slice_before
 from prefect_conduit.stopping import in_stoppable_thread
 from prefect_conduit.tasks import AT_ONCE, load_stream
 

@@ -15,7 +15,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 
 from conduit_core.events import BatchRead, PlanReady, SplitStaged
 from prefect_conduit.artifacts import artifact_key, make, never_failing
-from prefect_conduit.markdown import code
+from prefect_conduit.shown import code
 
 if TYPE_CHECKING:
     from uuid import UUID

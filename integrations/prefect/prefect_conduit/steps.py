@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from prefect import task
 
 from conduit_core.errors import ConduitError, ConfigError
+from prefect_conduit.asked import Asked, Moment, request_of
 from prefect_conduit.failures import HAS_A_PLAN, PLANS
 from prefect_conduit.news import News
 from prefect_conduit.pipelines import PipelineLike, opened
 from prefect_conduit.progress import Progress
-from prefect_conduit.requests import Asked, Moment, request_of
 from prefect_conduit.state import store_of
 from prefect_conduit.stopping import stop_event
 from prefect_conduit.tasks import failed, published

@@ -20,11 +20,11 @@ from prefect.runtime import flow_run, task_run
 
 from conduit_core.errors import ConcurrentLoadError, ConduitError, ConfigError
 from prefect_conduit.arguments import Call, call_of
+from prefect_conduit.asked import Asked
 from prefect_conduit.blocks import ConduitConnection
 from prefect_conduit.connections import PrefectConnections
 from prefect_conduit.failures import RETRIES, WAITS_SECONDS, retry_may_help
 from prefect_conduit.made import Made
-from prefect_conduit.requests import Asked
 from prefect_conduit.state import store_of
 from prefect_conduit.stopping import in_stoppable_thread, stop_event
 from prefect_conduit.tasks import failed, load, published

@@ -10,12 +10,12 @@ from prefect.runtime import task_run
 
 from conduit_core.errors import ConduitError, ConfigError, QualityError
 from prefect_conduit.artifacts import never_failing, show_failure, show_load, show_rules
+from prefect_conduit.asked import Asked, Moment, request_of
 from prefect_conduit.failures import ATTEMPTS, PLANS, bare, is_final
 from prefect_conduit.news import News, tell_failure
 from prefect_conduit.pipelines import PipelineLike, opened
 from prefect_conduit.progress import Progress
 from prefect_conduit.related import in_ready_flow
-from prefect_conduit.requests import Asked, Moment, request_of
 from prefect_conduit.state import PrefectStateStore, store_of
 from prefect_conduit.stopping import stop_event
 from prefect_conduit.twins import in_thread
