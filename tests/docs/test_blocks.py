@@ -182,6 +182,10 @@ def _console(page: Path, block: Block, shop: Path) -> None:
 def _plain(text: str) -> list[str]:
     text = re.sub(r"\d{4}-\d\d-\d\d[T ][\d:.]+(Z|\+00:00)?", "TIME", text)
     text = _ID.sub("ID", text)
+    # what a load of milliseconds waits for most is the machine's to say
+    text = re.sub(
+        r"\b(plan|source|network|rules|destination|commit|balanced), \d+%", "PART, N%", text
+    )
     text = re.sub(r"[\d,.]+( (ms|s|B|KiB|MiB|rows/s))?", "N", text)
     return [" ".join(re.sub(r"[─━-]{2,}", "", line).split()) for line in text.splitlines()]
 
