@@ -31,7 +31,7 @@ from benchmarks import (
     spread,
 )
 from benchmarks.bench import Bench
-from benchmarks.machine import busy, described
+from benchmarks.machine import BESIDE, OURS, busy, described
 from benchmarks.results import Measured, Results, Run, Wanted
 from tests.services import LocalPostgres, local_binaries
 
@@ -98,7 +98,8 @@ def main(given: Sequence[str] | None = None) -> None:
         known = peers.cases(bench) if options.peers else cases(bench)
         if unknown := set(options.names) - set(known):
             sys.exit(f"no case {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
-        run = described(_command(options), server.url, runs)
+        used = OURS if options.peers else OURS + BESIDE
+        run = described(_command(options), server.url, runs, used)
         if options.peers:
             run = run.model_copy(update={"versions": run.versions | peers.versions()})
         failed = _all(options, run, known)

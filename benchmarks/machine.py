@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import psutil
@@ -12,15 +13,18 @@ import psycopg
 
 from benchmarks.results import Run
 
-PACKAGES = (
-    "conduit-load", "pyarrow", "duckdb", "adbc-driver-postgresql", "psycopg2-binary", "ijson",
-    "pandera", "dbt-core", "apache-airflow", "prefect", "dagster", "distributed",
+OURS = ("conduit-load", "pyarrow", "duckdb", "adbc-driver-postgresql", "psycopg2-binary")
+"""What our loads use."""
+BESIDE = (
+    "ijson", "pandera", "distributed", "dbt-core", "dbt-duckdb", "apache-airflow", "prefect",
+    "dagster",
 )  # fmt: skip
+"""What only some of our cases use."""
 QUIET_PERCENT = 20
 """How much of all cores others may use in the second before a row is measured."""
 
 
-def described(command: str, url: str, turns: int) -> Run:
+def described(command: str, url: str, turns: int, packages: Sequence[str]) -> Run:
     """Describe this call of the command, before it measures anything."""
     with psycopg.connect(url) as connection:
         server = connection.info.parameter_status("server_version") or "?"
@@ -30,7 +34,7 @@ def described(command: str, url: str, turns: int) -> Run:
         turns=turns,
         machine=machine(),
         load_before=round(os.getloadavg()[0], 1),
-        versions={"PostgreSQL": server.split()[0], **_installed()},
+        versions={"PostgreSQL": server.split()[0], **_installed(packages)},
     )
 
 
@@ -44,7 +48,7 @@ def machine() -> str:
         system = platform.platform()
     return (
         f"{cores} cores ({platform.machine()}), {memory:.0f} GiB, {system},"
-        f" {platform.system()} {platform.release()}, Python {platform.python_version()}"
+        f" Python {platform.python_version()}"
     )
 
 
@@ -53,9 +57,9 @@ def busy() -> bool:
     return bool(psutil.cpu_percent(interval=1) > QUIET_PERCENT)
 
 
-def _installed() -> dict[str, str]:
+def _installed(packages: Sequence[str]) -> dict[str, str]:
     found = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

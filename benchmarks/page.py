@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from textwrap import fill
 
 from benchmarks.results import EQUAL, Measured, Results, Side
 
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 BUSY = "†"
+NOTHING = "Not measured yet.\n"
 Cells = Callable[[Measured, str], list[str]]
 
 
@@ -25,7 +27,7 @@ def renewed(text: str, results: Results) -> str:
 
 def _markdown(header: str, rows: Sequence[Sequence[str]]) -> str:
     if not rows:
-        return "Not measured yet.\n"
+        return NOTHING
     names = header.split("|")
     lines = [names, ["---"] * len(names), *rows]
     return "".join(f"| {' | '.join(line).strip()} |\n".replace("|  |", "| |") for line in lines)
@@ -148,26 +150,22 @@ def _per(value: float | None, of: float | None) -> float | None:
 
 
 def _runs(results: Results) -> str:
-    letters = zip("abcdefghijklmnopqrstuvwxyz", results.runs.values(), strict=False)
-    rows = [
-        [
-            letter,
-            f"{run.date} UTC",
-            f"`{run.command}`",
-            str(run.turns),
-            run.machine,
-            f"{run.load_before:g}",
-            ", ".join(f"{name} {version}" for name, version in run.versions.items()),
-        ]
-        for letter, run in letters
-    ]
-    table = _markdown("run|when|command|turns, at most|machine|load before|versions", rows)
-    if any(row.busy for row in results.rows.values()):
-        table += (
-            f"\n{BUSY} measured while other programs used more than a fifth of the processor:"
-            " a ratio of turns, but a rough one, to be measured again.\n"
+    if not results.runs:
+        return NOTHING
+    told = []
+    for letter, run in zip("abcdefghijklmnopqrstuvwxyz", results.runs.values(), strict=False):
+        with_what = ", ".join(f"{name} {version}" for name, version in run.versions.items())
+        text = (
+            f"- **{letter}**: `{run.command}`, {run.date} UTC, {run.turns} turns of most cases;"
+            f" {run.machine}; load before {run.load_before:g}; {with_what}."
         )
-    return table
+        told.append(fill(text, 150, subsequent_indent="  ", break_on_hyphens=False))
+    if any(row.busy for row in results.rows.values()):
+        told.append(
+            f"\n{BUSY} measured while other programs used more than a fifth of the processor:"
+            " a ratio of turns, but a rough one, to be measured again."
+        )
+    return "\n".join(told) + "\n"
 
 
 _VERSUS = "what|ours, s|against|its s|process ratio|load ratio|MiB|its MiB|rows|wanted|run"
