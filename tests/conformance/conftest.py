@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -79,8 +79,10 @@ def company(airflow: Airflow, prefect_api: None) -> Iterator[Callable[[Place], d
 
 
 @pytest.fixture
-def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[Case], Place]]:
-    """Makes the place of a case."""
+def place(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Callable[[Case], Place]]:
+    """Makes the place of a case, in one folder each time: else Airflow's Assets would change."""
     with ExitStack() as stack:
 
         def made(case: Case) -> Place:
@@ -88,7 +90,10 @@ def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[
             url = request.getfixturevalue("postgres_database") if wants else None
             if case.dbt:
                 request.getfixturevalue("quick_dbt")
-            here = Place(tmp_path, case, url)
+            folder = tmp_path_factory.getbasetemp() / f"place-{case.name}"
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            here = Place(folder, case, url)
             stack.callback(here.close)
             return here
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.airflow.lab import Airflow, Lab
+from tests.airflow.shop import FORGET
 from tests.conformance.cases import Scene
 from tests.conformance.place import Place, cursor_at
 
@@ -60,6 +61,7 @@ class InAirflow:
         self._dag = f"conform_{place.case.name}"
         self._runs = 0
         more = BY_DAY if place.case.has_windows else BY_HAND
+        self._lab.call(FORGET)  # of another place, whose tables had these names
         self._lab.write("dag.py", DAGS.format(name=self._dag, more=more))
 
     def load(self, scene: Scene) -> bool:

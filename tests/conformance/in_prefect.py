@@ -65,6 +65,8 @@ class InPrefect:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.said = ""
+        for target in place.targets:  # of another place, whose tables had these names
+            Variable.unset(self._variable(target))
 
     def load(self, scene: Scene) -> bool:
         """Run the flow."""
