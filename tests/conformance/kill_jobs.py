@@ -54,7 +54,7 @@ def steps_retried(folder: str) -> dg.JobDefinition:
 def runs_retried(folder: str) -> dg.Definitions:
     """Return a job for each pipeline, in the run's process, and who asks for a run of each."""
     asked = [
-        dg.define_asset_job(name, selection=dg.AssetSelection.groups(name), tags=RETRIED)
+        dg.define_asset_job(f"load_{name}", selection=dg.AssetSelection.groups(name), tags=RETRIED)
         for name in _told(folder)["scenes"]
     ]
 

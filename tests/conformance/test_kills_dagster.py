@@ -117,6 +117,6 @@ def test_p12_runs_killed_and_retried_by_dagsters_daemon_load_each_row_once(
     written(scenes)
     with daemon(scenes, tmp_path / "home") as instance:
         for name in scenes.all:
-            waited_for(instance, name)
+            waited_for(instance, f"load_{name}")
         is_as_if_nothing_had_failed(scenes, instance)
     scenes.report("Dagster", record_property)

@@ -20,7 +20,11 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.settings import get_current_settings
+from prefect.settings import (
+    PREFECT_CLIENT_MAX_RETRIES,
+    get_current_settings,
+    temporary_settings,
+)
 
 from tests.conformance.hooked import INSTALLED
 from tests.conformance.kill_flows import PLAIN_FLOW, STEPS_FLOW
@@ -53,7 +57,6 @@ def serving(scenes: Scenes, own: str) -> Iterator[None]:
         **scenes.env,
         "PYTHONPATH": os.pathsep.join([*sys.path, INSTALLED]),
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
-        "PREFECT_CLIENT_MAX_RETRIES": "20",  # a busy server says 503 at times
     }
     command = [sys.executable, "-m", "tests.conformance.kill_flows", own]
     said = scenes.folder / "served.log"
@@ -106,10 +109,14 @@ def completed(client: SyncPrefectClient, run: UUID) -> bool:
 def test_p11_p12_flow_runs_killed_and_run_again_by_an_automation_load_each_row_once(
     tmp_path: Path, postgres_database: str, record_property: Record
 ) -> None:
-    schedules = each_point() + at_random("Prefect", daily=1, whole=10, milliseconds=400)
+    schedules = each_point() + at_random("Prefect", daily=1, whole=6, milliseconds=400)
     scenes = Scenes(tmp_path / "scenes", postgres_database, schedules)
     own = uuid4().hex[:6]
-    with get_client(sync_client=True) as client, serving(scenes, own):
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 20}),  # a busy server says 503 at times
+        get_client(sync_client=True) as client,
+        serving(scenes, own),
+    ):
         of = deployed(client, own)
         with crashed_runs_again(of.values()):
             runs = [
