@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import site
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +11,16 @@ import conduit_core
 from conduit_core.cli.kit import distribution_of, package, write
 from conduit_core.errors import ConfigError
 from tests.cli.conftest import Conduit, conduit, here
+from tests.environments import TOOLS, made_over_this_one, sound
 
 __all__ = ["conduit", "here"]
 
-TOOLS = Path(sys.executable).parent
 LONGEST = "a_name_of_thirty_characters_it"
 
 
 def made(folder: Path, name: str) -> Path:
     write(folder / distribution_of(name), package(name))
     return folder / distribution_of(name)
-
-
-def sound(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
 
 
 def test_it_writes_a_package_and_says_what_is_next(here: Any, conduit: Conduit) -> None:
@@ -114,37 +104,24 @@ def test_it_is_lint_free_under_any_name(tmp_path: Path, name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a package that is installed into an environment beside it, ``env``."""
-    uv = shutil.which("uv") or TOOLS / "uv"
-    if not Path(uv).exists():
-        pytest.skip("uv isn't installed: `make setup` installs it")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return a package's folder, and the interpreter of an environment that it is installed in."""
     place = tmp_path_factory.mktemp("kit")
     folder = made(place, "inbox")
-    env = place / "env"
-    sound(uv, "venv", "--quiet", "--python", sys.executable, env, cwd=place)
-    # What this interpreter has, Conduit itself among it, is there without being installed again.
-    (packages,) = env.glob("lib/python*/site-packages")
-    beneath = [str(Path(conduit_core.__file__).parents[1]), *site.getsitepackages()]
-    lines = [f"import site; site.addsitedir({path!r})" for path in beneath]
-    (packages / "beneath.pth").write_text("\n".join(lines) + "\n")
-    python = env / "bin" / "python"
-    alone = ("--quiet", "--no-deps", "--no-build-isolation", "--offline")
-    sound(uv, "pip", "install", *alone, "--python", python, folder, cwd=place)
-    return folder
+    return folder, made_over_this_one(place / "env", folder)
 
 
-def test_its_tests_pass(installed: Path) -> None:
-    python = installed.parent / "env" / "bin" / "python"
-    told = sound(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=installed)
+def test_its_tests_pass(installed: tuple[Path, Path]) -> None:
+    folder, python = installed
+    told = sound(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=folder)
     assert " passed" in told
     assert "failed" not in told
 
 
-def test_a_pipeline_loads_with_it(installed: Path, tmp_path: Path) -> None:
+def test_a_pipeline_loads_with_it(installed: tuple[Path, Path], tmp_path: Path) -> None:
     import duckdb
 
-    command = (installed.parent / "env" / "bin" / "python", "-m", "conduit_core.cli")
+    command = (installed[1], "-m", "conduit_core.cli")
     (tmp_path / "pipeline.yml").write_text(
         "name: shop\n"
         "source: {type: inbox, path: data}\n"
@@ -169,7 +146,7 @@ def test_a_pipeline_loads_with_it(installed: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.deep
-def test_it_is_typed(installed: Path) -> None:
+def test_it_is_typed(installed: tuple[Path, Path]) -> None:
     """By its own settings, with the types that Conduit ships."""
-    python = installed.parent / "env" / "bin" / "python"
-    sound(python, "-m", "mypy", "--no-incremental", cwd=installed)
+    folder, python = installed
+    sound(python, "-m", "mypy", "--no-incremental", cwd=folder)
