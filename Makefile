@@ -97,6 +97,10 @@ demo-prefect: setup ## Start Prefect, and load the flights by its worker (ARGS=-
 bench: setup ## Measure speed and memory against the limit, as ratios
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: install-matrix
+install-matrix: setup ## Install each distribution alone, lowest and highest, on each Python; write docs/versions.md
+	@$(BIN)/python -m tests.install $(ARGS)
+
 .PHONY: constraints
 constraints: $(BIN)/uv ## Pin what pyproject.toml asks for (ARGS=--upgrade: to the newest)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \

@@ -23,6 +23,25 @@ Versions = Literal["lowest", "highest"]
 RESOLUTION: Mapping[Versions, str] = {"lowest": "lowest-direct", "highest": "highest"}
 
 
+OTHER_PROJECT = "conduit" + "-core"  # of that name on the public index, with our module's name
+# What each module says of itself, who brings the command, and which connectors there are.
+WHAT = """
+import importlib, json, sys
+from importlib.metadata import entry_points
+told = {}
+for name in sys.argv[1:]:
+    module = importlib.import_module(name)
+    missing = [each for each in module.__all__ if not hasattr(module, each)]
+    told[name] = {"version": module.__version__, "file": module.__file__, "missing": missing}
+(command,) = entry_points(group="console_scripts", name="conduit")
+told |= {"command": command.value, "owner": command.dist.name}
+points = entry_points(group="conduit.connectors")
+assert all(point.load() for point in points)
+told["connectors"] = sorted(point.name for point in points)
+print(json.dumps(told))
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Distribution:
     """One of ours.
@@ -105,6 +124,12 @@ def asked(distribution: Distribution) -> list[str]:
     return [text for text in dict.fromkeys(found) if not text.startswith("conduit-")]
 
 
+def drivers(*extras: str) -> list[str]:
+    """Return what extras of the core need."""
+    found: dict[str, list[str]] = CORE.project["optional-dependencies"]
+    return [text for extra in extras for text in found[extra]]
+
+
 def install(
     distribution: Distribution,
     versions: Versions,
@@ -139,17 +164,39 @@ def installed(python: Path) -> dict[str, str]:
     return {each["name"]: each["version"] for each in json.loads(told)}
 
 
+def alone(distribution: Distribution, python: Path) -> None:
+    """Assert that what an environment has is ours, and that nothing came with it that mustn't."""
+    there = installed(python)
+    ours = {each.name for each in ALL} & set(there)
+    allowed = {CORE.name, distribution.name}
+    assert ours == allowed, f"it brings {sorted(ours - allowed)}, it lacks {sorted(allowed - ours)}"
+    assert OTHER_PROJECT not in there, f"{OTHER_PROJECT} is another project's"
+    hosts = {each.host for each in ALL if each is not CORE}
+    brought = hosts & set(there) - {distribution.host}
+    assert not brought, f"it brings {sorted(brought)}"
+    told = json.loads(run(python, "-c", WHAT, *sorted({CORE.module, distribution.module})))
+    for each in {CORE, distribution}:
+        found = told[each.module]
+        version = each.project["version"]
+        assert (found["version"], there[each.name]) == (version, version), found
+        assert Path(found["file"]).is_relative_to(python.parents[1]), found
+        assert found["missing"] == [], found
+    assert told["command"] == "conduit_core.cli:main", told
+    assert told["owner"] == CORE.name, told
+    assert told["connectors"] == sorted(CORE.project["entry-points"]["conduit.connectors"])
+
+
 def clean_environment() -> dict[str, str]:
     """Return this process's variables without what would show an environment our checkout."""
     ours = ("PYTHON", "CONDUIT_", "AIRFLOW", "PREFECT_", "DAGSTER_", "COV_", "COVERAGE_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
-def run(python: Path, *arguments: str | Path, cwd: Path) -> str:
-    """Run an environment's interpreter in a folder; return what it wrote to its stdout."""
+def run(python: Path, *arguments: str | Path, cwd: Path | None = None) -> str:
+    """Run an environment's interpreter, in its own folder or another; return its stdout."""
     done = subprocess.run(
         [python, *arguments],
-        cwd=cwd,
+        cwd=cwd or python.parents[1],
         env=clean_environment() | {"DO_NOT_TRACK": "1"},
         capture_output=True,
         text=True,

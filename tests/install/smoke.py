@@ -49,7 +49,7 @@ _AIRFLOW = """
     (home / "dags").mkdir(parents=True)
     (home / "dags" / "shop.py").write_text(
         "from airflow_provider_conduit import ConduitDag\\n"
-        f"dag = ConduitDag('shop', pipeline={str(Path('shop.yml').absolute())!r}, schedule=None)\\n")
+        f"dag = ConduitDag('shop', pipeline={os.path.abspath('shop.yml')!r}, schedule=None)\\n")
     for words in (["db", "migrate"], ["dags", "reserialize"], ["dags", "test", "shop"]):
         subprocess.run([sys.executable, "-m", "airflow", *words], check=True)
 """
@@ -80,8 +80,8 @@ _DBT = """
     Path("dbt/dbt_project.yml").write_text("name: shop\\nprofile: shop\\n")
     Path("dbt/models/sources.yml").write_text(
         "sources: [{name: raw, schema: main, tables: [{name: orders}]}]\\n")
-    Path("dbt/models/total.sql").write_text(
-        "{{ config(materialized='table') }} select count(*) n from {{ source('raw', 'orders') }}\\n")
+    Path("dbt/models/total.sql").write_text("{{ config(materialized='table') }}"
+        "select count(*) n from {{ source('raw', 'orders') }}\\n")
     conduit = Path(sys.executable).with_name("conduit")
     subprocess.run([conduit, "run", "shop.yml"], check=True)
     import duckdb
