@@ -89,7 +89,7 @@ def _app(args: Sequence[str]) -> typer.Typer:
     for name, function in {**own, **hook_commands(args, known)}.items():
         group, _, last = name.rpartition(" ")
         if group not in groups:
-            lists = _ListGroup if group in {"runs", "dlq"} else None
+            lists = _ListGroup if group in {"runs", "dlq", "connectors"} else None
             groups[group] = typer.Typer(cls=lists, **settings)
             app.add_typer(groups[group], name=group, help=_GROUPS.get(group))
         kind = _StatusCommand if name == "status" else None
@@ -129,6 +129,7 @@ _GROUPS = {
     "runs": "What was published, from the destination's ledger.",
     "dlq": "Rows that rules rejected: looked at, replayed, purged.",
     "notify": "Who is told of failures and more: tried without one.",
+    "connectors": "The connector types that are installed, and the package of a new one.",
     "schema": "What a stream's columns are: told from values, written to files, compared.",
 }
 

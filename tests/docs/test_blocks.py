@@ -37,6 +37,7 @@ ENV = {
     "SHOP_PASSWORD": "secret",
     "SLACK_URL": "slack://TokenA/TokenB/TokenC",
     "HOOK_SECRET": "secret",
+    "DESK_TOKEN": "secret",
     "LAKE_KEY": "key",
     "LAKE_SECRET": "secret",
 }

@@ -1,4 +1,4 @@
-"""What the pages list is what the code has: keys, columns, events, errors, connectors, promises."""
+"""What the pages list is what the code has: keys, columns, events, errors, connectors."""
 
 from __future__ import annotations
 
@@ -275,18 +275,6 @@ def test_what_dbt_did_is_documented() -> None:
     (freshness,) = [row for row in rows if "`freshness`" in row[0]]
     assert code(nodes[1]) == list(DbtNode.model_fields)
     assert code(freshness[1]) == list(SourceFreshness.model_fields)
-
-
-# --- docs/promises.md -----------------------------------------------------------------------------
-
-PROMISES = {r[0]: r for r in tables(DOCS / "promises.md")["Promises: id"]}
-
-
-@pytest.mark.parametrize("promise", sorted(PROMISES))
-def test_each_promise_has_a_test_with_its_id(promise: str) -> None:
-    pattern = re.compile(rf"def {code(PROMISES[promise][2])[0]}\w+\(")
-    files = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "conduit_core" / "testing").rglob("*.py")]
-    assert any(pattern.search(f.read_text(encoding="utf-8")) for f in files)
 
 
 # --- every page -----------------------------------------------------------------------------------

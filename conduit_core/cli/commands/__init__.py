@@ -45,6 +45,7 @@ def commands() -> dict[str, Callable[..., Answer]]:
         "schema diff": schema.diff,
         "notify test": notify.try_,
         "clean": history.clean,
-        "connectors": looking.connectors,
+        "connectors list": looking.connectors,
+        "connectors new": making.new_connector,
         "json-schema": looking.json_schema,
     }

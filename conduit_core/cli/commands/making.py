@@ -1,4 +1,4 @@
-"""Commands that write pipeline files: ``conduit init`` and ``conduit discover --write``."""
+"""Commands that write files: ``conduit init``, ``discover --write`` and ``connectors new``."""
 
 from __future__ import annotations
 
@@ -122,3 +122,23 @@ def _row(relation: Relation, in_file: bool) -> tuple[str, ...]:  # noqa: FBT001 
         ", ".join(relation.primary_key),
         "yes" if in_file else "no",
     )
+
+
+def new_connector(
+    session: Session,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The `type:` that pipeline files will write.")
+    ],
+) -> Answer:
+    """Write the package of a new connector, with tests that pass, into the folder conduit-NAME."""
+    from conduit_core.cli.kit import distribution_of, package, write
+
+    texts = package(name)
+    folder = Path(distribution_of(name))
+    write(folder, texts)
+
+    def show(screen: Screen) -> None:
+        screen.line(f"wrote {folder}: {len(texts)} files; its README.md says what each is")
+        screen.line(f"next: cd {folder} && pip install -e '.[dev]' && pytest")
+
+    return Answer({"type": name, "folder": str(folder), "files": list(texts)}, show)

@@ -198,12 +198,12 @@ def _item_type(kinds: set[str]) -> pa.DataType | None:
     return pa.bool_() if some == {"a boolean"} else None
 
 
-def mixed(where: str, name: str, found: str, expected: str) -> SourceDataError:
+def mixed(
+    where: str, name: str, found: str, expected: str, *, has_types: bool = True
+) -> SourceDataError:
     """Return the error for a field whose value isn't of its type."""
-    return SourceDataError(
-        f"{where}, field {name!r}: {found}, but it is {expected}. Remedy: types: {{{name}: json}}"
-        " (or text) on the source"
-    )
+    remedy = f". Remedy: types: {{{name}: json}} (or text) on the source" if has_types else ""
+    return SourceDataError(f"{where}, field {name!r}: {found}, but it is {expected}{remedy}")
 
 
 def build(
@@ -214,16 +214,18 @@ def build(
     places: Sequence[str] | int,
     loose: Container[str] = (),
     lenient: Container[str] = (),
+    has_types: bool = True,
 ) -> pa.RecordBatch:
     """Turn records into a batch of exactly the wanted fields.
 
     Args:
         records: in the file's order.
         wanted: the batch's fields.
-        file: the file's name.
+        file: the name of the file, or of whatever else they come from.
         places: where each record stands, for errors, or the first record's number.
         loose: fields whose type the user gave: as text or json they take any value.
         lenient: fields in which a value of another type is no error (see ``Format.batches``).
+        has_types: whether the source has an option ``types:``, which the error then names.
 
     Raises:
         SourceDataError: naming file, record, field and both types.
@@ -240,7 +242,9 @@ def build(
             arrays.append(_array(values, f, loose=f.name in loose))
         except BadValueError as bad:
             if f.name not in lenient:
-                raise mixed(where(bad.row), f.name, bad.value, _spell(f)) from None
+                raise mixed(
+                    where(bad.row), f.name, bad.value, _spell(f), has_types=has_types
+                ) from None
             arrays.append(_sifted(values, f, unreadable, loose=f.name in loose))
     if not arrays:
         return pa.RecordBatch.from_arrays([pa.nulls(len(records))], ["nothing"])

@@ -33,9 +33,9 @@ from conduit_core.connectors.files.formats import Format, Sample, conform
 from conduit_core.connectors.files.listing import FileEntry, Root
 from conduit_core.connectors.files.opening import File, reading
 from conduit_core.connectors.files.options import Contradictions
-from conduit_core.connectors.files.windowing import Last, inside, needed, orderable
 from conduit_core.connectors.publish import FILE
 from conduit_core.connectors.splits import Split, SplitBy, refuse_kind
+from conduit_core.connectors.windowing import Last, inside, needed, orderable
 from conduit_core.errors import ConduitError, SchemaError, SourceDataError, StateError
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window

@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeAlias, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from conduit_core.connectors.files.windowing import after, up_to
 from conduit_core.connectors.lake.manifest import DataFile, Range
 from conduit_core.connectors.publish import FILE
+from conduit_core.connectors.windowing import after, up_to
 from conduit_core.errors import StateError
 from conduit_core.state.cursor import from_text
 from conduit_core.state.window import Window

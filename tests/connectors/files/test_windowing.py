@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conduit_core.connectors.base import StreamRef
-from conduit_core.connectors.files.windowing import Last, inside
+from conduit_core.connectors.windowing import Last, inside
 from conduit_core.errors import SchemaError, StateError
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window

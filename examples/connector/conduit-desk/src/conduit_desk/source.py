@@ -1,0 +1,78 @@
+"""The source: which tables there are, their columns as Arrow types, their rows as batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+from conduit_core.connectors.base import CheckItem
+from conduit_core.connectors.batches import BatchSource
+from conduit_core.connectors.files.records import build
+from conduit_core.errors import ConnectionFailedError, SchemaError
+from conduit_core.state.window import Window
+
+from conduit_desk.client import Client
+
+TYPES: dict[str, pa.DataType] = {
+    "bool": pa.bool_(),
+    "datetime": pa.timestamp("us", tz="UTC"),
+    "float": pa.float64(),
+    "int": pa.int64(),
+    "str": pa.string(),
+}
+"""The Arrow type of each type that there is. A value that isn't of it stops the load."""
+
+
+class DeskSource(BatchSource):
+    """Tables of desk.
+
+    Args:
+        client: what speaks to it.
+    """
+
+    system = "desk"
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @property
+    def identity(self) -> str:
+        """What makes this source itself from run to run, without secrets."""
+        return f"desk:{self._client.url}"
+
+    def check(self) -> list[CheckItem]:
+        """Look whether it can be reached; what isn't fine has a remedy."""
+        try:
+            found = f"{len(self._client.tables())} tables"
+        except ConnectionFailedError as error:
+            return [
+                CheckItem("read", ok=False, detail=error.message, remedy="check url: and token:")
+            ]
+        return [CheckItem("read", ok=True, detail=found)]
+
+    def tables(self) -> Sequence[str]:
+        """Name the tables."""
+        return self._client.tables()
+
+    def columns(self, table: str) -> pa.Schema:
+        """Return a table's columns."""
+        fields: list[pa.Field[pa.DataType]] = []
+        for name, kind in self._client.columns(table).items():
+            if kind not in TYPES:
+                raise SchemaError(f"{table}: column {name!r} is {kind}, which has no Arrow type")
+            fields.append(pa.field(name, TYPES[kind]))
+        return pa.schema(fields)
+
+    def batches(
+        self, table: str, columns: Sequence[str], window: Window, batch_bytes: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Return the rows, a batch for each page; from the window's begin on, by ``updated_at``."""
+        whole = self.columns(table)
+        schema = pa.schema([whole.field(name) for name in columns])
+        since = None
+        if window.low is not None and window.low.columns[0] == "updated_at":
+            since = window.low.values[0].as_py().isoformat()  # in every row, so none is NULL
+        first = 1
+        for page in self._client.pages(table, since):
+            yield build(page, schema, file=table, places=first, has_types=False)
+            first += len(page)
