@@ -9,7 +9,6 @@ from pathlib import Path
 
 from docs_site.diagrams import SCHEMES, draw
 from docs_site.markdown import Link, indented, replace_fences, replace_links
-from docs_site.navigation import PENDING
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -38,10 +37,6 @@ def assemble(to: Path) -> list[Path]:
     for file in DOCS.rglob("*"):
         if file.is_file() and file.suffix != ".md":
             _copy(file, to / file.relative_to(DOCS))
-    for name in PENDING:
-        if not (DOCS / name).exists():
-            (to / name).parent.mkdir(parents=True, exist_ok=True)
-            (to / name).write_text(f"# {name}\n\nThis page is being written.\n")
     todo = deque(sorted([*DOCS.rglob("*.md"), *EXAMPLES]))
     done: dict[Path, Path] = {}
     while todo:
@@ -54,7 +49,7 @@ def assemble(to: Path) -> list[Path]:
         text, linked = _page(file, to) if file.suffix == ".md" else (_shown(file), [])
         page.write_text(text, encoding="utf-8")
         todo.extend(linked)
-    return sorted({*done.values(), *map(Path, PENDING)})
+    return sorted(done.values())
 
 
 def place(file: Path) -> Path:
@@ -76,7 +71,7 @@ def _page(file: Path, to: Path) -> tuple[str, list[Path]]:
         if link.is_external or not link.path:
             return f"{link.path}#{link.anchor}" if link.anchor else link.path
         target = (file.parent / link.path).resolve()
-        if not target.is_file() and place(target).as_posix() not in PENDING:
+        if not target.is_file():
             raise BrokenLinkError(f"{file.relative_to(ROOT)} links to {link.path}: no such file")
         if target.exists() and (target.suffix == ".md" or not target.is_relative_to(DOCS)):
             linked.append(target)

@@ -10,26 +10,6 @@ import yaml
 
 CONFIG = Path(__file__).parents[1] / "mkdocs.yml"
 
-PENDING = {
-    *(f"tutorials/{name}.md" for name in ("command-line", "airflow", "prefect", "dagster")),
-    *(
-        f"howto/{name}.md"
-        for name in (
-            "backfill",
-            "rewind",
-            "replay",
-            "on-call",
-            "from-dlt",
-            "from-sling",
-            "add-a-connector",
-        )
-    ),
-    "exactly-once.md",
-    "conformance.md",
-    "versions.md",
-}
-"""Pages that are being written: the site is built without those that aren't there."""
-
 
 class _Settings(yaml.SafeLoader):
     """Reads the builder's settings without making the Python objects that they name."""

@@ -44,7 +44,7 @@ def test_whoever_comes_next_goes_on_where_the_last_one_stopped(
             play.edit(runners[players[number + 1]], later)
         seen = play.do(runners[players[number]], scene, edits=False)
         if scene.replay or scene.fails:
-            # A store that lags is rolled forward by a load, not by one that fails or has no letters.
+            # a store that lags is rolled forward by a load, not by one that fails or has no letters
             old = {t: s for t, s in told[-1]["state"].items() if unchanged(t, told[-1], seen)}
             seen["state"] |= old
         told.append(seen)
