@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from difflib import unified_diff
 from itertools import cycle, islice, pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -141,7 +142,9 @@ def hold(case: Case, told: list[dict[str, Any]]) -> None:
     """Compare what was there after each scene with the case's file."""
     expected = json.loads(file_of(case).read_text(encoding="utf-8"))
     for number, (here, there) in enumerate(zip(_changes(told), expected, strict=True), 1):
-        assert here == there, f"scene {number} of {case.name}"
+        lines = (_pretty(each).splitlines() for each in (there, here))
+        diff = "\n".join(unified_diff(*lines, "expected", "here", lineterm=""))
+        assert here == there, f"scene {number} of {case.name}:\n{diff}"
 
 
 def write(case: Case, told: list[dict[str, Any]]) -> None:
