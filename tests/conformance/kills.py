@@ -31,11 +31,8 @@ WHOLE = os.environ.get(order.DEEP) == "1"
 """Whether all points and many schedules are tried, or the daily ones."""
 LISTENERS = {"CONDUIT_LISTENERS": "tests.conformance.armed:listener"}
 PLAIN, SPREAD, DBT = "plain", "spread", "dbt"
-ABOUT = {
-    PLAIN: "two streams into PostgreSQL, appended by cursor, with dead letters and a hook",
-    SPREAD: "one stream in splits that wait in a folder, into DuckDB, with dead letters and a hook",
-    DBT: "one stream into DuckDB, then dbt",
-}
+"""Two streams into PostgreSQL, appended by cursor; one stream in splits that wait in a folder, into
+DuckDB; both with dead letters and a hook. One stream into DuckDB, then dbt."""
 STREAMS = {PLAIN: ("orders", "items"), SPREAD: ("orders",), DBT: ("orders",)}
 SPLITS = 4
 AT_ONCE = 4
