@@ -251,8 +251,9 @@ def get(name: str) -> Hook:
     if point is None:
         if name == "dbt":
             raise ConfigError(
-                "`after.dbt` is done by conduit-dbt, which isn't installed",
-                command="pip install conduit-dbt",
+                "`after.dbt` is done by conduit-dbt, which isn't installed: install it from a"
+                " checkout, its folder is dbt_bridge",
+                command="pip install ./dbt_bridge",
             )
         near = difflib.get_close_matches(name, {"dbt", *installed()}, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

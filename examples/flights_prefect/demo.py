@@ -164,7 +164,7 @@ def main() -> None:
 
 
 def dbt_is_here() -> bool:
-    """Say whether dbt can build the models: pip install 'prefect-conduit[dbt]'."""
+    """Say whether dbt can build the models: conduit-dbt and dbt are installed."""
     return importlib.util.find_spec("conduit_dbt") is not None
 
 

@@ -133,9 +133,9 @@ def test_what_cant_be_done_is_told_before_anything_is_loaded(
         run_pipeline(lab.mapping(on_partal="skip"))
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "conduit_dbt", None)
-        with pytest.raises(ConfigError, match=r"pip install 'prefect-conduit\[dbt\]'"):
+        with pytest.raises(ConfigError, match=r"pip install \./dbt_bridge"):
             run_pipeline(lab.mapping())
-        with pytest.raises(ConfigError, match=r"pip install 'prefect-conduit\[dbt\]'"):
+        with pytest.raises(ConfigError, match=r"pip install \./dbt_bridge"):
             run_dbt(lab.mapping())
     assert not (lab.folder / "warehouse.duckdb").exists()
 

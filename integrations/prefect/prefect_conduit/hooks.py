@@ -143,7 +143,8 @@ def _ran(
 def _look_for(hook: str, pipeline: Pipeline) -> None:
     if hook == "dbt" and find_spec("conduit_dbt") is None:
         raise ConfigError(
-            "dbt behind the loads is done by conduit-dbt, which isn't installed",
+            "dbt behind the loads is done by conduit-dbt, which isn't installed: install it from a"
+            " checkout, its folder is dbt_bridge",
             pipeline=pipeline.name,
-            command="pip install 'prefect-conduit[dbt]'",
+            command="pip install ./dbt_bridge",
         )
