@@ -21,7 +21,7 @@ SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_inf
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(STAMP) ## Make .venv with everything in it, and .venv/bin/conduit
@@ -96,6 +96,10 @@ demo-prefect: setup ## Start Prefect, and load the flights by its worker (ARGS=-
 .PHONY: bench
 bench: setup ## Measure speed and memory against the limit, as ratios
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: install-matrix
+install-matrix: setup ## Install each distribution alone, lowest and highest, on each Python; write docs/versions.md
+	@$(BIN)/python -m tests.install $(ARGS)
 
 .PHONY: constraints
 constraints: $(BIN)/uv ## Pin what pyproject.toml asks for (ARGS=--upgrade: to the newest)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +10,10 @@ from typing import Any
 import pytest
 
 from tests.airflow import shop as shops
-from tests.airflow.lab import ROOT, Airflow, Lab
+from tests.airflow.lab import Airflow, Lab
+from tests.install import matrix
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.deep]
 
 DAG = """
     from airflow.sdk import DAG, task
@@ -38,20 +36,11 @@ DAG = """
 
 @pytest.fixture(scope="module")
 def lowest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-    if not Path(uv).exists():
-        pytest.skip("uv isn't installed: `make setup` installs it")
     home = tmp_path_factory.mktemp("lowest")
-    python = str(home / "env" / "bin" / "python")
-    ours = [f"{ROOT}[duckdb,sqlite]", str(ROOT / "providers" / "airflow")]
-    for command in (
-        ["venv", "--python", sys.executable, str(home / "env")],
-        ["pip", "install", "--python", python, "apache-airflow==3.1.*", *ours],
-    ):
-        done = subprocess.run([uv, *command], check=False, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"Airflow 3.1 can't be installed: {done.stderr.strip()[-300:]}")
-    made = Airflow(home / "airflow", python)
+    built = matrix.build(home / "dist", (matrix.CORE, matrix.AIRFLOW))
+    drivers = matrix.drivers("duckdb", "sqlite")
+    python = matrix.install(matrix.AIRFLOW, "lowest", built, home / "env", drivers)
+    made = Airflow(home / "airflow", str(python))
     yield made
     made.end()
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
-from tests.warm import ROOT
+from tests.install import matrix
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.deep]
 
 SCENE = """
     import json
@@ -71,42 +68,17 @@ SCENE = """
 """
 
 
-@pytest.fixture(scope="module")
-def lowest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with the lowest version, as our package says it."""
-    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-    if not Path(uv).exists():
-        pytest.skip("uv isn't installed: `make setup` installs it")
-    home = tmp_path_factory.mktemp("lowest")
-    python = home / "env" / "bin" / "python"
-    ours = [f"{ROOT}[duckdb]", str(ROOT / "integrations" / "dagster")]
-    for command in (
-        ["venv", "--python", sys.executable, str(home / "env")],
-        ["pip", "install", "--python", str(python), f"dagster=={named()}", *ours],
-    ):
-        done = subprocess.run([uv, *command], check=False, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"Dagster {named()} can't be installed: {done.stderr.strip()[-300:]}")
-    return python
-
-
-def named() -> str:
-    text = (ROOT / "integrations" / "dagster" / "pyproject.toml").read_text(encoding="utf-8")
-    found = re.search(r'"dagster>=([\d.]+),<2"', text)
-    assert found
-    return found[1]
-
-
-def test_loads_checks_state_and_component_of_the_lowest_version(
-    lowest: Path, tmp_path: Path
-) -> None:
+def test_loads_checks_state_and_component_of_the_lowest_version(tmp_path: Path) -> None:
+    built = matrix.build(tmp_path / "dist", (matrix.CORE, matrix.DAGSTER))
+    drivers = matrix.drivers("duckdb")
+    lowest = matrix.install(matrix.DAGSTER, "lowest", built, tmp_path / "env", drivers)
     (tmp_path / "scene.py").write_text(textwrap.dedent(SCENE))
     done = subprocess.run(
         [lowest, "scene.py"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
     told = json.loads(done.stdout.splitlines()[-1])
-    assert told["version"] == named()
+    assert told["version"] == matrix.installed(lowest)["dagster"]
     assert told["first"] == [{"main/orders": 2}, {"main/bad": False, "main/orders": True}]
     assert told["second"] == [{"main/orders": 1}, {"main/orders": True}]
     assert told["alone"] == [{}, {"main/orders": True}]

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import subprocess
-import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.warm import ROOT
+from tests.install import matrix
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.deep]
 
 # A load by a deployment whose parameter is a block: retried by none, told by state, Variable,
 # artifacts, events and assets.
@@ -88,41 +84,11 @@ SCENE = """
 """
 
 
-def named() -> str:
-    """Return the lowest version, as our package says it."""
-    text = (ROOT / "integrations" / "prefect" / "pyproject.toml").read_text(encoding="utf-8")
-    found = re.search(r'"prefect>=([\d.]+),<4"', text)
-    assert found
-    return found[1]
-
-
-ASKED: Mapping[str, Callable[[], list[str]]] = {
-    # Prefect's server of that time doesn't start with FastAPI's newest.
-    "lowest": lambda: [f"prefect=={named()}", "fastapi<0.137"],
-    "newest": lambda: ["prefect"],
-}
-
-
-def environment(asked: Sequence[str], home: Path) -> Path:
-    """Return the interpreter of an environment with a version of Prefect, and what we need."""
-    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-    if not Path(uv).exists():
-        pytest.skip("uv isn't installed: `make setup` installs it")
-    python = home / "env" / "bin" / "python"
-    ours = [f"{ROOT}[duckdb]", str(ROOT / "integrations" / "prefect")]
-    for command in (
-        ["venv", "--python", sys.executable, str(home / "env")],
-        ["pip", "install", "--python", str(python), *asked, *ours],
-    ):
-        done = subprocess.run([uv, *command], check=False, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"{asked[0]} can't be installed: {done.stderr.strip()[-300:]}")
-    return python
-
-
-@pytest.mark.parametrize("which", ["lowest", pytest.param("newest", marks=pytest.mark.deep)])
-def test_a_load_is_done_and_told(which: str, tmp_path: Path) -> None:
-    python = environment(ASKED[which](), tmp_path)
+@pytest.mark.parametrize("versions", ["lowest", "highest"])
+def test_a_load_is_done_and_told(versions: matrix.Versions, tmp_path: Path) -> None:
+    built = matrix.build(tmp_path / "dist", (matrix.CORE, matrix.PREFECT))
+    drivers = matrix.drivers("duckdb")
+    python = matrix.install(matrix.PREFECT, versions, built, tmp_path / "env", drivers)
     (tmp_path / "scene.py").write_text(textwrap.dedent(SCENE))
     mine = {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "PYTHONPATH"))}
@@ -136,8 +102,7 @@ def test_a_load_is_done_and_told(which: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-4000:]
     told = json.loads(done.stdout.splitlines()[-1])
-    if which == "lowest":
-        assert told["version"] == named()
+    assert told["version"] == matrix.installed(python)["prefect"]
     assert (told["first"], told["second"], told["variable"]) == ([2], [1], "2")
     assert told["failed"][0]
     assert "nothing" in told["failed"][1]

@@ -1,0 +1,1 @@
+"""Each distribution as its users get it: built, installed alone, and loaded with."""
