@@ -42,7 +42,7 @@ def orders() -> list[tuple[str, ...]]:
 
 
 class Runner(Protocol):
-    """Someone who loads pipelines: a place's own session of a command or an orchestrator."""
+    """Someone who loads pipelines: the command or an orchestrator, at one place."""
 
     name: str
     """As the page has it."""
@@ -142,8 +142,8 @@ def hold(case: Case, told: list[dict[str, Any]]) -> None:
     """Compare what was there after each scene with the case's file."""
     expected = json.loads(file_of(case).read_text(encoding="utf-8"))
     for number, (here, there) in enumerate(zip(_changes(told), expected, strict=True), 1):
-        lines = (_pretty(each).splitlines() for each in (there, here))
-        diff = "\n".join(unified_diff(*lines, "expected", "here", lineterm=""))
+        wanted, found = _pretty(there).splitlines(), _pretty(here).splitlines()
+        diff = "\n".join(unified_diff(wanted, found, "expected", "here", lineterm=""))
         assert here == there, f"scene {number} of {case.name}:\n{diff}"
 
 
