@@ -70,6 +70,14 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 10)
 
 
+@pytest.fixture(autouse=True)
+def _sigterm() -> Iterator[None]:
+    """Give SIGTERM back its handler: a run of Dagster in this process leaves it with SIGINT's."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 @pytest.fixture(scope="session")
 def docker_compose_file() -> str:
     """pytest-docker's fixture: the services to start where Docker is all there is."""
