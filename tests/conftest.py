@@ -75,7 +75,8 @@ def _sigterm() -> Iterator[None]:
     """Give SIGTERM back its handler: a run of Dagster in this process leaves it with SIGINT's."""
     before = signal.getsignal(signal.SIGTERM)
     yield
-    signal.signal(signal.SIGTERM, before)
+    if before is not None:  # None: it isn't Python's
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")
