@@ -19,7 +19,9 @@ _LOST = re.compile(
     r"server closed the connection|connection to server was lost|no connection to the server"
     r"|connection not open|connection already closed|could not (?:receive|send) data"
     r"|SSL connection has been closed|Broken pipe|terminating connection|SSL SYSCALL error"
-    r"|Connection reset by peer",
+    r"|Connection reset by peer"
+    # psycopg2 in the middle of a COPY, where the socket was closed before a word came
+    r"|PGRES_COPY_(?:OUT|IN) and no message",
     re.IGNORECASE,
 )
 # Which sentence a refused connection gets, by what libpq or the server says; first match wins.

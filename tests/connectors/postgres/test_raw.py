@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import psycopg2
 import pytest
 
 from conduit_core import LoadResult, Pipeline, RunRequest, plan, run
 from conduit_core.connectors.postgres.copying import PlainConnection
+from conduit_core.connectors.postgres.errors import is_lost
 from conduit_core.connectors.postgres.session import lock_key
 from conduit_core.connectors.postgres.source import PostgresSource
 from conduit_core.engine.flow import CancelledError
@@ -452,6 +454,12 @@ def test_a_source_whose_connection_is_cut_publishes_nothing(
         load(pipeline(postgres_database, tmp_path), cut)
     assert raised.value.retry == "step"
     assert sql(postgres_database, "SELECT to_regclass('raw.t')::text") == [(None,)]
+
+
+def test_a_copy_that_ends_without_a_word_is_a_lost_connection() -> None:
+    """Seen now and then in the test above: the socket was closed before the server's reason came."""
+    said = "error with status PGRES_COPY_OUT and no message from the libpq"
+    assert is_lost(psycopg2.DatabaseError(said))
 
 
 def test_texts_of_another_encoding_are_converted(
