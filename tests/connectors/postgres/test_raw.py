@@ -457,7 +457,7 @@ def test_a_source_whose_connection_is_cut_publishes_nothing(
 
 
 def test_a_copy_that_ends_without_a_word_is_a_lost_connection() -> None:
-    """Seen now and then in the test above: the socket was closed before the server's reason came."""
+    """Seen now and then above: the socket was closed before the server's reason came."""
     said = "error with status PGRES_COPY_OUT and no message from the libpq"
     assert is_lost(psycopg2.DatabaseError(said))
 
