@@ -45,6 +45,16 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _tracing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page's program may say where the spans of all of this process go: it is undone."""
+    from opentelemetry import trace
+    from opentelemetry.util._once import Once
+
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+
+
 @pytest.fixture
 def shop(prepared: Path, tmp_path: Path) -> Path:
     """A copy that a test may change."""
