@@ -42,8 +42,9 @@ MAIL = "mailto://127.0.0.1:1?from=a@example.com&to=b@example.com"
 def test_a_receiver_without_its_package_says_what_to_install(
     to: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in list(sys.modules):  # what has it imported already
-        if name.startswith("conduit_core.observe.") and name.rpartition(".")[2] in LATE:
+    for name in list(sys.modules):  # what has it imported already, and its own modules
+        ours = name.startswith("conduit_core.observe.") and name.rpartition(".")[2] in LATE
+        if ours or name.startswith(f"{package}."):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     (said,) = told(to, finished())
