@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from string import ascii_lowercase
 from textwrap import fill
 
 from benchmarks.results import EQUAL, Measured, Results, Side
@@ -37,7 +38,7 @@ def _section(section: str, header: str, cells: Cells) -> Callable[[Results], str
     """Return what makes the table of a section, a line for each of its rows."""
 
     def made(results: Results) -> str:
-        letters = dict(zip(results.runs, "abcdefghijklmnopqrstuvwxyz", strict=False))
+        letters = _letters(results)
         rows = [
             [_what(row), *cells(row, letters[row.run])]
             for row in results.rows.values()
@@ -46,6 +47,11 @@ def _section(section: str, header: str, cells: Cells) -> Callable[[Results], str
         return _markdown(header, rows)
 
     return made
+
+
+def _letters(results: Results) -> dict[str, str]:
+    """Return the letter by which the tables name each run."""
+    return dict(zip(results.runs, ascii_lowercase, strict=False))
 
 
 def _what(row: Measured) -> str:
@@ -120,7 +126,7 @@ def _alone(row: Measured, run: str) -> list[str]:
 
 
 def _peers(results: Results) -> str:
-    letters = dict(zip(results.runs, "abcdefghijklmnopqrstuvwxyz", strict=False))
+    letters = _letters(results)
     rows = []
     for row in results.rows.values():
         if row.section != "peers":
@@ -153,7 +159,8 @@ def _runs(results: Results) -> str:
     if not results.runs:
         return NOTHING
     told = []
-    for letter, run in zip("abcdefghijklmnopqrstuvwxyz", results.runs.values(), strict=False):
+    for key, letter in _letters(results).items():
+        run = results.runs[key]
         with_what = ", ".join(f"{name} {version}" for name, version in run.versions.items())
         text = (
             f"- **{letter}**: `{run.command}`, {run.date} UTC, {run.turns} turns of most cases;"

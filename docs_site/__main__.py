@@ -9,10 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from docs_site.assemble import ROOT, BrokenLinkError, assemble
+from docs_site.assemble import MEMBERS, ROOT, BrokenLinkError, assemble
 from docs_site.navigation import CONFIG, faults
-
-MEMBERS = ("providers/airflow", "integrations/prefect", "integrations/dagster", "dbt_bridge")
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ from docs_site.markdown import Link, indented, replace_fences, replace_links
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 HOME = ROOT / "README.md"
+MEMBERS = ("providers/airflow", "integrations/prefect", "integrations/dagster", "dbt_bridge")
 EXAMPLES = sorted((ROOT / "examples").glob("*/README.md"))
 DIAGRAMS = "images/diagrams"
 _LANGUAGES = {".py": "python", ".yml": "yaml", ".toml": "toml", ".sql": "sql", ".json": "json"}
@@ -73,7 +74,7 @@ def _page(file: Path, to: Path) -> tuple[str, list[Path]]:
         target = (file.parent / link.path).resolve()
         if not target.is_file():
             raise BrokenLinkError(f"{file.relative_to(ROOT)} links to {link.path}: no such file")
-        if target.exists() and (target.suffix == ".md" or not target.is_relative_to(DOCS)):
+        if target.suffix == ".md" or not target.is_relative_to(DOCS):
             linked.append(target)
         anchor = f"#{link.anchor}" if link.anchor else ""
         return relpath(place(target), here) + anchor

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 
 import pyarrow as pa
 
+from conduit_core.connectors.arrow import Column, Field
 from conduit_core.connectors.base import (
     BATCH_BYTES,
     Bounds,
@@ -18,7 +19,6 @@ from conduit_core.connectors.base import (
     SourceCapabilities,
     StreamRef,
 )
-from conduit_core.connectors.plain import Column, Field
 from conduit_core.connectors.splits import refuse_kind
 from conduit_core.connectors.windowing import Last, inside, needed, orderable
 from conduit_core.errors import SchemaError, SourceDataError

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conduit_core.connectors.arrow import Column, Field
 from conduit_core.types.schema import tagged
-
-if TYPE_CHECKING:
-    Column: TypeAlias = pa.Array[Any]
-    Field: TypeAlias = pa.Field[Any]
-else:
-    Column, Field = pa.Array, pa.Field
 
 
 def plain_field(field: pa.Field[Any]) -> Field:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from conduit_core.connectors.plain import Column
+from conduit_core.connectors.arrow import Column, Value
 from conduit_core.errors import StateError
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
-
-if TYPE_CHECKING:
-    Value: TypeAlias = pa.Scalar[Any]
-else:
-    Value = pa.Scalar
 
 _Compare: TypeAlias = Callable[[Column, Value], pa.BooleanArray]
 

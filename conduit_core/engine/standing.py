@@ -107,11 +107,11 @@ class Look:
             raise self.away
         try:
             return _status(self.pipeline, stream, self.ends)
-        except ConnectionFailedError as error:
-            self.away = self.pipeline.at(error, stream.name, "conduit status")
-            raise self.away from error
         except ConduitError as error:
-            raise self.pipeline.at(error, stream.name, "conduit status") from error
+            self.pipeline.at(error, stream.name, "conduit status")
+            if isinstance(error, ConnectionFailedError):
+                self.away = error
+            raise
 
 
 def _unseen(pipeline: Pipeline, stream: StreamSpec, error: ConduitError) -> StreamUnseen:

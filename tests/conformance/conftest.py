@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from tests.conformance.command_line import CommandLine
 from tests.conformance.in_airflow import InAirflow
 from tests.conformance.in_dagster import InDagster
 from tests.conformance.in_prefect import InPrefect
+from tests.conformance.kills import WHOLE
 from tests.conformance.place import Place
 from tests.conformance.play import Runner
 from tests.dbt.lab import quick_dbt
@@ -42,8 +42,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the page, where everything is together: in the controller, in a deep session."""
-    whole = os.environ.get("CONDUIT_DEEP") == "1" and os.environ.get("CONDUIT_UPDATE_DOCS") == "1"
-    if whole and not hasattr(session.config, "workerinput"):
+    if WHOLE and play.UPDATE and not hasattr(session.config, "workerinput"):
         page.renew(_told, tuple(BY_NAME), len(play.orders()))
 
 

@@ -11,11 +11,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -31,21 +30,12 @@ from tests.conformance.kill_flows import PLAIN_FLOW, STEPS_FLOW
 from tests.conformance.kills import SPREAD, Scenes, at_random, each_point
 from tests.docs.pages import ROOT, blocks
 from tests.prefect.test_killed import variable
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.postgres]
 Record = Callable[[str, object], None]
-Found = TypeVar("Found")
-DEADLINE_SECONDS = 3600
+PATIENTLY = {"seconds": 3600.0, "every": 0.5}
 FLOWS = {PLAIN_FLOW: "run-pipeline", STEPS_FLOW: "in-steps"}
-
-
-def wait_for(look: Callable[[], Found | None], what: str) -> Found:
-    """Return what a look finds, as soon as it finds any."""
-    until = time.monotonic() + DEADLINE_SECONDS
-    while not (found := look()):
-        assert time.monotonic() < until, f"waited too long for {what}"
-        time.sleep(0.5)
-    return found
 
 
 @contextmanager
@@ -94,7 +84,7 @@ def deployed(client: SyncPrefectClient, own: str) -> dict[str, UUID]:
         found = {name: there.get(f"{name}-{own}") for name in FLOWS}
         return None if None in found.values() else found  # type: ignore[return-value]
 
-    return wait_for(look, "deployments")
+    return wait_for(look, "deployments", **PATIENTLY)
 
 
 def completed(client: SyncPrefectClient, run: UUID) -> bool:
@@ -127,7 +117,7 @@ def test_p11_p12_flow_runs_killed_and_run_again_by_an_automation_load_each_row_o
                 for scene in scenes.all.values()
             ]
             for run in runs:
-                wait_for(lambda run=run: completed(client, run), f"flow run {run}")
+                wait_for(lambda run=run: completed(client, run), f"flow run {run}", **PATIENTLY)
     for name, scene in scenes.all.items():
         scenes.check(name)
         for table in scene.streams:

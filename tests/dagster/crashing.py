@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import dagster as dg
@@ -16,13 +15,12 @@ import psutil
 
 from conduit_core.testing import faults
 from dagster_conduit import ConduitResource, conduit_assets
+from tests.waiting import TIMEOUT_SECONDS, wait_for
 
 PRELOADED = ["tests.dagster.preloaded", __name__]
 FORKS = {"start_method": {"forkserver": {"preload_modules": PRELOADED}}, "max_concurrent": 2}
 """How steps start: each is a fork of a process that has imported this module."""
 
-TIMEOUT_SECONDS = 240
-Found = TypeVar("Found")
 
 OF_RUN = "where the run's tag says"
 POSTGRES_SOURCE = """
@@ -226,12 +224,3 @@ class Launched:
             return None
 
         return wait_for(found, "a step that is frozen")
-
-
-def wait_for(look: Callable[[], Found | None], what: str) -> Found:
-    """Return what a look finds, as soon as it finds any."""
-    until = time.monotonic() + TIMEOUT_SECONDS
-    while not (found := look()):
-        assert time.monotonic() < until, f"waited too long for {what}"
-        time.sleep(0.05)
-    return found

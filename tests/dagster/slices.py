@@ -10,7 +10,8 @@ from threading import Barrier
 import dagster as dg
 
 from dagster_conduit import ConduitResource, conduit_assets
-from tests.dagster.crashing import PRELOADED, TIMEOUT_SECONDS, at_home
+from tests.dagster.crashing import PRELOADED, at_home
+from tests.waiting import TIMEOUT_SECONDS
 
 DAYS = [(date(2024, 1, 1) + timedelta(days=n)).isoformat() for n in range(16)]
 KEY = dg.AssetKey(["raw", "slices"])

@@ -15,11 +15,11 @@ from tests.crash.harness import Loaded, loaded
 from tests.crash.source import ROWS, Source
 from tests.crash.systems import SQLite
 from tests.dagster.crashing import (
-    TIMEOUT_SECONDS,
     Launched,
     at_home,
     job,
 )
+from tests.waiting import TIMEOUT_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.crash, pytest.mark.xdist_group("dagster-forks")]
 

@@ -16,9 +16,10 @@ from tests import services
 from tests.crash.harness import loaded
 from tests.crash.source import ROWS, Source
 from tests.crash.systems import SQLite
-from tests.dagster.crashing import Launched, at_home, job, wait_for
+from tests.dagster.crashing import Launched, at_home, job
 from tests.dagster.shop import Shop
 from tests.dagster.slices import DAYS, KEY, SOURCE, side_by_side, slices
+from tests.waiting import wait_for
 
 RANGE = {
     "dagster/asset_partition_range_start": DAYS[0],

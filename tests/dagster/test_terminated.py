@@ -19,8 +19,8 @@ from tests.dagster.crashing import (
     Launched,
     at_home,
     job,
-    wait_for,
 )
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.crash, pytest.mark.xdist_group("dagster-forks")]
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from docs_site.assemble import MEMBERS
+
 ROOT = Path(__file__).parents[2]
 AIRFLOW = sorted([ROOT / "docs" / "airflow.md", *(ROOT / "docs" / "airflow").glob("*.md")])
 """Pages whose blocks run in Airflow: tests/airflow/test_docs.py."""
@@ -18,7 +20,6 @@ COMPONENT = ROOT / "docs" / "dagster" / "component.md"
 """A page whose blocks are files of a Dagster project: tests/dagster/test_component_docs.py."""
 PREFECT = sorted([ROOT / "docs" / "prefect.md", *(ROOT / "docs" / "prefect").glob("*.md")])
 """Pages whose blocks run in Prefect: tests/prefect/test_docs.py."""
-MEMBERS = ("providers/airflow", "integrations/dagster", "integrations/prefect", "dbt_bridge")
 HOWTO = ("backfill", "from-dlt", "from-sling", "on-call", "replay", "rewind")
 WALKED = [
     *sorted((ROOT / "docs" / "tutorials").glob("*.md")),

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -166,18 +167,30 @@ def _sh(page: Path, block: Block, shop: Path) -> None:
 
 def _console(page: Path, block: Block, shop: Path) -> None:
     """Commands behind ``$``, each with what it writes; numbers, times and ids aside."""
-    told: list[str] = []
-    for line in block.text.splitlines():
-        if line.startswith("$ "):
-            now_named = _ID.sub(lambda found: IDS.get(found[0], found[0]), line)
-            told += [now_named, *_conduit(now_named[2:], shop).splitlines()]
-    now = "\n".join(line.rstrip() for line in told).rstrip() + "\n"
-    IDS.update(zip(_ID.findall(block.text), _ID.findall(now), strict=False))
+    now = said_now(block.text, lambda line: _conduit(line, shop), IDS)
     if UPDATE:
         text = page.read_text(encoding="utf-8")
         page.write_text(text.replace(block.text, now), encoding="utf-8")
     else:
         assert _plain(block.text) == _plain(now)
+
+
+def said_now(text: str, run: Callable[[str], str], ids: dict[str, str]) -> str:
+    """Run the commands of a block, and return it as it would be written today.
+
+    Args:
+        text: the block's.
+        run: runs one line, and returns what it wrote.
+        ids: what the ids of the page are called here; those of this block are added.
+    """
+    told: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("$ "):
+            now_named = _ID.sub(lambda found: ids.get(found[0], found[0]), line)
+            told += [now_named, *run(now_named[2:]).splitlines()]
+    now = "\n".join(line.rstrip() for line in told).rstrip() + "\n"
+    ids.update(zip(_ID.findall(text), _ID.findall(now), strict=False))
+    return now
 
 
 def _plain(text: str) -> list[str]:

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from tests.docs.pages import ROOT, Block, blocks, name
-from tests.docs.test_blocks import _ID, CHECKS, UPDATE, _conduit, _plain
+from tests.docs.test_blocks import CHECKS, UPDATE, _conduit, _plain, said_now
 
 Command = Callable[["Walk", str], str]
 PLACE = "/srv/flights"
@@ -108,13 +108,7 @@ class Walk:
         file.write_text(self._here("".join([*kept, block.text])), encoding="utf-8")
 
     def _console(self, block: Block) -> None:
-        told: list[str] = []
-        for line in block.text.splitlines():
-            if line.startswith("$ "):
-                now_named = _ID.sub(lambda found: self.ids.get(found[0], found[0]), line)
-                told += [now_named, *self.command(now_named[2:]).splitlines()]
-        now = "\n".join(line.rstrip() for line in told).rstrip() + "\n"
-        self.ids.update(zip(_ID.findall(block.text), _ID.findall(now), strict=False))
+        now = said_now(block.text, self.command, self.ids)
         if UPDATE:
             text = self.page.read_text(encoding="utf-8")
             fence = "```console\n{}```"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import psutil
@@ -25,13 +24,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from conduit_core.events import Listener
 from conduit_core.testing import faults
 from prefect_conduit import aload_stream, arun_pipeline, load_stream, run_pipeline
+from tests.waiting import TIMEOUT_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 PRELOADED = ["tests.prefect.preloaded", __name__]
-TIMEOUT_SECONDS = 240
-Found = TypeVar("Found")
 _ONE: Any = ThreadPoolTaskRunner(max_workers=1)
 
 in_turn = run_pipeline.with_options(task_runner=_ONE)
@@ -157,12 +155,3 @@ def _execute(name: str, run: UUID, disk: str, env: Mapping[str, str]) -> None:
     made = run_flow(FLOWS[name], flow_run=load_flow_run(run))
     if asyncio.iscoroutine(made):
         asyncio.run(made)
-
-
-def wait_for(look: Callable[[], Found | None], what: str) -> Found:
-    """Return what a look finds, as soon as it finds any."""
-    until = time.monotonic() + TIMEOUT_SECONDS
-    while not (found := look()):
-        assert time.monotonic() < until, f"waited too long for {what}"
-        time.sleep(0.05)
-    return found

@@ -11,7 +11,7 @@ import psycopg
 
 from tests import services
 from tests.dagster.crashing import GATE, HELD, POSTGRES_SOURCE
-from tests.prefect.crashing import wait_for
+from tests.waiting import wait_for
 
 _WAITING = """
 SELECT count(*) FROM pg_stat_activity

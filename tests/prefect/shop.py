@@ -123,3 +123,11 @@ class Shop:
         """Delete a table's Variable."""
         with get_client(sync_client=True) as client:
             client.delete_variable_by_name(f"conduit-{self.schema}-{table}")
+
+
+def forget_tables() -> None:
+    """Delete the Variables of the tables that the pages load, whose schema is ``raw``."""
+    with get_client(sync_client=True) as client:
+        tables = {"variables": {"name": {"like_": "conduit-raw-"}}}
+        for found in client.request("POST", "/variables/filter", json=tables).json():
+            client.delete_variable_by_name(found["name"])

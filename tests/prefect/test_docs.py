@@ -38,6 +38,7 @@ from tests.docs.pages import (
     tables,
 )
 from tests.docs.test_blocks import CHECKS
+from tests.prefect.shop import forget_tables
 
 FIRST = ROOT / "docs" / "prefect.md"
 FRONT = (ROOT / "README.md", ROOT / "integrations" / "prefect" / "README.md")
@@ -96,10 +97,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
 
 def _forget() -> None:
     """Delete the Variables of the pages' tables, and their deployments; nothing of other tests."""
+    forget_tables()
     with get_client(sync_client=True) as client:
-        tables = {"variables": {"name": {"like_": "conduit-raw-"}}}
-        for found in client.request("POST", "/variables/filter", json=tables).json():
-            client.delete_variable_by_name(found["name"])
         pools = {"work_pools": {"name": {"any_": ["shop"]}}}
         for found in client.request("POST", "/deployments/filter", json=pools).json():
             client.delete_deployment(UUID(found["id"]))

@@ -18,8 +18,8 @@ from conduit_core.events import Event, Listener, PlanReady, StreamFailed
 from prefect_conduit import load_stream, run_pipeline
 from tests import services
 from tests.crash.proxy import Proxy, When
-from tests.prefect.crashing import wait_for
 from tests.prefect.shop import ORDERS, Shop
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun

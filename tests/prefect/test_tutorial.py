@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 from prefect import Flow
-from prefect.client.orchestration import get_client
 
 from prefect_conduit import run_pipeline
 from tests.dbt.lab import quick_dbt
 from tests.docs.pages import ROOT
 from tests.docs.walk import Walk, how_tos, tutorial
+from tests.prefect.shop import forget_tables
 
 __all__ = ["quick_dbt"]
 FLOWS = ("load", "hourly", "january_flow", "rewind_flow", "replay_flow")
@@ -33,17 +33,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     made.mkdir()
     monkeypatch.chdir(made)
     monkeypatch.setattr(Flow, "serve", _served)
-    _forget()
+    forget_tables()
     yield made
-    _forget()
+    forget_tables()
     gc.collect()
-
-
-def _forget() -> None:
-    with get_client(sync_client=True) as client:
-        tables = {"variables": {"name": {"like_": "conduit-raw-"}}}
-        for found in client.request("POST", "/variables/filter", json=tables).json():
-            client.delete_variable_by_name(found["name"])
 
 
 def _served(flow: Flow[..., Any], name: str, *, limit: int | None = None, **options: Any) -> None:

@@ -22,7 +22,7 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from conduit_core.connectors.files.columns import Column, Field
+from conduit_core.connectors.arrow import Column, Field
 from conduit_core.errors import ConfigError
 from conduit_core.types.schema import parse_type, tagged
 

@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conduit_core.connectors.arrow import Column
 from conduit_core.connectors.base import SAMPLE_BYTES
-from conduit_core.connectors.files.columns import Column
 from conduit_core.connectors.files.convert import BadValueError, Inference, to_type
 from conduit_core.connectors.files.csvlines import CsvLines
 from conduit_core.connectors.files.formats import (

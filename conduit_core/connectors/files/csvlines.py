@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
 
-from conduit_core.connectors.files.columns import Field
+from conduit_core.connectors.arrow import Field
 from conduit_core.connectors.files.convert import BadValueError
 from conduit_core.connectors.files.opening import File
 from conduit_core.connectors.files.options import CsvOptions

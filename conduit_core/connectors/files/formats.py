@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from conduit_core.connectors.arrow import Column, Field
 from conduit_core.connectors.base import SAMPLE_BYTES
-from conduit_core.connectors.files.columns import Column, Field
 from conduit_core.connectors.files.convert import named_field
 from conduit_core.connectors.files.opening import File
 from conduit_core.errors import SchemaError

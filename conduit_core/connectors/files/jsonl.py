@@ -14,8 +14,8 @@ from typing import IO, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conduit_core.connectors.arrow import Column, Field
 from conduit_core.connectors.base import SAMPLE_BYTES
-from conduit_core.connectors.files.columns import Column, Field
 from conduit_core.connectors.files.convert import BadValueError, to_type
 from conduit_core.connectors.files.formats import Format, Sample, sliced
 from conduit_core.connectors.files.opening import File, head_of, what_is

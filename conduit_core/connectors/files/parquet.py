@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from conduit_core.connectors.arrow import Field
 from conduit_core.connectors.base import SAMPLE_BYTES
-from conduit_core.connectors.files.columns import Field
 from conduit_core.connectors.files.formats import Format, Sample, sliced
 from conduit_core.connectors.files.opening import File, what_is
 from conduit_core.connectors.plain import plain, plain_field

@@ -19,7 +19,7 @@ from typing import cast
 
 import pyarrow as pa
 
-from conduit_core.connectors.files.columns import Column, Field
+from conduit_core.connectors.arrow import Column, Field
 from conduit_core.connectors.files.convert import BadValueError, Inference, to_type
 from conduit_core.connectors.files.formats import Sample, share, with_types
 from conduit_core.connectors.files.opening import File

@@ -14,8 +14,8 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conduit_core.connectors.arrow import Column
 from conduit_core.connectors.base import UNREADABLE
-from conduit_core.connectors.files.columns import Column
 from conduit_core.connectors.files.convert import BadValueError, cast_texts, without_tokens
 
 _DAY = r"[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"

@@ -11,6 +11,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from conduit_core.connectors.arrow import Field, Value
 from conduit_core.connectors.base import (
     SAMPLE_BYTES,
     UNREADABLE,
@@ -28,7 +29,6 @@ from conduit_core.connectors.base import (
 )
 from conduit_core.connectors.cuts import path_cuts
 from conduit_core.connectors.datasets import Dataset
-from conduit_core.connectors.files.columns import Field, Value
 from conduit_core.connectors.files.formats import Format, Sample, conform
 from conduit_core.connectors.files.listing import FileEntry, Root
 from conduit_core.connectors.files.opening import File, reading

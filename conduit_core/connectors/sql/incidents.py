@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import cast
@@ -55,50 +55,36 @@ class KeptIncidents(KeptHooks):
 
     def keep_incidents(self, changed: Sequence[Incident]) -> bool:
         """Write these incidents in one transaction, unless one has been written since."""
-        session = self.session()
-        try:
-            self.bootstrap(session, lambda: self._missing_incidents(session))
-            session.begin(_LOCK)
-            if not self._as_read(session, changed):
-                session.rollback()
-                return False
-            for start in range(0, len(changed), _AT_ONCE):
-                session.execute(*self._write(changed[start : start + _AT_ONCE]))
-            session.commit()
+        if not changed:
             return True
-        except Exception as error:
-            session.rollback()
-            raise self._explained(error) from error
-        finally:
-            session.close()
+        with self.writing(_LOCK, self._missing_incidents) as session:
+            if not self._as_read(session, changed):
+                return False
+            for some in _parts(changed):
+                session.execute(*self._write(some))
+            return True
 
     def _as_read(self, session: SqlSession, changed: Sequence[Incident]) -> bool:
         """Say whether each is as it was read, and none is open already under another id."""
-        q = self.dialect.quote
-        there: dict[str, int] = {}
-        open_: set[tuple[str, str, str]] = set()
+        q, param = self.dialect.quote, self.dialect.param
+
+        def found(names: tuple[str, ...], where: str, values: Collection[str]) -> list[Row]:
+            marks = ", ".join(param(n) for n in range(1, len(values) + 1))
+            sql = f"SELECT {self.dialect.columns(names)} FROM {self._incidents}"
+            return session.rows(f"{sql} WHERE {where} IN ({marks})", tuple(values))
+
+        there: dict[object, int] = {}
+        for some in _parts(changed):
+            revisions = found(("id", "revision"), q("id"), [i.id for i in some])
+            there |= {name: int(str(revision)) for name, revision in revisions}
+        if any(there.get(i.id, 0) != i.revision for i in changed):
+            return False
         closing = {i.id for i in changed if i.closed_at is not None}
-        names = self.dialect.columns(("id", "pipeline", "stream", "about", "closed_at", "revision"))
-        for start in range(0, len(changed), _AT_ONCE):
-            some = changed[start : start + _AT_ONCE]
-            ids, pipelines = [i.id for i in some], sorted({i.pipeline for i in some})
-            marks = [self.dialect.param(n) for n in range(1, len(ids) + len(pipelines) + 1)]
-            where = (
-                f"{q('id')} IN ({', '.join(marks[: len(ids)])}) OR ({q('closed_at')} IS NULL"
-                f" AND {q('pipeline')} IN ({', '.join(marks[len(ids) :])}))"
-            )
-            sql = f"SELECT {names} FROM {self._incidents} WHERE {where}"
-            for name, *what, closed_at, revision in session.rows(sql, (*ids, *pipelines)):
-                there[str(name)] = int(str(revision))
-                if closed_at is None and str(name) not in closing:
-                    open_.add((str(what[0]), str(what[1]), str(what[2])))
-        return all(
-            there.get(i.id, 0) == i.revision
-            and not (
-                i.revision == 0 and i.about in LASTING and (i.pipeline, i.stream, i.about) in open_
-            )
-            for i in changed
-        )
+        names, pipelines = ("id", "pipeline", "stream", "about"), {i.pipeline for i in changed}
+        rows = found(names, f"{q('closed_at')} IS NULL AND {q('pipeline')}", pipelines)
+        goes_on = {tuple(what) for name, *what in rows if name not in closing}
+        new = (i for i in changed if i.revision == 0 and i.about in LASTING)
+        return not any((i.pipeline, i.stream, i.about) in goes_on for i in new)
 
     def _write(self, changed: Sequence[Incident]) -> tuple[str, tuple[Value, ...]]:
         """Return the statement that inserts what is new and replaces what isn't."""
@@ -146,6 +132,11 @@ class KeptIncidents(KeptHooks):
         parts.append(f"PRIMARY KEY ({q('id')})")
         create = f"CREATE TABLE IF NOT EXISTS {self._incidents} ({', '.join(parts)})"
         return [*self.create_schema(session, self.ledger.schema), create]
+
+
+def _parts(changed: Sequence[Incident]) -> Iterator[Sequence[Incident]]:
+    for start in range(0, len(changed), _AT_ONCE):
+        yield changed[start : start + _AT_ONCE]
 
 
 def _to_row(incident: Incident) -> tuple[Value, ...]:

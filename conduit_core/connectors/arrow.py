@@ -1,4 +1,4 @@
-"""Names for Arrow's generic types, as the file connectors write them in signatures."""
+"""Names for Arrow's generic types, as connectors write them in signatures."""
 
 from __future__ import annotations
 
