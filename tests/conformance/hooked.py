@@ -1,14 +1,14 @@
-"""Lets this process find the hook `tell` as it finds any: installed beside the others.
+"""Lets the process that imports it find the hook `tell`: one that others are forks of.
 
-A process that others are forks of imports it; one of its own gets `INSTALLED` in `PYTHONPATH`.
+A process of its own gets `INSTALLED` in `PYTHONPATH`. No test imports this: all later ones in the
+same process would have the hook, too.
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-INSTALLED = str(Path(__file__).with_name("installed"))
+from tests.conformance.tell import INSTALLED
 
 if INSTALLED not in sys.path:
     sys.path.append(INSTALLED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,10 @@ from typing import Any
 import dagster as dg
 
 from dagster_conduit import ConduitResource, conduit_assets
-from tests.conformance import hooked
 from tests.conformance.kills import SPREAD
+from tests.conformance.tell import INSTALLED
 from tests.dagster.crashing import PRELOADED
 
-assert hooked.INSTALLED  # the processes of steps find the hook by it
 SCENES = "scenes.json"
 """In the folder: the pipelines' files and kinds by name, and the environment."""
 FORKS = {
@@ -71,6 +71,8 @@ def runs_retried(folder: str) -> dg.Definitions:
 def _told(folder: str) -> Mapping[str, Any]:
     told: Mapping[str, Any] = json.loads(Path(folder, SCENES).read_text())
     os.environ.update(told["env"])
+    if INSTALLED not in sys.path:  # a step's process gets this one's path
+        sys.path.append(INSTALLED)
     return told
 
 

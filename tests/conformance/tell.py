@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict
 
 from conduit_core import Hook, HookContext, HookReport
 
+INSTALLED = str(Path(__file__).with_name("installed"))
+"""On the path of a process, it lets that find this hook as it finds any that is installed."""
+
 
 class TellOptions(BaseModel):
     """What stands under `after: {tell: ...}`."""

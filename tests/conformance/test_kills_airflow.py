@@ -12,8 +12,8 @@ import pytest
 
 from tests import services
 from tests.airflow.server import MEMBERS, AirflowServer
-from tests.conformance.hooked import INSTALLED
 from tests.conformance.kills import COMMITTED, PLAIN, Scenes, Schedule, at_random, each_point
+from tests.conformance.tell import INSTALLED
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 Record = Callable[[str, object], None]

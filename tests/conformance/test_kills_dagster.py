@@ -16,10 +16,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from conduit_core.engine import hooks
 from dagster_conduit.state import current
-from tests.conformance.hooked import INSTALLED
 from tests.conformance.kill_jobs import SCENES, TRIES, runs_retried, steps_retried
 from tests.conformance.kills import SPREAD, Scenes, at_random, each_point
+from tests.conformance.tell import INSTALLED
 from tests.dagster.crashing import at_home
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.postgres]
@@ -29,12 +30,21 @@ Record = Callable[[str, object], None]
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """A Dagster that keeps its runs in a folder."""
-    before = dict(os.environ)
+    """A Dagster that keeps its runs in a folder; what jobs make of this process is undone."""
+    before, path = dict(os.environ), list(sys.path)
+    _look_again()
     with at_home(str(tmp_path)) as made:
         yield made
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
+    sys.path[:] = path
+    _look_again()
+
+
+def _look_again() -> None:
+    """Forget which hooks are installed: the path has changed, or will."""
+    hooks._points.cache_clear()
+    hooks._ours.cache_clear()
 
 
 def written(scenes: Scenes) -> None:

@@ -25,9 +25,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from tests.conformance.hooked import INSTALLED
 from tests.conformance.kill_flows import PLAIN_FLOW, STEPS_FLOW
 from tests.conformance.kills import SPREAD, Scenes, at_random, each_point
+from tests.conformance.tell import INSTALLED
 from tests.docs.pages import ROOT, blocks
 from tests.prefect.test_killed import variable
 from tests.waiting import wait_for
