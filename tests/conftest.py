@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from tests import order, services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 _servers = pytest.StashKey[ExitStack]()
 _shared_url = pytest.StashKey[str]()

@@ -315,11 +315,11 @@ print(json.dumps({"found": [r.failed for r in reports], "peak": int(peak.split()
 
 
 @pytest.mark.slow
-def test_three_times_the_rows_take_no_more_memory(tmp_path: Path) -> None:
+def test_three_times_the_rows_are_not_held_in_memory(tmp_path: Path) -> None:
     lab = Lab(tmp_path, "duckdb")
     rules = [
         {"rule": "unique", "column": "id"},
-        {"rule": "expression", "sql": "length(note) = 200"},
+        {"rule": "expression", "sql": "length(note) = 400"},
         {"rule": "range", "column": "id", "min": 1},
     ]
     streams = [stream(f"t{n}", quality=rules) for n in (300_000, 900_000)]
@@ -331,7 +331,7 @@ def test_three_times_the_rows_take_no_more_memory(tmp_path: Path) -> None:
     }
     found = []
     for n in (300_000, 900_000):
-        made = "SELECT range AS id, lpad(range::text, 200, '.') AS note, now() AS at"
+        made = "SELECT range AS id, lpad(range::text, 400, '.') AS note, now() AS at"
         behind_its_back(lab, f"CREATE TABLE main.t{n} AS {made} FROM range({n})")
         done = subprocess.run(
             [sys.executable, "-c", PEAK, json.dumps([mapping, f"t{n}", str(tmp_path)])],
@@ -340,4 +340,5 @@ def test_three_times_the_rows_take_no_more_memory(tmp_path: Path) -> None:
         found.append(json.loads(done.stdout))
         assert sorted(found[-1]["found"]) == [0, 0, 1]  # id 0 is below the range
     small, large = found
-    assert large["peak"] < small["peak"] * 1.2, found  # 180 MB of text
+    # 240 MB of text more; what DuckDB keeps to tell ids apart grows by a tenth of that or two.
+    assert large["peak"] - small["peak"] < 120_000, found

@@ -52,7 +52,7 @@ PAIRS = {system: pairs(system) for system in ("parquet", "csv", "jsonl")}
 
 @pytest.mark.parametrize("system", PAIRS)
 @settings(
-    max_examples=15, deadline=None,
+    max_examples=15,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(data=st.data())

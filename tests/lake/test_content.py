@@ -67,7 +67,7 @@ def inside(value: float | None, low: float | None, high: float | None) -> bool:
 
 @pytest.mark.parametrize("system", ["parquet", "csv", "jsonl"])
 @settings(
-    max_examples=25, deadline=None,
+    max_examples=25,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(data=st.data())

@@ -260,7 +260,7 @@ def _died(runs: Sequence[tuple[list[Fact], str, frozenset[str]]]) -> bool:
     return any(dies == "after" for _, dies, _ in runs)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(rules=RULES, runs=RUNS)
 def test_whatever_happens_alerts_are_told_once_or_twice_under_one_key(
     rules: tuple[Rule, ...], runs: list[tuple[list[Fact], str, frozenset[str]]]
@@ -281,7 +281,7 @@ def test_whatever_happens_alerts_are_told_once_or_twice_under_one_key(
     assert len(set(open_)) == len(open_)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(rules=RULES, runs=RUNS)
 def test_whatever_happens_nothing_stays_untold(
     rules: tuple[Rule, ...], runs: list[tuple[list[Fact], str, frozenset[str]]]

@@ -235,7 +235,7 @@ def test_a_failure_is_told_once_when_it_is_final_without_a_rows_values(shop: Sho
     assert said["state"].startswith("nothing published")
     (rule,) = said["rules"]
     assert (rule["rule"], rule["failed"]) == ("cheap", 1)
-    assert "40" not in str(said)
+    assert "40" not in str(said).replace(bad.schema, "")  # whose name is made at random
     assert of_away["payload"]["error"] == "ConnectionFailedError"
     assert "s3cr3t" not in str(of_away)
 
