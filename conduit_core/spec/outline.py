@@ -92,6 +92,7 @@ class Outline:
             ``postgres://host:5432/database``; "" where it takes a connection or a variable.
         source: the source's connection by its name, else its system; "" where a variable says it.
         system: the destination's system; "" where a connection or a variable says it.
+        stops: whether a stream that fails keeps the later ones from being started: ``on_error``.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Outline:
     destination: str = ""
     source: str = ""
     system: str = ""
+    stops: bool = False
 
     def stream(self, name: str) -> StreamOutline:
         """Return a stream by its name.
@@ -164,6 +166,7 @@ def outline(pipeline: str | Path | Mapping[str, object], *, connection: bool = F
         destination=place,
         source=_source(data.get("source")),
         system=kind,
+        stops=data.get("on_error") == "stop",
     )
 
 
@@ -180,6 +183,7 @@ def outline_of(spec: PipelineSpec, *, connection: bool = False) -> Outline:
         destination=place,
         source=own.connection or own.type,
         system=kind,
+        stops=spec.on_error == "stop",
     )
 
 

@@ -59,7 +59,8 @@ def test_no_secret_is_in_it() -> None:
         made("sqlite:///wh.db", [{"path": "in/flights-*.csv"}, {"query": "SELECT 1", "name": "q"}]),
         made("duckdb:///wh.duckdb", ["a", {"table": "b", "splits": 1}], defaults={"splits": 3}),
         made("duckdb:///wh.duckdb", [{"table": "b", "splits": {"column": "x", "values": [1, 2]}}]),
-        made({"connection": "warehouse", "schema": "raw"}),
+        made({"connection": "warehouse", "schema": "raw"}, on_error="stop"),
+        made("duckdb:///wh.duckdb", on_error="continue"),
         made(
             "wh.duckdb",
             [
@@ -109,6 +110,7 @@ def test_from_a_file_too(tmp_path: Path) -> None:
     found = outline(path)
     assert [s.target for s in found.streams] == ["main.orders"]
     assert found.hooks == ("dbt",)
+    assert not found.stops
 
 
 def test_default_schemas_are_the_connectors_own(tmp_path: Path) -> None:
