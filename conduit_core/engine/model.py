@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
@@ -17,6 +19,8 @@ from conduit_core.types.dialect import Table
 
 Guarantee = Literal["exactly-once", "effectively-once (idempotent by key)", "at-least-once"]
 Outcome = Literal["published", "replayed", "empty"]
+MOST_VALUES = 1000
+"""Of one slice: they are bound in one statement."""
 
 
 class _Data(BaseModel):
@@ -28,18 +32,51 @@ class SliceBy(_Data):
 
     Args:
         column: a column that the stream loads.
-        values: 1 to 1,000; their order doesn't matter, nor one that comes twice.
+        values: 1 to ``MOST_VALUES``; their order doesn't matter, nor one that comes twice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     column: str = Field(min_length=1)
-    values: tuple[str, ...] = Field(min_length=1, max_length=1000)
+    values: tuple[str, ...] = Field(min_length=1, max_length=MOST_VALUES)
 
     @field_validator("values")
     @classmethod
     def _each_once(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(sorted(set(values)))
+
+    @classmethod
+    def of(cls, only: object) -> Self:
+        """Return the slice that a runner's argument says.
+
+        Args:
+            only: one column with its value or values: texts, numbers, dates or times.
+
+        Raises:
+            ConfigError: it is something else.
+        """
+        if not isinstance(only, Mapping) or len(only) != 1:
+            raise errors.ConfigError(
+                f"only={only!r} is one column with its values, such as {{'region': ['eu', 'us']}}"
+            )
+        ((column, said),) = only.items()
+        values = list(said) if isinstance(said, list | tuple | set | frozenset) else [said]
+        if not all(isinstance(value, str | int | date | Decimal) for value in values):
+            raise errors.ConfigError(
+                f"only= of {column!r}: a value is text, a number, or a date or time"
+            )
+        if not column or not 1 <= len(values) <= MOST_VALUES:
+            raise errors.ConfigError(
+                f"only= of {column!r} has {len(values)} values: it needs a column, and"
+                f" 1 to {MOST_VALUES:,} values"
+            )
+        return cls(column=column, values=tuple(_written(value) for value in values))
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 class RunRequest(_Data):

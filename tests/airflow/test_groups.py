@@ -137,3 +137,81 @@ def test_streams_whose_names_are_no_task_ids(lab: Lab) -> None:
     assert run.state == "success"
     assert {"load.a_b", "load.a_b_2", "load.a.publish"} <= set(run.tasks)
     assert rows(lab.folder, "SELECT count(*) FROM names.three") == [(30,)]
+
+
+RULE = "quality: [{rule: row_count, min: 100}]"
+THREE = f"""
+      - {{table: customers, mode: upsert, unique_key: id}}
+      - {{table: orders, mode: append, cursor: [updated_at, id], splits: 2, {RULE}}}
+      - {{table: customers, name: last, mode: upsert, unique_key: id}}
+"""
+
+
+def test_on_error_stop_leaves_the_later_streams_out(lab: Lab) -> None:
+    open_shop(lab, "stops", THREE, "on_error: stop\n")
+    lab.write("dag.py", GROUP.format(dag_id="stops"))
+    failed = lab.once("dag.py")
+    assert failed.state == "failed"
+    assert failed.tasks["load.customers"] == "success"
+    assert failed.tasks["load.orders.audit"] == "failed"
+    assert failed.tasks["load.last"] == "upstream_failed"
+    open_shop(lab, "stops", THREE.replace("100", "10"), "on_error: stop\n")
+    mended, again = lab.run("dag.py", {}, {})
+    assert mended.state == again.state == "success"  # a stage that is skipped stops nobody
+    assert rows(lab.folder, "SELECT count(*) FROM stops.last") == [(2,)]
+
+
+def test_a_stream_that_is_not_chosen_stops_nobody(lab: Lab) -> None:
+    open_shop(lab, "unchosen", THREE.replace("100", "10"), "on_error: stop\n")
+    lab.write("dag.py", FORM.format(dag_id="unchosen"))
+    run = lab.once("dag.py", run_conf={"streams": ["last"]})
+    assert run.state == "success"
+    assert {run.tasks["load.customers"], run.tasks["load.orders.plan"]} == {"skipped"}
+    assert run.tasks["load.last"] == "success"
+
+
+def test_a_branch_that_leaves_the_group_out_leaves_all_of_it_out(lab: Lab) -> None:
+    open_shop(lab, "branched", THREE, "on_error: stop\n")
+    lab.write(
+        "dag.py",
+        """
+        from airflow.sdk import DAG, task
+        from airflow_provider_conduit import ConduitTaskGroup
+
+        with DAG("branched", schedule=None) as dag:
+
+            @task.short_circuit(ignore_downstream_trigger_rules=False)
+            def asked():
+                return False
+
+            group = ConduitTaskGroup(pipeline="shop.yml")
+            asked() >> group
+        """,
+    )
+    run = lab.once("dag.py")
+    assert run.state == "success"
+    ours = {state for name, state in run.tasks.items() if name.startswith("load.")}
+    assert ours == {"skipped"}
+
+
+def test_a_slice_by_value_from_the_form_and_from_an_argument(lab: Lab) -> None:
+    streams = "\n      - {table: orders, mode: upsert, unique_key: id, cursor: updated_at}\n"
+    open_shop(lab, "sliced", streams)
+    lab.write("dag.py", FORM.format(dag_id="sliced"))
+    first = lab.once("dag.py", run_conf={"only": {"id": [3, "4"]}})
+    assert first.state == "success"
+    assert rows(lab.folder, "SELECT id FROM sliced.orders ORDER BY id") == [(3,), (4,)]
+    assert first.xcoms["load.orders"]["counts"] == {"read": 2, "inserted": 2}
+    load = """
+        from airflow.sdk import DAG
+        from airflow_provider_conduit import ConduitLoadOperator
+
+        with DAG("one", schedule=None) as dag:
+            ConduitLoadOperator(task_id="load", pipeline="shop.yml", only={"id": "{{ 3 + 4 }}"})
+    """
+    lab.write("dag.py", load)
+    assert lab.once("dag.py").xcoms["load"]["counts"] == {"read": 1, "inserted": 1}
+    lab.write("dag.py", load.replace('{"id": "{{ 3 + 4 }}"}', '"id=7"'))
+    wrong = lab.once("dag.py")
+    assert wrong.state == "failed"
+    assert "only='id=7': must be a mapping such as" in wrong.log

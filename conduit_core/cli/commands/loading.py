@@ -140,7 +140,7 @@ def _slice(only: list[str] | None) -> SliceBy | None:
     if len(columns) > 1:
         text = f"--only names more than one column: {', '.join(sorted(columns))}"
         raise ConfigError(text, command="conduit run --help")
-    return SliceBy(column=columns.pop(), values=tuple(value for _, _, value in pairs))
+    return SliceBy.of({columns.pop(): [value for _, _, value in pairs]})
 
 
 @contextmanager

@@ -92,6 +92,8 @@ def slice_of(
     Raises:
         ConfigError: it isn't known which column the keys are values of.
     """
+    from conduit_core import SliceBy
+
     definition = context.assets_def.specs_by_key[key].partitions_def
     if isinstance(definition, dg.TimeWindowPartitionsDefinition):
         span = context.partition_key_range
@@ -103,12 +105,14 @@ def slice_of(
         return _of_dimensions(
             definition, [definition.get_partition_key_from_str(k) for k in keys], load
         )
-    return {"only": {"column": _column(load, None), "values": list(keys)}}
+    return {"only": SliceBy.of({_column(load, None): list(keys)})}
 
 
 def _of_dimensions(
     definition: dg.MultiPartitionsDefinition, keys: list[dg.MultiPartitionKey], load: StreamLoad
 ) -> dict[str, object]:
+    from conduit_core import SliceBy
+
     asked: dict[str, object] = {}
     for dimension in definition.partitions_defs:
         values = list(dict.fromkeys(key.keys_by_dimension[dimension.name] for key in keys))
@@ -123,7 +127,7 @@ def _of_dimensions(
                 stream=load.stream.name,
             )
         else:
-            asked["only"] = {"column": _column(load, dimension.name), "values": values}
+            asked["only"] = SliceBy.of({_column(load, dimension.name): values})
     return asked
 
 

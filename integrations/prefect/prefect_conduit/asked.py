@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID
 
@@ -49,15 +48,15 @@ def request_of(stream: str, asked: Asked) -> RunRequest:
     Raises:
         ConfigError: an argument is of the wrong type.
     """
-    from conduit_core import RunRequest
+    from conduit_core import RunRequest, SliceBy
 
     start, end = _text("window_from", asked.window_from), _text("window_to", asked.window_to)
-    only = _slice_by(asked.only)
+    only = None if asked.only is None else SliceBy.of(asked.only)
     run = flow_run.id or task_run.id
     parts = ["prefect", run, stream, start or "", end or ""]
     if only is not None:
         # Values may be a thousand: the key goes into an index, the values are in the request.
-        parts.append(hashlib.sha256(json.dumps(only).encode()).hexdigest()[:16])
+        parts.append(hashlib.sha256(only.model_dump_json().encode()).hexdigest()[:16])
     if asked.call:
         parts.append(asked.call)
     if asked.full_refresh:
@@ -144,24 +143,3 @@ def _text(name: str, moment: object) -> str | None:
     if isinstance(moment, date):
         return moment.isoformat()
     raise ConfigError(f"{name}= is text, a date or a time, not {type(moment).__name__}")
-
-
-def _slice_by(only: object) -> dict[str, object] | None:
-    """Return the slice that a request asks for: a column, and its values as text."""
-    if only is None:
-        return None
-    if not isinstance(only, Mapping) or len(only) != 1:
-        raise ConfigError(
-            f"only={only!r} is one column with its values, such as {{'region': ['eu', 'us']}}"
-        )
-    ((column, said),) = only.items()
-    values = list(said) if isinstance(said, list | tuple | set | frozenset) else [said]
-    if not all(isinstance(value, str | int | date | Decimal) for value in values):
-        raise ConfigError(f"only= of {column!r}: a value is text, a number, or a date or time")
-    return {"column": column, "values": sorted({_written(value) for value in values})}
-
-
-def _written(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value.isoformat() if isinstance(value, date) else str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from airflow_provider_conduit.assets import asset_of, without
@@ -148,6 +148,7 @@ class RequestOperator(StreamOperator):
         "window",
         "window_from",
         "window_to",
+        "only",
         "full_refresh",
         "reload",
         "allow_empty",
@@ -165,6 +166,7 @@ class RequestOperator(StreamOperator):
         window: str = "watermark",
         window_from: str | None = None,
         window_to: str | None = None,
+        only: Mapping[str, object] | str | None = None,
         full_refresh: bool | str = False,
         reload: bool | str = False,
         allow_empty: bool | str = False,
@@ -185,6 +187,7 @@ class RequestOperator(StreamOperator):
         self.window = window
         self.window_from = window_from
         self.window_to = window_to
+        self.only = only
         self.full_refresh = full_refresh
         self.reload = reload
         self.allow_empty = allow_empty
@@ -207,6 +210,7 @@ class RequestOperator(StreamOperator):
             window=self.window,
             window_from=self.window_from,
             window_to=self.window_to,
+            only=self.only,
             full_refresh=self.full_refresh,
             reload=self.reload,
             allow_empty=self.allow_empty,

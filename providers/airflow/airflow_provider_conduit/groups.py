@@ -34,6 +34,7 @@ _OF_REQUESTS = (
     "window",
     "window_from",
     "window_to",
+    "only",
     "full_refresh",
     "reload",
     "allow_empty",
@@ -48,6 +49,11 @@ class ConduitTaskGroup(TaskGroup):
     A stream with ``splits``, or that ``expand`` names, is a group of its own: plan, a stage mapped
     over the splits, audit, publish. Any other is one task. Behind all of them is one for each hook
     of the file's ``after:``.
+
+    They run side by side. With ``on_error: stop`` in the file they run in its order, each after the
+    one before it: one that fails for good leaves the later ones ``upstream_failed``. Before them is
+    a task ``start``, which does nothing: what the group waits for is its upstream, so that a stream
+    that isn't chosen doesn't keep the others from running.
 
     Args:
         group_id: the group's.
@@ -98,29 +104,46 @@ class ConduitTaskGroup(TaskGroup):
         self.assets: dict[str, Asset] = {s.name: asset_of(outline, s.name) for s in wanted}
         self.last: dict[str, BaseOperator] = {}
         hooks = outline.hooks if after else ()
-        ids = safe_ids([*(s.name for s in wanted), *(f"after_{name}" for name in hooks)])
+        given = [*(s.name for s in wanted), *(f"after_{name}" for name in hooks)]
+        ids = safe_ids([*given, "start"])
         with self:
+            before = self._start(ids[-1]) if outline.stops and len(wanted) > 1 else ()
             for stream, task_id in zip(wanted, ids, strict=False):
                 is_spread = stream.splits > 1 or stream.name in spread
                 add = self._steps if is_spread else self._load
-                self.last[stream.name] = add(stream, task_id)
-            for name, task_id in zip(hooks, ids[len(wanted) :], strict=True):
+                self.last[stream.name] = add(stream, task_id, before)
+                before = (*before[:1], self.last[stream.name]) if before else ()
+            for name, task_id in zip(hooks, ids[len(wanted) : -1], strict=True):
                 self._hook(name, task_id).set_upstream(list(self.last.values()))
 
-    def _load(self, stream: StreamOutline, task_id: str) -> BaseOperator:
-        arguments = {**self._shared, **self._asked, **self._kwargs}
+    def _start(self, task_id: str) -> tuple[BaseOperator, ...]:
+        """Return the task that waits for what the group waits for, where streams are a chain."""
+        from airflow.providers.standard.operators.empty import EmptyOperator
+
+        rule = {"trigger_rule": self._kwargs.pop("trigger_rule", "all_success")}
+        return (EmptyOperator(task_id=task_id, **rule),)
+
+    def _load(
+        self, stream: StreamOutline, task_id: str, before: Sequence[BaseOperator]
+    ) -> BaseOperator:
+        arguments = {**self._shared, **self._asked, **self._kwargs, **_rule(before)}
         if task_id != stream.name:
             arguments = {"task_display_name": stream.name, **arguments}
-        return ConduitLoadOperator(task_id=task_id, stream=stream.name, **arguments)
+        load = ConduitLoadOperator(task_id=task_id, stream=stream.name, **arguments)
+        load.set_upstream(list(before))
+        return load
 
-    def _steps(self, stream: StreamOutline, group_id: str) -> BaseOperator:
+    def _steps(
+        self, stream: StreamOutline, group_id: str, before: Sequence[BaseOperator]
+    ) -> BaseOperator:
         rest: dict[str, Any] = {k: v for k, v in self._kwargs.items() if k != "trigger_rule"}
         with TaskGroup(group_id, group_display_name=stream.name):
             plan = ConduitPlanOperator(
                 task_id="plan",
                 stream=stream.name,
-                **{**self._shared, **self._asked, **self._kwargs},
+                **{**self._shared, **self._asked, **self._kwargs, **_rule(before)},
             )
+            plan.set_upstream(list(before))
             rest |= {**self._shared, "plan_task_id": plan.task_id}
             stage = ConduitStageOperator.partial(
                 task_id="stage", map_index_template="{{ task.split }}", **rest
@@ -140,11 +163,16 @@ class ConduitTaskGroup(TaskGroup):
         return ConduitHookOperator(hook=name, **rest)
 
 
+def _rule(before: Sequence[BaseOperator]) -> dict[str, str]:
+    """Return the trigger rule of a stream behind ``start`` and another, which may be skipped."""
+    return {"trigger_rule": "none_failed_min_one_success"} if len(before) > 1 else {}
+
+
 class ConduitDag(DAG):
     """A DAG of a pipeline's streams, whose trigger form asks what to load.
 
     The form has ``streams`` (a stream that isn't chosen is skipped), ``full_refresh``, ``reload``,
-    ``window_from`` and ``window_to``. A scheduled run has their defaults.
+    ``window_from``, ``window_to`` and ``only``. A scheduled run has their defaults.
 
     Args:
         dag_id: the DAG's.
@@ -196,6 +224,7 @@ class ConduitDag(DAG):
                 window=window if window == "watermark" else either % window,
                 window_from="{{ params.window_from or '' }}",
                 window_to="{{ params.window_to or '' }}",
+                only="{{ params.only | tojson }}",
                 full_refresh="{{ params.full_refresh }}",
                 reload="{{ params.reload }}",
                 chosen="{{ params.streams | tojson }}",
@@ -235,5 +264,11 @@ def form(streams: Sequence[str]) -> dict[str, Param]:
             type=["null", "string"],
             title="To",
             description=f"Where to stop, a value {end}.",
+        ),
+        "only": Param(
+            None,
+            type=["null", "object"],
+            title="Only",
+            description='The rows whose column has a value, as {"region": ["eu", "us"]}.',
         ),
     }

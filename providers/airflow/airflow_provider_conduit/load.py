@@ -30,6 +30,8 @@ class ConduitLoadOperator(LoadsStream, RequestOperator):
             interval or partition).
         window_from, window_to: a given window ``[from, to)``; ``window_to`` alone caps the
             watermark's window.
+        only: the slice of the rows whose column has a value, or one of some: ``{"region": "eu"}``,
+            or its JSON; with a window, of the rows in it.
         full_refresh: read everything and replace the table's content.
         reload: load again what this task instance has loaded already, after a clear.
         allow_empty: let an empty extract empty the table.

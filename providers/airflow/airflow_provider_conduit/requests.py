@@ -11,7 +11,7 @@ from conduit_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from airflow_provider_conduit.compat import Context
-    from conduit_core import RunRequest
+    from conduit_core import RunRequest, SliceBy
 
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off", "none", "")
@@ -24,6 +24,7 @@ class Asked:
     window: object = "watermark"
     window_from: object = None
     window_to: object = None
+    only: object = None
     full_refresh: object = False
     reload: object = False
     allow_empty: object = False
@@ -57,6 +58,7 @@ def request_of(asked: Asked, context: Context) -> RunRequest:
     return RunRequest(
         window_from=window_from,
         window_to=window_to,
+        only=_slice(asked.only),
         full_refresh=truth("full_refresh", asked.full_refresh),
         request_key=key,
         allow_empty=truth("allow_empty", asked.allow_empty),
@@ -122,6 +124,29 @@ def names_of(name: str, value: object) -> tuple[str, ...] | None:
     raise ConfigError(
         f"{name}={value!r}: must be a list of texts, or its JSON: {{{{ params.{name} | tojson }}}}"
     )
+
+
+def _slice(value: object) -> SliceBy | None:
+    """Return the slice by value that an argument asks for, which may be a template's text.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    from conduit_core import SliceBy
+
+    found = value
+    if isinstance(value, str):
+        text = value.strip()
+        if text in {"", "None", "null"}:
+            return None
+        try:
+            found = json.loads(text)
+        except ValueError:
+            raise ConfigError(
+                f"only={value!r}: must be a mapping such as {{'region': ['eu', 'us']}}, or its"
+                " JSON: {{ params.only | tojson }}"
+            ) from None
+    return None if found is None else SliceBy.of(found)
 
 
 def point(name: str, value: object) -> str | None:
