@@ -400,6 +400,15 @@ CASES: tuple[Case, ...] = (
         "postgres",
     ),
     Case(
+        "stopped", "on_error: stop: a stream that fails leaves the later ones out until it is mended",
+        [{**KEYED, "name": "before"}, _ruled("stops"), {**KEYED, "name": "follows"}],
+        [
+            Scene([SIX, "UPDATE items SET note = NULL"], fails=True),
+            Scene([TWO_MORE], fails=True), Scene(["UPDATE items SET note = 'mended'"]), AGAIN,
+        ],
+        on_error="stop",
+    ),
+    Case(
         "pg_upsert", "PostgreSQL: upsert with dead letters, compared keys and an edit",
         [{**KEYED, "deletes": "snapshot", "quality": DLQ}],
         [
@@ -431,12 +440,6 @@ CASES: tuple[Case, ...] = (
 STAGED = Case(
     "staged", "splits that a killed command has staged",
     [{**APPENDED, "splits": {"count": 3, "column": "id"}}], [FIRST, Scene([TWO_MORE]), AGAIN],
-)  # fmt: skip
-STOPPED = Case(
-    "stopped", "on_error: stop, where a rule fails the first stream",
-    [_ruled("stops"), {**KEYED, "name": "follows"}],
-    [Scene([SIX, "UPDATE items SET note = NULL"], fails=True)],
-    on_error="stop",
 )  # fmt: skip
 BY_NAME: dict[str, Case] = {case.name: case for case in CASES}
 HANDED = Case(

@@ -21,13 +21,16 @@ from dagster import (
 from conduit_core.errors import ConfigError
 from dagster_conduit.after import HookSpecs, hook_specs, run_after
 from dagster_conduit.fanout import stream_graph
-from dagster_conduit.ops import OpOptions, resolve_annotations
+from dagster_conduit.ops import DONE, OpOptions, done, resolve_annotations
 from dagster_conduit.pipelines import Held, PipelineLike, chosen, held
 from dagster_conduit.specs import StreamSpecs, stream_specs
 from dagster_conduit.steps import RESOURCE
 from dagster_conduit.translator import DagsterConduitTranslator
 
 _Nodes = Mapping[str, dg.OpDefinition | GraphDefinition]
+_CONTEXTS = (dg.AssetExecutionContext, dg.OpExecutionContext)
+_BEFORE = "before"
+"""The input of a step that waits for another stream's: of the graph alone, no asset's."""
 
 
 def conduit_assets(
@@ -49,8 +52,10 @@ def conduit_assets(
 ) -> Callable[[Callable[..., Any]], AssetsDefinition]:
     """Make the streams of a pipeline assets: one asset per stream, one check per rule.
 
-    Each stream is a step of its own: it fails, is retried and is run alone. The function is each
-    step's, and has to hand on what the resource yields::
+    Each stream is a step of its own: it fails, is retried and is run alone. With ``on_error: stop``
+    in the file a run's steps come one after another, in its order: one that fails for good leaves
+    the later ones skipped. The function is each step's, and has to hand on what the resource
+    yields::
 
         @conduit_assets(pipeline="shop.yml")
         def shop(context: AssetExecutionContext, conduit: ConduitResource):
@@ -85,7 +90,13 @@ def conduit_assets(
     def decorate(fn: Callable[..., Any]) -> AssetsDefinition:
         graph = name or fn.__name__
         options = OpOptions(graph, op_tags or {}, pool, retry_policy)
-        nodes = {each.op: _node(fn, each, options, spread) for each in found}
+        stops = given.outline.stops
+        nodes = {
+            each.op: _node(
+                fn, each, options, spread, (stops and n > 0, stops and n + 1 < len(found))
+            )
+            for n, each in enumerate(found)
+        }
         last = {each.op: _hook_op(given, each, options, len(found)) for each in hooks}
         assets = [_attributed(each.asset, group_name, partitions_def) for each in found]
         cut = any(spec.partitions_def is not None for spec in assets)
@@ -94,7 +105,7 @@ def conduit_assets(
             keys_by_input_name={
                 f"{step}__{input_}": dep.asset_key
                 for (step, node), spec in zip(nodes.items(), assets, strict=True)
-                for input_, dep in zip(node.input_dict, spec.deps, strict=True)
+                for input_, dep in zip(_of_assets(node), spec.deps, strict=True)
             },
             keys_by_output_name=_assets_by_output(found, hooks),
             check_specs_by_output_name=_checks_by_output(found),
@@ -126,12 +137,17 @@ def _graph(
 ) -> GraphDefinition:
     """Return the graph of all steps: each hook waits for what the streams have ``loaded``."""
     behind = {f"dep_{n}": DependencyDefinition(*of) for n, of in enumerate(loaded)}
+    turns = {
+        step: {_BEFORE: DependencyDefinition(before, DONE)}
+        for before, (step, node) in zip(streams, list(streams.items())[1:], strict=False)
+        if _BEFORE in node.input_dict
+    }
     nodes = {**streams, **hooks}
     return GraphDefinition(
         name=name,
         node_defs=list(nodes.values()),
         dependencies={
-            NodeInvocation(node.name, alias=step): behind if step in hooks else {}
+            NodeInvocation(node.name, alias=step): behind if step in hooks else turns.get(step, {})
             for step, node in nodes.items()
         },
         input_mappings=[
@@ -141,7 +157,7 @@ def _graph(
                 mapped_node_input_name=each,
             )
             for step, node in streams.items()
-            for each in node.input_dict
+            for each in _of_assets(node)
         ],
         output_mappings=[
             OutputMapping(
@@ -149,21 +165,39 @@ def _graph(
             )
             for step, node in nodes.items()
             for each in node.output_dict
+            if each != DONE
         ],
     )
 
 
+def _of_assets(node: dg.OpDefinition | GraphDefinition) -> list[str]:
+    """Return the inputs that stand for assets, in the order of the spec's ``deps``."""
+    return [each for each in node.input_dict if each != _BEFORE]
+
+
 def _node(
-    fn: Callable[..., Any], specs: StreamSpecs, options: OpOptions, spread: set[str]
+    fn: Callable[..., Any],
+    specs: StreamSpecs,
+    options: OpOptions,
+    spread: set[str],
+    chained: tuple[bool, bool],
 ) -> dg.OpDefinition | GraphDefinition:
-    """Return what loads a stream. Its outputs have the whole graph's names: results go by them."""
-    inputs = [f"dep_{n}" for n, _ in enumerate(specs.asset.deps)]
-    outputs = [_output(specs), *_check_outputs(specs)]
+    """Return what loads a stream. Its outputs have the whole graph's names: results go by them.
+
+    Args:
+        fn: the step's function.
+        specs: the stream's.
+        options: of each op.
+        spread: the streams whose splits are staged by an op each.
+        chained: whether it waits for the stream before it, and whether another waits for it.
+    """
+    inputs = [f"dep_{n}" for n, _ in enumerate(specs.asset.deps)] + [_BEFORE] * chained[0]
+    outputs = [_output(specs), *_check_outputs(specs)] + [DONE] * chained[1]
     if specs.stream.name in spread:
         return stream_graph(specs.op, specs.stream.name, options, inputs, outputs)
     made = options.op(
         specs.op,
-        _handing_on(fn),
+        _handing_on(fn, tells=chained[1]),
         stream=specs.stream.name,
         description=specs.asset.description,
         ins={each: dg.In(Nothing) for each in inputs},
@@ -177,12 +211,16 @@ def _node(
     return made
 
 
-def _handing_on(fn: Callable[..., Any]) -> Callable[..., Any]:
+def _handing_on(fn: Callable[..., Any], *, tells: bool) -> Callable[..., Any]:
     """Return a step's body that fails where the function forgets to hand on what loads.
 
     Nothing would be loaded, and Dagster would take its ``None`` for a materialization.
+
+    Args:
+        fn: the step's function.
+        tells: whether another step waits for the end of this one, whatever is asked of it.
     """
-    if inspect.isgeneratorfunction(fn):
+    if inspect.isgeneratorfunction(fn) and not tells:
         return fn
     resolve_annotations(fn)  # Dagster reads the function's, not its wrapper's
 
@@ -196,6 +234,9 @@ def _handing_on(fn: Callable[..., Any]) -> Callable[..., Any]:
                 allow_retries=False,
             )
         yield from told
+        if tells:
+            (context,) = [each for each in (*args, *kwargs.values()) if isinstance(each, _CONTEXTS)]
+            yield from done(context)
 
     return body
 

@@ -12,7 +12,7 @@ from dagster import AssetExecutionContext, GraphDefinition, OpExecutionContext
 
 from conduit_core.errors import ConduitError
 from dagster_conduit.failures import failure
-from dagster_conduit.ops import OpOptions
+from dagster_conduit.ops import OpOptions, done
 from dagster_conduit.requests import Asked
 from dagster_conduit.steps import RESOURCE, StreamStep
 
@@ -92,10 +92,8 @@ def _stage(context: OpExecutionContext, plan: str, split: str) -> str:
 
 def _publish(context: OpExecutionContext, plan: str, receipts: list[str]) -> Iterator[object]:
     with _step(context, replans=True) as step:
-        if not plan:
-            yield from step.checked()
-            return
-        yield from step.published(_read(plan), receipts)
+        yield from step.published(_read(plan), receipts) if plan else step.checked()
+    yield from done(context)
 
 
 def _read(plan: str) -> LoadPlan:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 import dagster as dg
 
 from dagster_conduit.steps import STREAM_TAG
+
+DONE = "done"
+"""The output of a step that another one waits for: of the graph alone, no asset's."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,16 @@ class OpOptions:
             **more,
         )(fn)
         return made
+
+
+def done(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+) -> Iterator[dg.Output[None]]:
+    """Yield the end of a step, where a step of this run waits for it."""
+    if isinstance(context, dg.AssetExecutionContext):
+        context = context.op_execution_context
+    if DONE in context.selected_output_names:
+        yield dg.Output(None, DONE)
 
 
 def resolve_annotations(fn: Callable[..., Any]) -> None:
