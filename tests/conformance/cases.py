@@ -400,7 +400,8 @@ CASES: tuple[Case, ...] = (
         "postgres",
     ),
     Case(
-        "stopped", "on_error: stop: a stream that fails leaves the later ones out until it is mended",
+        "stopped",
+        "on_error: stop: a stream that fails leaves the later ones out, until it is mended",
         [{**KEYED, "name": "before"}, _ruled("stops"), {**KEYED, "name": "follows"}],
         [
             Scene([SIX, "UPDATE items SET note = NULL"], fails=True),
