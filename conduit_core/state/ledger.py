@@ -84,11 +84,13 @@ class LedgerRecord(BaseModel):
 
     @property
     def window_text(self) -> str:
-        """What the load covered, for people."""
+        """What the load covered, for people; of a record that read nothing, the watermark."""
         from conduit_core.state.window import Window  # it reads Arrow's types
 
         if self.mode == "replay":
             return "dead letters"
+        if self.is_aside:  # what it holds as its window would read as everything
+            return f"watermark {self.watermark_text}" if self.cursor else "no watermark"
         return Window.from_json(self.load_window).display()
 
     @property
