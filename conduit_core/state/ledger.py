@@ -101,6 +101,18 @@ class LedgerRecord(BaseModel):
         return Cursor.from_json(self.cursor).display() if self.cursor else None
 
     @property
+    def seconds_by_stage(self) -> dict[str, float] | None:
+        """What ``stages`` says; None: it can't be read, as somebody wrote into the ledger."""
+        try:
+            found = json.loads(self.stages)
+        except ValueError:
+            return None
+        if not isinstance(found, dict):
+            return None
+        known = all(isinstance(v, int | float) for v in found.values())
+        return found if known else None
+
+    @property
     def empties_target(self) -> bool:
         """Whether rows of earlier records are no more: replaced, or deleted and to be loaded again.
 
