@@ -70,10 +70,9 @@ if TYPE_CHECKING:
     from conduit_core.engine.run import RunInterrupted, plan, raise_for_failures, run
     from conduit_core.engine.steps import after, audit, publish, stage
     from conduit_core.errors import ConduitError
-    from conduit_core.observe.lineage import LoadHeard
+    from conduit_core.observe.lineage import LoadHeard, lineage_datasets
     from conduit_core.observe.lines import PlainLines
     from conduit_core.observe.observing import Observation, Origin, observing
-    from conduit_core.observe.openlineage_facets import lineage_datasets
     from conduit_core.spec import ConnectionResolver, ConnectionSpec
     from conduit_core.spec.calling import calling_file
     from conduit_core.spec.connections import GivenConnections
@@ -140,7 +139,7 @@ _HOMES = {
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
     "finished_versions": "conduit_core.engine.after",
-    "lineage_datasets": "conduit_core.observe.openlineage_facets",
+    "lineage_datasets": "conduit_core.observe.lineage",
     "listeners_from_environment": "conduit_core.engine.listening",
     "observing": "conduit_core.observe.observing",
     "outline": "conduit_core.spec.outline",

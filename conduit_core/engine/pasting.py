@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-_WORDS = re.compile(r"conduit ([a-z][a-z-]*(?: [a-z][a-z-]*)?)(?= --|$)")
+_WORDS = re.compile(r"conduit ([a-z][a-z-]*(?: [a-z][a-z-]*)?)(?= --|  #|$)")
 _WITHOUT_FILE = frozenset({"init", "connectors", "json-schema"})
 _WITH_STREAM = frozenset(
     {

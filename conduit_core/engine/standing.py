@@ -14,6 +14,7 @@ from conduit_core.errors import ConduitError, ConnectionFailedError
 from conduit_core.events import Emitter, Listener, StreamSeen, StreamUnseen
 from conduit_core.spec import StreamSpec
 from conduit_core.state.cursor import Cursor
+from conduit_core.state.distance import seconds_between
 from conduit_core.state.ledger import LedgerRecord, newest, watermark_record
 
 
@@ -189,10 +190,7 @@ def _lag_seconds(mark: Cursor | None, high: Cursor | None) -> float | None:
     a, b = mark.values[0], high.values[0]
     if not (pa.types.is_timestamp(a.type) or pa.types.is_date(a.type)) or a.type != b.type:
         return None
-    a_us, b_us = (
-        int(v.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).as_py()) for v in (a, b)
-    )
-    return max((b_us - a_us) / 1e6, 0.0)
+    return max(seconds_between(a, b), 0.0)
 
 
 def mark_of(chain: list[LedgerRecord], stream: StreamSpec) -> Cursor | None:

@@ -425,11 +425,15 @@ def _within(seconds: float, work: Callable[[], _T]) -> _T:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A receiver that was sent a test; ``reason`` is why it wasn't taken, or empty."""
+    """A receiver that was sent a test; ``reason`` is why it wasn't taken, or empty.
+
+    ``is_refusal``: it never will take one, as its URL or token is wrong.
+    """
 
     receiver: str
     rule: int
     reason: str
+    is_refusal: bool = False
 
 
 def try_alerts(pipeline: Pipeline, about: str = "failure") -> list[Tried]:
@@ -462,8 +466,8 @@ def try_alerts(pipeline: Pipeline, about: str = "failure") -> list[Tried]:
     ]
     posts = _posts(pipeline.name, bound, sendings, complaints.append, kept=True, test=True)
     send_all(posts, SEND_SECONDS)
-    reasons = {post.target.digest: post.outcomes[0] or "" for post in posts}
-    return [Tried(t.name, number, reasons[t.digest]) for number, t in tried.values()]
+    found = {post.target.digest: (post.outcomes[0] or "", 0 in post.refused) for post in posts}
+    return [Tried(t.name, number, *found[t.digest]) for number, t in tried.values()]
 
 
 def check_notify(pipeline: Pipeline) -> list[CheckItem]:

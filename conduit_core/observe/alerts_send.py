@@ -35,6 +35,8 @@ TIMEOUT = 5.0
 _TRIES = 4
 _WAIT = 0.25
 """Before the second try; it doubles."""
+_PASSING = (408, 425, 429)
+"""What a webhook answers that takes the same later: too slow, too early, too often."""
 _SERVICES = (
     "hooks.slack.com",
     "discord.com",
@@ -113,16 +115,29 @@ def signature(secret: str, body: bytes, at: int) -> str:
 
 
 class NotSentError(Exception):
-    """A receiver didn't take an alert; the message has no secret."""
+    """A receiver didn't take an alert; the message has no secret.
+
+    Args:
+        message: why not.
+        is_refusal: whether it never will: its URL, or the token in it, has to be corrected.
+    """
+
+    def __init__(self, message: str, *, is_refusal: bool = False) -> None:
+        super().__init__(message)
+        self.is_refusal = is_refusal
 
 
 @dataclass(slots=True)
 class Post:
-    """All that one receiver is told, and what became of each message: None, or why not."""
+    """All that one receiver is told, and what became of each message: None, or why not.
+
+    ``refused`` are the messages that it will never take.
+    """
 
     target: Target
     messages: Sequence[Message]
     outcomes: dict[int, str | None] = field(default_factory=dict)
+    refused: set[int] = field(default_factory=set)
 
 
 def send_all(posts: Sequence[Post], seconds: float) -> None:
@@ -144,10 +159,14 @@ def send_all(posts: Sequence[Post], seconds: float) -> None:
 def _send(post: Post, deadline: float) -> None:
     with _kept_back.listening() as lines:
         for number, message in enumerate(post.messages):
-            post.outcomes.setdefault(number, _sent(post.target, message, deadline, lines))
+            error = _sent(post.target, message, deadline, lines)
+            if isinstance(error, NotSentError) and error.is_refusal:
+                post.refused.add(number)
+            told = None if error is None else cut(post.target.mask(_named(error)))
+            post.outcomes.setdefault(number, told)
 
 
-def _sent(target: Target, message: Message, deadline: float, lines: list[str]) -> str | None:
+def _sent(target: Target, message: Message, deadline: float, lines: list[str]) -> Exception | None:
     """Tell a receiver; return None, or why it wasn't told."""
     try:
         if target.is_webhook:
@@ -155,12 +174,13 @@ def _sent(target: Target, message: Message, deadline: float, lines: list[str]) -
         else:
             _notify(target, message, lines)
     except Exception as error:  # noqa: BLE001 - whatever a receiver does, the load stands
-        text = str(error) if isinstance(error, NotSentError) else _named(error)
-        return cut(target.mask(text))
+        return error
     return None
 
 
 def _named(error: Exception) -> str:
+    if isinstance(error, NotSentError):
+        return str(error)
     if isinstance(error, ImportError):
         return f"{error}; {REMEDY}"
     return f"{type(error).__name__}: {error}"
@@ -186,7 +206,7 @@ def _post(target: Target, message: Message, deadline: float) -> None:
             pause = _WAIT * 2**tried * jitter if asked is None else asked
             last = tried == _TRIES - 1 or time.monotonic() + pause >= deadline
             if last or pause < 0:
-                raise NotSentError(told)
+                raise NotSentError(told, is_refusal=pause < 0)
             time.sleep(pause)
 
 
@@ -207,7 +227,7 @@ def _try(
         return f"{type(error).__name__}: {error}", None
     if status < 300:
         return None, None
-    if status == 429 or status >= 500:
+    if status in _PASSING or status >= 500:
         return f"answered {status}", _seconds(after)
     return f"answered {status}", -1.0
 
@@ -249,7 +269,8 @@ def service_of(target: Target) -> NotifyBase:
     if made is None:
         raise NotSentError(
             "apprise knows no such URL, or a part of it is missing; each service's form is in"
-            " apprise's own documentation"
+            " apprise's own documentation",
+            is_refusal=True,
         )
     return made
 

@@ -12,6 +12,9 @@ from conduit_core.observe.words import column_change
 if TYPE_CHECKING:
     from conduit_core.state.ledger import LedgerRecord
 
+_SHOWN = 60
+"""Characters of what can't be read."""
+
 
 def facts(record: LedgerRecord) -> list[tuple[str, str]]:
     """Return names and texts; each changed column is a fact of its own."""
@@ -48,12 +51,14 @@ def seconds_of(record: LedgerRecord) -> float:
 
 def bottleneck_of(record: LedgerRecord) -> Bottleneck | None:
     """Return what held a load up, as far as its record knows; None where it moved no rows."""
-    stages = json.loads(record.stages)
+    stages = record.seconds_by_stage or {}
     return bottleneck(stages) if "read" in stages else None
 
 
 def _stages(record: LedgerRecord) -> list[tuple[str, str]]:
-    stages: dict[str, float] = json.loads(record.stages)
+    stages = record.seconds_by_stage
+    if stages is None:
+        return [("stages", f"the record's can't be read: {record.stages[:_SHOWN]!r}")]
     if not stages:
         return []
     told = ", ".join(f"{name} {figures.duration(seconds)}" for name, seconds in stages.items())

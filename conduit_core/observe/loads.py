@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -34,11 +33,16 @@ def rows_by_kind(loads: Iterable[AuditedLoad]) -> dict[str, int]:
 
 
 def stages_of(records: Iterable[LedgerRecord]) -> dict[str, float]:
-    """Return seconds by stage, as the ledger has them."""
+    """Return seconds by stage, as the ledger has them; without those that can't be read."""
     found: Counter[str] = Counter()
     for record in records:
-        found.update(json.loads(record.stages))
+        found.update(record.seconds_by_stage or {})
     return dict(found)
+
+
+def unreadable(records: Iterable[LedgerRecord]) -> list[str]:
+    """Return the ids of loads whose seconds by stage can't be read."""
+    return [record.load_id for record in records if record.seconds_by_stage is None]
 
 
 def seconds_by_stage(records: Iterable[LedgerRecord]) -> dict[str, float]:

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol
+from urllib.parse import unquote
 
 from conduit_core.errors import ConduitError
 from conduit_core.events import BatchRead, BatchWritten, Emitter, Event, Listener, Notice
@@ -22,7 +24,11 @@ from conduit_core.observe.receivers import (
     EXTRAS,
     HEAR_BATCHES,
     KINDS,
+    LISTENING,
+    OBSERVE,
+    WRITING,
     Receiver,
+    need_folder,
     receiver_of,
     words_of,
 )
@@ -30,6 +36,7 @@ from conduit_core.observe.receivers import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from conduit_core.connectors.base import CheckItem
     from conduit_core.engine.pipeline import Pipeline
     from conduit_core.observe.alerts import Alerts
 
@@ -265,6 +272,42 @@ def observing(
         raise
     finally:
         observation.close()
+
+
+def check_receivers(pipeline: Pipeline, to: str | Iterable[str] | None = None) -> list[CheckItem]:
+    """Look whether a run could tell its receivers, as far as can be known without telling them.
+
+    Args:
+        pipeline: whose runs.
+        to: URLs of receivers; None: those that ``CONDUIT_OBSERVE`` names.
+    """
+    from conduit_core.connectors.base import CheckItem
+
+    items = []
+    for word in words_of(to):
+        shown, extra = "", ""
+        problems: list[str] = []
+        try:
+            receiver = receiver_of(word)
+            shown, extra = receiver.shown, EXTRAS.get(receiver.kind, "")
+            _try(receiver, Scene(pipeline, Origin(), problems.append))
+        except Exception as error:  # noqa: BLE001 - whatever a receiver does, it is what was found
+            problems.append(_told(error, extra).removeprefix(f"{OBSERVE}: "))
+        detail = ": ".join(text for text in (shown, "; ".join(problems)) if text)
+        items.append(CheckItem(OBSERVE, ok=not problems, detail=detail))
+    return items
+
+
+def _try(receiver: Receiver, scene: Scene) -> None:
+    """Do what a run does at its beginning, but listen nowhere; and look for a file's folder."""
+    if receiver.kind in LISTENING:
+        from conduit_core.observe.prometheus import place_of
+
+        place_of(receiver)
+        return
+    _opener(receiver)(receiver, scene)
+    if receiver.kind in WRITING and receiver.url.path not in {"", "/"}:
+        need_folder(Path(unquote(receiver.url.path)).absolute())
 
 
 def _opener(receiver: Receiver) -> Callable[[Receiver, Scene], Sink]:

@@ -33,7 +33,7 @@ from conduit_core.observe.openlineage_facets import (
     PRODUCER,
     engine_facet,
     error_facet,
-    lineage_datasets,
+    inputs_and_outputs,
     load_facet,
 )
 
@@ -159,7 +159,7 @@ class _Lineage:
             return []
         loads = [(turn.stream, turn.heard) for turn in turns]
         try:
-            return lineage_datasets(self._pipeline, loads, self._complain)
+            return inputs_and_outputs(self._pipeline, loads, self._complain)
         except ConduitError as error:  # as a rule what the load has failed of, too
             self._complain(f"lineage has no datasets: {type(error).__name__}")
             return [([], [])] * len(turns)

@@ -65,24 +65,12 @@ class ConduitLoadRunFacet(RunFacet):
 # --- datasets -------------------------------------------------------------------------------------
 
 
-def lineage_datasets(
+def inputs_and_outputs(
     pipeline: Pipeline,
     loads: Sequence[tuple[str, LoadHeard]],
     complain: Callable[[str], None],
 ) -> list[tuple[list[InputDataset], list[OutputDataset]]]:
-    """Return what each load has read and written, as OpenLineage's own objects.
-
-    Asks the destination for the columns of tables that were loaded; where it can't be asked they
-    are left out.
-
-    Args:
-        pipeline: the loads'.
-        loads: of each its stream, and what was heard of it.
-        complain: told why columns are left out.
-
-    Raises:
-        ConfigError: a stream's or a connection's name isn't known, or its options are wrong.
-    """
+    """Return what each load has read and written; see :func:`observe.lineage.lineage_datasets`."""
     names = tuple(dict.fromkeys(stream for stream, _ in loads))
     named = {each.stream: each for each in datasets(pipeline, names)}
     rules = {s.name: {r.name: r for r in s.rules} for s in pipeline.outline().streams}

@@ -125,13 +125,7 @@ def open_endpoint(receiver: Receiver, scene: Scene) -> Endpoint:
     Raises:
         ConfigError: the URL is wrong, or another process has the port.
     """
-    url = receiver.url
-    if url.path not in {"", "/"} or url.query or receiver.transport:
-        raise ConfigError(
-            f"{OBSERVE}: the endpoint is `prometheus://host:port`; it answers on every path",
-            command="conduit run --help",
-        )
-    host, port = url.hostname or HOST, PORT if url.port is None else url.port
+    host, port = place_of(receiver)
     address = OWN if host == OWN else f"{host}:{port}"
     with _process.lock:
         meters = _process.meters.get(address) or _made(address)
@@ -139,6 +133,21 @@ def open_endpoint(receiver: Receiver, scene: Scene) -> Endpoint:
             _listen(address, host, port, meters)
         _process.meters[address] = meters
     return Endpoint(meters, scene)
+
+
+def place_of(receiver: Receiver) -> tuple[str, int]:
+    """Return the host and the port of a receiver's URL.
+
+    Raises:
+        ConfigError: there is more in it.
+    """
+    url = receiver.url
+    if url.path not in {"", "/"} or url.query or receiver.transport:
+        raise ConfigError(
+            f"{OBSERVE}: the endpoint is `prometheus://host:port`; it answers on every path",
+            command="conduit run --help",
+        )
+    return url.hostname or HOST, PORT if url.port is None else url.port
 
 
 def _is_shared() -> bool:

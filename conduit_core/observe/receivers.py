@@ -37,6 +37,10 @@ EXTRAS = {
 
 HEAR_BATCHES = frozenset({"prometheus", "otlp"})
 """Who has a use for each batch: the queue's fill while rows move, and spans of batches."""
+LISTENING = frozenset({"prometheus"})
+"""Who serves what it has, from the run's beginning on."""
+WRITING = frozenset({"textfile", "emf"})
+"""Who writes to a file, at the run's end."""
 _FILES = frozenset({"textfile", "emf", "dogstatsd"})
 """Kinds whose path is a file's, in which any character may stand."""
 _ESCAPES = "in a user, a password or a path, write %2F for /, %3F for ?, %23 for # and %40 for @"

@@ -30,7 +30,7 @@ class Origin:
 
     Args:
         name: the file's name, or ``<python>``.
-        path: the file as the user named it, for commands to paste.
+        path: the file as the user named it but for detours, for commands to paste.
         lines: the line of each key that the file has.
     """
 
@@ -193,6 +193,7 @@ def read_document(file: Path) -> tuple[Origin, Document]:
     Raises:
         ConfigError: it is missing, unreadable, not text, or not what its suffix says.
     """
+    file = _without_detours(file)
     command = f"conduit check {shlex.quote(str(file))}"
     try:
         text = file.read_bytes().decode("utf-8-sig")
@@ -211,6 +212,17 @@ def read_document(file: Path) -> tuple[Origin, Document]:
     except ConfigError as error:
         raise error.at(command=command) from None
     return Origin(file.name, file, document.lines), document
+
+
+def _without_detours(file: Path) -> Path:
+    """Return a path without ``a/..``, unless that is another place: ``a`` may be a link."""
+    if ".." not in file.parts:
+        return file
+    plain = Path(os.path.normpath(file))
+    try:
+        return plain if plain.parent.samefile(file.parent) else file
+    except OSError:
+        return file
 
 
 def _build(

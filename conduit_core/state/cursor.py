@@ -22,6 +22,7 @@ from conduit_core.types.schema import parse_type
 Value: TypeAlias = "pa.Scalar[pa.DataType]"
 
 _TICKS = re.compile(r"-?[0-9]{11,}")
+_DAYS = re.compile(r"-?[0-9]{6,}")
 
 
 def to_text(value: pa.Scalar[pa.DataType]) -> str:
@@ -31,13 +32,19 @@ def to_text(value: pa.Scalar[pa.DataType]) -> str:
         # ISO text at the unit's precision; Arrow's own cast keeps every digit. Beyond the years
         # that Arrow reads back, the number of units since 1970.
         text = str(value.cast(pa.timestamp(kind.unit)).cast(pa.string()).as_py())
-        is_iso = len(text.partition("-")[0]) == 4
-        return text.replace(" ", "T") if is_iso else str(value.cast(pa.int64()).as_py())
+        return text.replace(" ", "T") if _is_iso(text) else str(value.cast(pa.int64()).as_py())
+    if pa.types.is_date32(kind):
+        text = str(value.cast(pa.string()).as_py())
+        return text if _is_iso(text) else str(value.cast(pa.int32()).as_py())  # days since 1970
     if _is_bytes(kind):
         return bytes(value.as_py()).hex()
     if pa.types.is_floating(kind):
         return repr(value.as_py())
     return str(value.cast(pa.string()).as_py())
+
+
+def _is_iso(text: str) -> bool:
+    return len(text.partition("-")[0]) == 4
 
 
 def from_text(kind: pa.DataType, text: str) -> pa.Scalar[pa.DataType]:
@@ -58,6 +65,8 @@ def from_text(kind: pa.DataType, text: str) -> pa.Scalar[pa.DataType]:
                 raise
             ticks = whole * 10**9 + int(fraction.ljust(9, "0"))
             return pa.scalar(ticks, pa.int64()).cast(kind)
+    if pa.types.is_date32(kind) and _DAYS.fullmatch(text):
+        return pa.scalar(int(text), pa.int32()).cast(kind)
     if _is_bytes(kind):
         return pa.scalar(bytes.fromhex(text), kind)
     if pa.types.is_decimal(kind):
@@ -198,7 +207,9 @@ class Cursor:
         if not (pa.types.is_timestamp(value.type) or pa.types.is_date(value.type)):
             return None
         try:
-            found = value.cast(pa.timestamp("us", getattr(value.type, "tz", None)), safe=False)
+            is_finer = getattr(value.type, "unit", "") == "ns"  # else what is lost is the year
+            utc = pa.timestamp("us", getattr(value.type, "tz", None))
+            found = value.cast(utc, safe=not is_finer)
             moment = cast("datetime", found.as_py())
             if moment.tzinfo is None:
                 moment = moment.replace(tzinfo=ZoneInfo(timezone or "UTC"))

@@ -81,11 +81,24 @@ def step_back(value: Value, by: timedelta | Decimal, timezone: str | None) -> Va
     raise ConfigError(f"a number is no distance between values of type {kind}")
 
 
+def seconds_between(one: Value, other: Value) -> float:
+    """Return how much later another timestamp or date of the same type is, in any years."""
+    kind = one.type
+    if pa.types.is_timestamp(kind):
+        start, end = (int(value.cast(pa.int64()).as_py()) for value in (one, other))
+        return (end - start) / _PER_SECOND[kind.unit]
+    return (_days(other) - _days(one)) * 86_400.0
+
+
+def _days(value: Value) -> int:
+    return int(value.cast(pa.date32()).cast(pa.int32()).as_py())
+
+
 def _earlier(value: Value, by: timedelta, timezone: str | None) -> Value:
     kind = value.type
     if pa.types.is_date(kind):
-        days = timedelta(days=-(-by // timedelta(days=1)))
-        return pa.scalar(value.cast(pa.date32()).as_py() - days, kind)
+        lower = _days(value) + (-by // timedelta(days=1))
+        return pa.scalar(lower, pa.int32()).cast(pa.date32()).cast(kind)
     if not pa.types.is_timestamp(kind):
         raise ConfigError(f"a duration is no distance between values of type {kind}")
     per, ticks = _PER_SECOND[kind.unit], int(value.cast(pa.int64()).as_py())

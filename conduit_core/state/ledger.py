@@ -84,11 +84,13 @@ class LedgerRecord(BaseModel):
 
     @property
     def window_text(self) -> str:
-        """What the load covered, for people."""
+        """What the load covered, for people; of a record that read nothing, the watermark."""
         from conduit_core.state.window import Window  # it reads Arrow's types
 
         if self.mode == "replay":
             return "dead letters"
+        if self.is_aside:  # what it holds as its window would read as everything
+            return f"watermark {self.watermark_text}" if self.cursor else "no watermark"
         return Window.from_json(self.load_window).display()
 
     @property
@@ -97,6 +99,18 @@ class LedgerRecord(BaseModel):
         from conduit_core.state.cursor import Cursor  # as above
 
         return Cursor.from_json(self.cursor).display() if self.cursor else None
+
+    @property
+    def seconds_by_stage(self) -> dict[str, float] | None:
+        """What ``stages`` says; None: it can't be read, as somebody wrote into the ledger."""
+        try:
+            found = json.loads(self.stages)
+        except ValueError:
+            return None
+        if not isinstance(found, dict):
+            return None
+        known = all(isinstance(v, int | float) for v in found.values())
+        return found if known else None
 
     @property
     def empties_target(self) -> bool:

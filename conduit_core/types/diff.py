@@ -27,6 +27,8 @@ Kind = Literal[
 ``narrowed``: the old type holds what comes, or each value is checked on its way in. ``renamed`` is
 a hint beside an ``added`` and a ``removed``, never a fact."""
 
+_OURS = "_conduit_"
+"""How the names of the columns that Conduit adds begin: nobody renames a column to one of them."""
 _ALIKE = 0.6
 """How alike two names are, from 0 to 1, to be taken for one that was changed."""
 
@@ -253,7 +255,7 @@ def _renamed(old: pa.Schema, new: pa.Schema, between: tuple[str, str]) -> Iterat
 
 
 def _alike(gone: Field, came: Field, old: pa.Schema, new: pa.Schema) -> float:
-    if not same_type(gone, came):
+    if not same_type(gone, came) or any(f.name.startswith(_OURS) for f in (gone, came)):
         return 0.0
     score = SequenceMatcher(None, gone.name.lower(), came.name.lower()).ratio()
     if score >= _ALIKE:

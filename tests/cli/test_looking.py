@@ -45,6 +45,35 @@ def test_check_names_each_missing_right(
     assert here("check", WAREHOUSE=postgres_database).code == 0
 
 
+def test_check_names_a_receiver_that_could_not_be_told(here: Any, shop: Conduit) -> None:
+    fine = here("check", "--json", CONDUIT_OBSERVE="textfile:conduit.prom prometheus://:1")
+    found = [c for c in fine.document["checks"] if c["end"] == "observe"]
+    assert [(c["ok"], c["detail"]) for c in found] == [
+        (True, "textfile:conduit.prom"),
+        (True, "prometheus://:1"),
+    ]
+    assert fine.code == 0
+    for wrong, told in (
+        ("prometeus://:9464", "CONDUIT_OBSERVE: no receiver is called 'prometeus'; there are"),
+        ("prometheus://:9464/metrics", "9464/metrics: the endpoint is `prometheus://host:port`"),
+        ("textfile:conduit.txt", "CONDUIT_OBSERVE: textfile:conduit.txt: a textfile is `textf"),
+        ("emf:gone/a.log", "emf:gone/a.log: there is no folder"),
+        ("otlp+ftp://h", "otlp+ftp://h: write otlp+http://HOST:4318"),
+    ):
+        ended = here("check", CONDUIT_OBSERVE=f"emf: {wrong}")
+        assert ended.code == 2
+        assert told in ended.last_lines[0]
+        assert told.removeprefix("CONDUIT_OBSERVE: ") in ended.out
+    assert not (shop.folder / "conduit.prom").exists()
+
+
+def test_check_shows_no_secret_of_a_receiver(here: Any, shop: Conduit) -> None:
+    ended = here("check", CONDUIT_OBSERVE="pushgateway://me:canary@h/a?jub=x otlp:p%canary@")
+    assert ended.code == 2
+    assert "a Pushgateway is `pushgateway://" in ended.err
+    assert "canary" not in ended.out + ended.err
+
+
 def test_state_set_rewinds_and_skips(here: Any, shop: Conduit) -> None:
     assert here("run").code == 0
     one = ("--stream", "orders")

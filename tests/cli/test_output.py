@@ -25,6 +25,11 @@ from tests.cli.conftest import SHOP, Conduit, fill
             "s",
             "conduit state set 'my file.yml' --stream s --cursor 1 --skip",
         ),
+        (
+            "conduit run  # once process 7 (python) has closed the file",
+            "s",
+            "conduit run 'my file.yml' --stream s  # once process 7 (python) has closed the file",
+        ),
         ("conduit run --stream x", "s", "conduit run 'my file.yml' --stream x"),
         ("conduit discover", "s", "conduit discover 'my file.yml'"),
         ("conduit check other.yml", "s", "conduit check other.yml"),

@@ -116,3 +116,25 @@ def test_a_load_without_rules(here: Any, shop: Conduit) -> None:
     (load,) = here("runs", "--json").document["runs"]
     assert here("runs", "show", "--load", load["load_id"], "--html", "r.html").code == 0
     assert "had no rules" in (shop.folder / "r.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("stages", ["oops", "[1]", '{"read": "x"}'])
+def test_a_record_with_stages_that_nobody_can_read_is_named(
+    here: Any, shop: Conduit, loads: list[str], stages: str
+) -> None:
+    import duckdb
+
+    with duckdb.connect(str(shop.folder / "warehouse.duckdb")) as connection:
+        connection.execute(
+            "UPDATE raw._conduit_ledger SET stages = ? WHERE load_id = ?", [stages, loads[0]]
+        )
+    ended = here("report", "--html", "all.html")
+    assert ended.code == 0, ended.err
+    named = f"orders: the ledger's record of load {loads[0]} has `stages` that can't be read"
+    assert named in ended.out
+    assert loads[1] not in ended.out
+    (stream,) = here("report", "--json").document["streams"]
+    assert stream["unreadable"] == [loads[0]]
+    shown = here("runs", "show", "--load", loads[0], "--html", "one.html")
+    assert shown.code == 0, shown.err
+    assert f"the record's can't be read: {stages!r}" in shown.out

@@ -73,3 +73,14 @@ def test_dg_finds_the_component() -> None:
         if each.name == "dagster_conduit"
     )
     assert hasattr(found.load(), "ConduitComponent")
+
+
+def test_no_module_has_the_name_of_a_library_that_a_step_imports() -> None:
+    """Whoever has our folder in `sys.path` and imports `requests` must not get ours.
+
+    `resource` is known by its name to code that says `dagster_conduit.resource`.
+    """
+    folder = ROOT / "integrations" / "dagster" / "dagster_conduit"
+    names = {file.stem for file in folder.glob("[a-z]*.py")} - {"resource"}
+    assert "asked" in names
+    assert names & {"requests", *sys.stdlib_module_names} == set()

@@ -24,8 +24,6 @@ RESOLUTION: Mapping[Versions, str] = {"lowest": "lowest-direct", "highest": "hig
 
 
 OTHER_PROJECT = "conduit" + "-core"  # of that name on the public index, with our module's name
-NEED_AN_EXTRA = {"lineage_datasets"}
-"""Public names that come with an extra only."""
 # What each module says of itself, who brings the command, and which connectors there are.
 WHAT = """
 import importlib, json, sys
@@ -187,7 +185,7 @@ def alone(distribution: Distribution, python: Path) -> None:
         version = each.project["version"]
         assert (found["version"], there[each.name]) == (version, version), found
         assert Path(found["file"]).is_relative_to(python.parents[1]), found
-        assert set(found["missing"]) <= NEED_AN_EXTRA, found
+        assert not found["missing"], found
     assert told["command"] == "conduit_core.cli:main", told
     assert told["owner"] == CORE.name, told
     assert told["connectors"] == sorted(CORE.project["entry-points"]["conduit.connectors"])

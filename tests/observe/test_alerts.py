@@ -118,6 +118,15 @@ def test_who_refuses_is_not_asked_again_and_the_load_stands(runs: Runs, receiver
     assert len(receiver.got) == 1
 
 
+@pytest.mark.parametrize("status", [408, 425])
+def test_who_is_too_slow_or_asked_too_early_is_asked_again(
+    runs: Runs, receiver: Hook, status: int
+) -> None:
+    receiver.answers = [status]
+    runs.run({"on": "success", "to": receiver.url}, **plain())
+    assert [(t.outcome, len(receiver.got)) for t in runs.told] == [("sent", 2)]
+
+
 def test_retry_after_is_honoured(runs: Runs, receiver: Hook) -> None:
     receiver.answers = [(429, {"Retry-After": "1"})]
     times: list[float] = []

@@ -185,7 +185,11 @@ def test_conduit_notify_test_says_who_did_not_take_it(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "answered 403" in out
-    assert "notify[0]: http://127.0.0.1:1 didn't take it: ConnectError" in err
+    refused, _, never, _, away, _, later, _ = err.splitlines()
+    assert refused.endswith("didn't take it: answered 403; correct its URL, or the token in it")
+    assert never == "a retry will not help"
+    assert "notify[0]: http://127.0.0.1:1 didn't take it: ConnectError" in away
+    assert later == "a retry may help"
     assert receiver.got[0].body["title"] == "test: shop: orders is past its freshness"
     write(tmp_path, action="dlq", notify="[]")
     out, err = conduit("notify", "test").communicate(timeout=60)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from conduit_core import PlainLines
+import conduit_core
+from conduit_core import LoadHeard, PlainLines
 from conduit_core import events as ev
 from conduit_core.errors import ConfigError
 from conduit_core.observe.alerts import check_notify, try_alerts
@@ -42,13 +43,28 @@ MAIL = "mailto://127.0.0.1:1?from=a@example.com&to=b@example.com"
 def test_a_receiver_without_its_package_says_what_to_install(
     to: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    without(package, monkeypatch)
+    (said,) = told(to, finished())
+    assert f"pip install 'conduit-load[{extra}]'" in said
+
+
+def without(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a package not be installed for what imports it from here on."""
     for name in list(sys.modules):  # what has it imported already, and its own modules
         ours = name.startswith("conduit_core.observe.") and name.rpartition(".")[2] in LATE
         if ours or name.startswith(f"{package}."):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    (said,) = told(to, finished())
-    assert f"pip install 'conduit-load[{extra}]'" in said
+
+
+def test_lineage_without_its_package_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without("openlineage.client", monkeypatch)
+    loads = [("orders", LoadHeard())]
+    with pytest.raises(ConfigError, match="needs openlineage, which isn't") as caught:
+        conduit_core.lineage_datasets(make_shop(tmp_path), loads, pytest.fail)
+    assert caught.value.command == "pip install 'conduit-load[openlineage]'"
 
 
 @pytest.mark.parametrize("to", ["textfile:missing/conduit.prom", "emf:missing/shop.log"])

@@ -46,7 +46,7 @@ def check(
     for hook in _check_hooks(pipeline):
         items.append(hook)
         errors += [unfit(*hook[1:])] if not hook[2].ok else []
-    for told in _check_notify(pipeline):
+    for told in (*_check_notify(pipeline), *_check_receivers(pipeline)):
         items.append(told)
         errors += [_misread(told[2])] if not told[2].ok else []
     streams = [(p.stream, True, f"{p.target}, {p.mode}, {p.guarantee}") for p, _ in planned.plans]
@@ -104,6 +104,13 @@ def _check_notify(pipeline: Pipeline) -> list[tuple[str, str, CheckItem]]:
     from conduit_core.observe.alerts import check_notify
 
     return [("notify", "rule", item) for item in check_notify(pipeline)]
+
+
+def _check_receivers(pipeline: Pipeline) -> list[tuple[str, str, CheckItem]]:
+    """Look whether those who watch the loads can be told: nothing is sent."""
+    from conduit_core.observe.observing import check_receivers
+
+    return [("observe", "receiver", item) for item in check_receivers(pipeline)]
 
 
 def _misread(item: CheckItem) -> ConduitError:

@@ -42,8 +42,10 @@ def try_(
     errors = tuple(
         pipeline.at(
             ConnectionFailedError(
-                f"notify[{one.rule}]: {one.receiver} didn't take it: {one.reason}",
+                f"notify[{one.rule}]: {one.receiver} didn't take it: {one.reason}"
+                + ("; correct its URL, or the token in it" if one.is_refusal else ""),
                 state="no load was touched",
+                retry="never" if one.is_refusal else "step",
                 command="conduit notify test",
             )
         )

@@ -62,6 +62,7 @@ def report(
     pipeline = session.pipeline(file)
     border = datetime.now(UTC) - age_of(since, _COMMAND, "--since") if since else None
     from conduit_core.engine.pipelinereport import pipeline_report
+    from conduit_core.observe.loads import unreadable
 
     streams = tuple(stream) if stream else None
     found = pipeline_report(pipeline, streams, last=last, since=border)
@@ -74,6 +75,12 @@ def report(
 
     def show(screen: Screen) -> None:
         screen.table(_STREAMS, [_row(found, s) for s in found.streams])
+        for s in found.streams:
+            for load_id in unreadable(load.record for load in s.loads):
+                screen.line(
+                    f"{s.stream}: the ledger's record of load {load_id} has `stages` that can't be"
+                    f" read: conduit runs show --load {load_id}"
+                )
         if found.incidents:
             screen.line()
             screen.table(_FAILURES, _failures(found))
@@ -125,7 +132,7 @@ def _failures(found: PipelineReport) -> list[tuple[str, ...]]:
 
 
 def _document(found: PipelineReport, html: str | None) -> dict[str, object]:
-    from conduit_core.observe.loads import held_up
+    from conduit_core.observe.loads import held_up, unreadable
 
     streams = []
     for s in found.streams:
@@ -141,6 +148,7 @@ def _document(found: PipelineReport, html: str | None) -> dict[str, object]:
                 "letters": dict(s.letters) if s.letters is not None else None,
                 "bottleneck": held.model_dump() if held else None,
                 "left_out": s.left_out,
+                "unreadable": unreadable(records),
                 "loads": [r.model_dump(mode="json", exclude=_WITHOUT) for r in records],
             }
         )

@@ -15,6 +15,7 @@ from conduit_core.connectors.publish import Column
 from conduit_core.connectors.sql.session import Row, SqlSession, Value
 from conduit_core.errors import PublishError
 from conduit_core.types.dialect import Dialect, Table
+from conduit_core.types.years import infinity_of, year_and_rest
 
 _WIDE_ROW = 16 * 1024
 """Bytes of a row from where on DuckDB can't write a row group within the usual limit.
@@ -144,12 +145,16 @@ def _parameters(values: tuple[Value, ...]) -> list[object]:
 def parameter(value: pa.Scalar[pa.DataType]) -> object:
     """Return what is bound for a cursor's value; :func:`bound_as` casts it back, exactly."""
     kind = value.type
-    if pa.types.is_timestamp(kind):
-        text = str(value.cast(pa.timestamp(kind.unit)).cast(pa.string()).as_py())
-        return f"{text}+00" if kind.tz else text
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        year, rest = year_and_rest(value)
+        return infinity_of(value) or f"{year:04}{rest}{_zone_of(kind)}"
     if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
         return str(value.cast(pa.string()).as_py())
     return value.as_py()
+
+
+def _zone_of(kind: pa.DataType) -> str:
+    return "+00" if pa.types.is_timestamp(kind) and kind.tz else ""
 
 
 def bound_as(dialect: Dialect, value: pa.Scalar[pa.DataType]) -> str:

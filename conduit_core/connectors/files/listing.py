@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pyarrow import fs
 
 from conduit_core.connectors.datasets import Dataset, files_dataset
 from conduit_core.connectors.files.bucket import open_bucket
-from conduit_core.errors import ConfigError, ConnectionFailedError, SchemaError
+from conduit_core.errors import ConfigError, ConnectionFailedError, SchemaError, SourceDataError
 from conduit_core.spec.names import file_type
 
 COMPRESSED = ("", ".gz", ".zst", ".zip")
@@ -150,7 +151,9 @@ class Root:
         info = self._info(entry.full)
         return _entry(info, entry.path) if info.type == fs.FileType.File else None
 
-    def select(self, path: str | None, suffixes: tuple[str, ...]) -> list[FileEntry]:
+    def select(
+        self, path: str | None, suffixes: tuple[str, ...], *, only_text: bool = False
+    ) -> list[FileEntry]:
         """Return the files that a stream's ``path`` means, sorted by path.
 
         Args:
@@ -158,9 +161,11 @@ class Root:
                 ``**/*.parquet``), or a folder, in which files that end in ``suffixes`` count at
                 any depth, hidden ones (``.x``, ``_x``) aside. None or ".": the root.
             suffixes: with the dot, without the compression's.
+            only_text: leave out files whose names aren't UTF-8 text, which none can be loaded of.
 
         Raises:
             SchemaError: there is no such file; the message lists what is there.
+            SourceDataError: a file's name isn't UTF-8 text.
             ConnectionFailedError: the file system refuses.
         """
         _, base, single = self._open()
@@ -170,6 +175,8 @@ class Root:
                 f"path {path!r} must be relative to the source's path ({self.identity})"
             )
         wanted = wanted.removeprefix("./")
+        if not _is_text(wanted):
+            raise self._odd(wanted)
         if wanted == "." and single:
             wanted = single
         info = self._info(base if wanted == "." else _join(base, wanted))
@@ -181,6 +188,10 @@ class Root:
             found = self._glob(base, wanted)
         else:
             found = []
+        if odd := [e.path for e in found if not _is_text(e.path)]:
+            if not only_text:
+                raise self._odd(odd[0])
+            found = [e for e in found if e.path not in odd]
         if not found:
             raise SchemaError(self._missing(wanted, suffixes), command="conduit discover")
         return sorted(found, key=lambda e: e.path)
@@ -215,13 +226,24 @@ class Root:
         except (OSError, pa.ArrowException) as error:
             raise ConnectionFailedError(f"{self.identity}: can't be listed: {error}") from error
         skip = len(folder.rstrip("/")) + 1 if folder else 0
-        return [_entry(i, prefix + i.path[skip:]) for i in infos if i.type == fs.FileType.File]
+        files = ((i, _path_of(i)) for i in infos if i.type == fs.FileType.File)
+        return [
+            FileEntry(prefix + full[skip:], full, i.size or 0, i.mtime_ns or 0) for i, full in files
+        ]
 
     def _info(self, full: str) -> fs.FileInfo:
         try:
             return self.filesystem.get_file_info(full)
         except (OSError, pa.ArrowException) as error:
             raise ConnectionFailedError(f"{full}: can't be looked at: {error}") from error
+
+    def _odd(self, path: str) -> SourceDataError:
+        folder = shlex.quote(_shown(self.identity))
+        return SourceDataError(
+            f"{_shown(path)} in {_shown(self.identity)}: its name isn't UTF-8 text, so that no"
+            " target can keep it: rename the file",
+            command=f"ls -b {folder}",
+        )
 
     def _missing(self, wanted: str, suffixes: tuple[str, ...]) -> str:
         base = self._open()[1]
@@ -231,7 +253,8 @@ class Root:
                 break
             folder += part + "/"
         try:
-            there = sorted(e.path for e in self._list(base, folder, recursive=wanted == "."))
+            found = self._list(base, folder, recursive=wanted == ".")
+            there = sorted(_shown(e.path) for e in found)
         except ConnectionFailedError:
             there = []
         near = difflib.get_close_matches(wanted, there, n=1)
@@ -239,6 +262,23 @@ class Root:
         shown = ", ".join(there[:_SHOWN]) + (", ..." if len(there) > _SHOWN else "")
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"{what} in {_join(self.identity, folder)}{hint}; there: {shown or 'no files'}"
+
+
+def _path_of(info: fs.FileInfo) -> str:
+    """Return a file's path; bytes of it that aren't UTF-8 as Python's ``os`` has them."""
+    try:
+        return str(info.path)
+    except UnicodeDecodeError as error:
+        return os.fsdecode(error.object)
+
+
+def _is_text(path: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in path)
+
+
+def _shown(path: str) -> str:
+    r"""Return a path as it can be written: a byte that isn't UTF-8 as ``\xe9``."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _entry(info: fs.FileInfo, path: str) -> FileEntry:

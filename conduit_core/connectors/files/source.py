@@ -101,7 +101,7 @@ class FileSource(Source):
     def check(self) -> list[CheckItem]:
         """Look whether the root is there and can be listed, and how much is in it."""
         try:
-            files = self._root.select(None, self._format.suffixes)
+            files = self._root.select(None, self._format.suffixes, only_text=True)
             with ExitStack() as stack:
                 for file in self._files(files[:1]):
                     stack.enter_context(file.raw())
@@ -113,7 +113,7 @@ class FileSource(Source):
 
     def discover(self) -> list[Relation]:
         """List files of this type beside the root, and folders below it that hold some."""
-        files = self._root.select(None, self._format.suffixes)
+        files = self._root.select(None, self._format.suffixes, only_text=True)
         names = sorted({f.path.split("/")[0] for f in files})[:_DISCOVERED]
         out = []
         for name in names:

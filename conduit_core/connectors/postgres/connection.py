@@ -25,6 +25,7 @@ from conduit_core.connectors.registry import missing_driver
 from conduit_core.connectors.sql.session import Row, Value
 from conduit_core.state.cursor import Cursor
 from conduit_core.types.dialect import Table
+from conduit_core.types.years import infinity_of, year_and_rest
 
 if TYPE_CHECKING:
     from adbc_driver_manager import (
@@ -85,6 +86,11 @@ def as_text(value: pa.Scalar[pa.DataType]) -> str:
     """Return a value as PostgreSQL reads it."""
     if pa.types.is_binary(value.type):
         return "\\x" + bytes(value.as_py()).hex()
+    if pa.types.is_date(value.type) or pa.types.is_timestamp(value.type):
+        year, rest = year_and_rest(value)
+        zone = "Z" if pa.types.is_timestamp(value.type) and value.type.tz else ""
+        era, year = (" BC", 1 - year) if year < 1 else ("", year)
+        return infinity_of(value) or f"{year:04}{rest}{zone}{era}"
     return Cursor(("value",), (value,)).display()
 
 

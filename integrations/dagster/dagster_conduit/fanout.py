@@ -11,9 +11,9 @@ import dagster as dg
 from dagster import AssetExecutionContext, GraphDefinition, OpExecutionContext
 
 from conduit_core.errors import ConduitError
+from dagster_conduit.asked import Asked
 from dagster_conduit.failures import failure
 from dagster_conduit.ops import OpOptions, done
-from dagster_conduit.requests import Asked
 from dagster_conduit.steps import RESOURCE, StreamStep
 
 if TYPE_CHECKING:

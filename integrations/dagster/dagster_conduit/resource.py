@@ -10,8 +10,8 @@ from dagster import AssetExecutionContext
 from pydantic import Field
 
 from conduit_core.errors import ConduitError
+from dagster_conduit.asked import Asked
 from dagster_conduit.failures import failure
-from dagster_conduit.requests import Asked
 from dagster_conduit.steps import RESOURCE, StreamStep, Told
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import dagster as dg
 
 from conduit_core.errors import ConduitError, ConfigError, QualityError
 from dagster_conduit.after import warn_of_models
-from dagster_conduit.requests import Asked, request_of
+from dagster_conduit.asked import Asked, request_of
 from dagster_conduit.results import check_results, materialized
 from dagster_conduit.specs import StreamLoad, loads_of
 from dagster_conduit.state import DagsterStateStore

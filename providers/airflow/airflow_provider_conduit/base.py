@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from airflow_provider_conduit.asked import Asked, names_of, request_of
 from airflow_provider_conduit.assets import asset_of, without
 from airflow_provider_conduit.compat import AirflowSkipException, Asset, BaseOperator
 from airflow_provider_conduit.pipelines import (
@@ -14,7 +15,6 @@ from airflow_provider_conduit.pipelines import (
     outline_of,
     placed,
 )
-from airflow_provider_conduit.requests import Asked, names_of, request_of
 from airflow_provider_conduit.windows import check_window
 from conduit_core.errors import ConfigError
 

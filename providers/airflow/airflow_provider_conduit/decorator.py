@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from airflow_provider_conduit.asked import Asked, request_of
 from airflow_provider_conduit.assets import without
 from airflow_provider_conduit.compat import (
     Asset,
@@ -20,7 +21,6 @@ from airflow_provider_conduit.failures import told
 from airflow_provider_conduit.links import LoadReportLink
 from airflow_provider_conduit.loading import LoadsStream
 from airflow_provider_conduit.pipelines import Kept
-from airflow_provider_conduit.requests import Asked, request_of
 
 if TYPE_CHECKING:
     from airflow_provider_conduit.compat import Context

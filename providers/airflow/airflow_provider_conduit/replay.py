@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from airflow_provider_conduit.asked import names_of, runner_text
 from airflow_provider_conduit.assets import asset_of, tell_change, withhold
 from airflow_provider_conduit.base import PipelineOperator
 from airflow_provider_conduit.failures import told
 from airflow_provider_conduit.pipelines import PipelineLike, outline_of
-from airflow_provider_conduit.requests import names_of, runner_text
 from airflow_provider_conduit.watching import watching
 
 if TYPE_CHECKING:

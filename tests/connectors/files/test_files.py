@@ -44,6 +44,23 @@ def write(folder: Path, name: str, text: str = TEXT, at: int | None = None) -> P
 # --- finding --------------------------------------------------------------------------------------
 
 
+def test_a_name_that_is_no_text_is_an_error_where_the_file_is_meant(tmp_path: Path) -> None:
+    write(tmp_path, "ok.csv")
+    odd = tmp_path / os.fsdecode(b"caf\xe9.csv")
+    odd.write_text(TEXT)
+    root = Root(str(tmp_path), tmp_path)
+    assert [f.path for f in root.select("ok*.csv", (".csv",))] == ["ok.csv"]
+    assert [f.path for f in root.select(None, (".csv",), only_text=True)] == ["ok.csv"]
+    for path in ("*.csv", ".", odd.name):
+        with pytest.raises(SourceDataError, match="its name isn't UTF-8 text") as caught:
+            root.select(path, (".csv",))
+        assert r"caf\xe9.csv in " in caught.value.message
+        assert caught.value.command == f"ls -b {tmp_path}"
+    with pytest.raises(SchemaError, match=r"there: caf\\xe9\.csv, ok\.csv"):
+        root.select("gone.csv", (".csv",))
+    assert [r.name for r in source("csv", tmp_path).discover()] == ["ok.csv"]
+
+
 @pytest.mark.parametrize(
     ("path", "found"),
     [

@@ -276,3 +276,29 @@ def test_splits_are_a_number_or_say_by_what(load: Load) -> None:
     assert (c.column, c.values) == ("d", ("eu", "5", "1.5", "true", "2024-01-31"))
     assert d is None
     assert e == SplitsSpec(count=12)
+
+
+def test_the_path_in_commands_has_no_detour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("dags").mkdir()
+    Path("shop.yml").write_text(HEAD + "streams: [orders]\n")
+    assert load_spec("dags/../shop.yml").path == Path("shop.yml")
+    Path("bad.yml").write_text("name: [")
+    with pytest.raises(ConfigError) as caught:
+        load_spec("dags/../bad.yml")
+    assert caught.value.command == "conduit check bad.yml"
+    with pytest.raises(ConfigError) as caught:
+        load_spec(tmp_path / "dags" / ".." / "gone.yml")
+    assert caught.value.command == f"conduit init {tmp_path / 'gone.yml'}"
+
+
+def test_a_detour_behind_a_link_leads_elsewhere_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("far/dags").mkdir(parents=True)
+    Path("far/shop.yml").write_text(HEAD + "streams: [orders]\n")
+    Path("dags").symlink_to("far/dags")
+    assert load_spec("dags/../shop.yml").path == Path("dags/../shop.yml")

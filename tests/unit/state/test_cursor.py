@@ -51,6 +51,7 @@ def scalars() -> st.SearchStrategy[pa.Scalar[Any]]:
         st.binary().map(lambda b: pa.scalar(b, pa.binary())),
         st.binary(min_size=4, max_size=4).map(lambda b: pa.scalar(b, pa.binary(4))),
         st.dates().map(lambda d: pa.scalar(d, pa.date32())),
+        st.integers(-(2**31), 2**31 - 1).map(lambda n: pa.scalar(n, pa.int32()).cast(pa.date32())),
         st.booleans().map(lambda b: pa.scalar(b, pa.bool_())),
         st.integers(0, 86_399_999_999_999).map(lambda n: ticks(n, pa.time64("ns"))),
         st.integers(0, 86_399_999_999).map(lambda n: ticks(n, pa.time64("us"))),
@@ -245,3 +246,10 @@ def test_a_typed_moment_is_the_moment_python_means(moment: dt.datetime, zone: st
     aware = moment.replace(tzinfo=ZoneInfo(zone))
     value = parse_point(moment.isoformat(), US_UTC, zone)
     assert value == pa.scalar(aware, US_UTC)
+
+
+@pytest.mark.parametrize("ticks_", [-(2**63), -(2**62), 2**63 - 1, 253_402_300_800])
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_a_moment_beyond_pythons_years_is_none(ticks_: int, zone: str | None) -> None:
+    far = Cursor(("a",), (ticks(ticks_, pa.timestamp("s", zone)),))
+    assert far.moment("America/New_York") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pytest
 
 from conduit_core.state.ledger import newest, watermark_record
 from conduit_core.state.window import Window
@@ -32,3 +33,10 @@ def test_a_cursor_whose_value_looks_like_a_given_window_is_none() -> None:
     text = at('"kind":"given"', pa.string())
     chain = [record(1, text)]
     assert watermark_record(chain) is chain[0]
+
+
+@pytest.mark.parametrize("mode", ["state_set", "state_reset", "state_adopt"])
+def test_a_record_without_rows_shows_the_watermark_in_place_of_a_window(mode: str) -> None:
+    nothing = Window("watermark")
+    assert record(2, at(5), mode=mode, window=nothing).window_text == "watermark 5"
+    assert record(2, mode=mode, window=nothing).window_text == "no watermark"

@@ -109,6 +109,14 @@ def test_a_column_of_another_type_is_no_new_name() -> None:
     assert not only(changes, "renamed")
 
 
+@pytest.mark.parametrize("ours", ["_conduit_load_id", "_conduit_file"])
+def test_a_column_of_our_own_is_no_new_name_and_no_old_one(ours: str) -> None:
+    theirs = pa.schema([("id", pa.int64()), (ours.replace("conduit", "dlt"), pa.string())])
+    own = pa.schema([("id", pa.int64()), (ours, pa.string())])
+    assert [c.kind for c in diff(theirs, own)] == ["added", "removed"]
+    assert [c.kind for c in diff(own, theirs)] == ["added", "removed"]
+
+
 def test_names_that_a_system_can_not_have() -> None:
     schema = pa.schema([("Id", pa.int8()), ("id", pa.int8()), ("é" * 32, pa.int8())])
     assert [c.kind for c in name_problems(schema, DUCK_LIMITS)] == ["case"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_conduit.requests import Asked, point, request_of, truth
+from airflow_provider_conduit.asked import Asked, point, request_of, truth
 from conduit_core.errors import ConfigError
 
 
