@@ -128,10 +128,5 @@ def _headline(result: RunResult) -> str:
 def _retry_of(state: State[Any]) -> str:
     if stop_event().is_set():  # it fails because it is to end
         return "never"
-    try:
-        state.result()
-    except ConduitError as error:
-        return error.retry
-    except Exception:  # noqa: BLE001 - what the task raised, if it wasn't ours: a bug
-        return "never"
-    return "never"
+    # Not state.result(): for an asynchronous task that is a coroutine, and raises nothing.
+    return state.data.retry if isinstance(state.data, ConduitError) else "never"
