@@ -171,7 +171,9 @@ def test_a_task_tries_as_often_as_its_user_says(
     async def awaited() -> None:
         await task(spec, "orders")
 
-    state: Any = asyncio.run(awaited(return_state=True)) if task.isasync else once(return_state=True)
+    state: Any = (awaited if task.isasync else once)(return_state=True)
+    if task.isasync:
+        state = asyncio.run(state)
     assert len(tries) == 1 + retries
     assert isinstance(state.result(raise_on_failure=False), ConnectionFailedError)
 

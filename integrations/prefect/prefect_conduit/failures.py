@@ -116,9 +116,12 @@ def raise_for_run(result: RunResult) -> None:
 def _headline(result: RunResult) -> str:
     said = []
     if result.failures:
-        of = len(result.failures) + len(result.results)
+        left = len(result.not_started)
+        of = len(result.failures) + len(result.results) + left
         names = ", ".join(each.stream for each in result.failures)
         said.append(f"{len(result.failures)} of {number(of, 'stream', 'streams')} failed: {names}")
+        if left:
+            said.append(f"{left} not started")
     hooks = ", ".join(each.hook for each in result.hooks if each.failure is not None)
     if hooks:
         said.append(f"after.{hooks} failed")
