@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -58,6 +59,7 @@ def replay(
     store: StateStore | None = None,
     listeners: tuple[Listener, ...] = (),
     runner: str = "{}",
+    cancel: threading.Event | None = None,
 ) -> list[LoadResult]:
     """Hold open dead letters to today's rules, and load those that pass, once.
 
@@ -73,13 +75,14 @@ def replay(
         store: the runner's state store.
         listeners: called with every event.
         runner: who asks, as JSON.
+        cancel: set from outside to end it: the stream in flight is rolled back, and fails.
 
     Raises:
         ConduitError: the first stream's that can't be replayed; those before it are.
     """
     which = LetterFilter(load_id=load_id, rule=rule, ids=ids or None)
     queue_bytes, _ = budgets(1)
-    runtime = Runtime(Emitter(listeners), store, queue_bytes)
+    runtime = Runtime(Emitter(listeners), store, queue_bytes, cancel=cancel or threading.Event())
     with pipeline.open() as ends:
         chosen = pipeline.select(streams)
         targets = [pipeline.target(stream, ends.destination) for stream in chosen]

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow, task, unmapped
+from prefect import flow, unmapped
 from prefect.client.orchestration import get_client
 from prefect.variables import Variable
 
-import conduit_core
-from conduit_core import LoadResult, Pipeline
+from conduit_core import LoadResult
 from conduit_core.errors import ConduitError
 from prefect_conduit import (
+    PrefectStateStore,
     audit_load,
     load_stream,
     plan_stream,
     publish_load,
+    replay_letters,
     run_pipeline,
     stage_split,
 )
-from prefect_conduit.state import PrefectStateStore
 from tests.conformance.cases import Scene
 from tests.conformance.place import Place, cursor_at
 
@@ -42,18 +42,10 @@ def alone(pipeline: str, streams: list[str]) -> list[LoadResult]:
     return [load_stream(pipeline, stream) for stream in streams]
 
 
-@task
-def replay_letters(pipeline: str, runner: str) -> list[str]:
-    """Replay dead letters: Prefect has no task of ours for it, and a user writes this one."""
-    store = PrefectStateStore()
-    results = conduit_core.replay(Pipeline.from_file(pipeline), store=store, runner=runner)
-    return [each.outcome for each in results]
-
-
 @flow
-def replaying(pipeline: str) -> list[str]:
+def replaying(pipeline: str) -> list[LoadResult]:
     """Replay dead letters in a flow."""
-    return replay_letters(pipeline, '{"runner": "prefect"}')
+    return replay_letters(pipeline)
 
 
 class InPrefect:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from conduit_core.connectors.letters import DeadLetter
 from conduit_core.connectors.publish import LetterFilter
 from conduit_core.engine import admin, deadletters
 from conduit_core.errors import ConduitError, ConfigError, QualityError, StateError
-from conduit_core.events import Event, RuleChecked
+from conduit_core.events import BatchRead, Event, RuleChecked
 from tests.integration.test_merge import counted, items
 from tests.lab import Lab, in_turn, stream
 
@@ -460,6 +461,24 @@ def test_a_ceiling_does_not_stop_a_replay_and_a_failing_rule_does(lab: Lab) -> N
         replay(failing)
     assert caught.value.exit_code == 5
     assert told(pipeline) == {(2, 2): ("open", 2)}
+
+
+def test_a_replay_that_is_told_to_end_changes_nothing(each_lab: Lab) -> None:
+    lab, cancel = each_lab, threading.Event()
+    pipeline = judged(lab)
+    items(lab, (1, 1, "a"), (2, 2, None))
+    lab.run(pipeline)
+
+    def ends(event: Event) -> None:
+        if isinstance(event, BatchRead):
+            cancel.set()
+
+    with pytest.raises(ConduitError, match="interrupted") as caught:
+        replay(loosened(lab), cancel=cancel, listeners=(ends,))
+    assert caught.value.exit_code == 130
+    assert told(pipeline) == {(2, 2): ("open", 1)}
+    assert len(content(lab, pipeline)) == 1
+    assert replay(loosened(lab), cancel=threading.Event()).counts.inserted == 1
 
 
 def test_a_replay_waits_for_a_load_where_the_columns_changed(lab: Lab) -> None:

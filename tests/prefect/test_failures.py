@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from conduit_core.errors import ConnectionFailedError, LoadFailedError, SchemaError
 from conduit_core.events import Event, Listener, PlanReady, StreamFailed
-from prefect_conduit import load_stream, run_pipeline
+from prefect_conduit import aload_stream, load_stream, run_pipeline
 from tests import services
 from tests.crash.proxy import Proxy, When
 from tests.prefect.shop import ORDERS, Shop
@@ -151,21 +152,28 @@ def test_a_flow_with_retries_of_the_users_loads_what_failed_and_nothing_twice(
     assert (shop.count(), shop.count("late")) == (5, 1)
 
 
+@pytest.mark.parametrize("load", [load_stream, aload_stream])
 @pytest.mark.parametrize("retries", [0, 2])
 def test_a_task_tries_as_often_as_its_user_says(
-    shop: Shop, mended: list[Any], retries: int
+    shop: Shop, mended: list[Any], retries: int, load: Any
 ) -> None:
     nowhere = {"type": "postgres", "url": "postgres://127.0.0.1:9/db"}
     spec = shop.mapping | {"destination": nowhere}
     tries: list[int] = []
     mended.extend([lambda: tries.append(1)] * 4)
-    task = load_stream.with_options(retries=retries, retry_delay_seconds=0.1)
+    task = load.with_options(retries=retries, retry_delay_seconds=0.1)
 
     @flow
     def once() -> None:
         task(spec, "orders")
 
-    state: State[Any] = once(return_state=True)
+    @flow
+    async def awaited() -> None:
+        await task(spec, "orders")
+
+    state: Any = (awaited if task.isasync else once)(return_state=True)
+    if task.isasync:
+        state = asyncio.run(state)
     assert len(tries) == 1 + retries
     assert isinstance(state.result(raise_on_failure=False), ConnectionFailedError)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from prefect_conduit.blocks import ConduitConnection, ConduitObservability, ConduitPipeline
 from prefect_conduit.flows import arun_pipeline, run_pipeline
 from prefect_conduit.hooks import arun_dbt, run_dbt
+from prefect_conduit.letters import areplay_letters, replay_letters
+from prefect_conduit.state import PrefectStateStore
 from prefect_conduit.steps import (
     aaudit_load,
     aplan_stream,
@@ -25,11 +27,13 @@ __all__ = [
     "ConduitConnection",
     "ConduitObservability",
     "ConduitPipeline",
+    "PrefectStateStore",
     "__version__",
     "aaudit_load",
     "aload_stream",
     "aplan_stream",
     "apublish_load",
+    "areplay_letters",
     "arun_dbt",
     "arun_pipeline",
     "astage_split",
@@ -38,6 +42,7 @@ __all__ = [
     "load_stream",
     "plan_stream",
     "publish_load",
+    "replay_letters",
     "run_dbt",
     "run_pipeline",
     "stage_split",

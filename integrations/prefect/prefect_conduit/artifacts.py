@@ -128,9 +128,10 @@ def show_failure(pipeline: str, stream: str, error: ConduitError) -> None:
 def show_run(result: RunResult) -> None:
     """Make the summary of a run."""
     lines = [f"## {plain(result.pipeline)}", ""]
-    failed = len(result.failures)
+    failed, left = len(result.failures), result.not_started
     if result.results or failed:
-        lines += _table(result.results, [(f.stream, f.error) for f in result.failures])
+        failures = [(f.stream, f.error) for f in result.failures]
+        lines += _table(result.results, failures, left)
     for failure in result.failed[:MOST_ROWS]:
         lines += ["", f"### {plain(failure.stream)}", "", *block(failure.lines)]
     for each in result.results[:MOST_ROWS]:
@@ -142,7 +143,8 @@ def show_run(result: RunResult) -> None:
         "markdown",
         artifact_key(result.pipeline),
         "\n".join(lines),
-        f"The loads of {code(result.pipeline)}: {len(result.results)} done, {failed} failed.",
+        f"The loads of {code(result.pipeline)}: {len(result.results)} done, {failed} failed"
+        f"{f', {len(left)} not started' if left else ''}.",
     )
 
 
@@ -171,12 +173,15 @@ def show_hook(pipeline: str, result: HookResult) -> None:
 _HEAD = ("stream", "outcome", "read", "inserted", "updated", "deleted", "rejected", "watermark")
 
 
-def _table(results: Sequence[LoadResult], failed: Sequence[tuple[str, str]] = ()) -> list[str]:
+def _table(
+    results: Sequence[LoadResult],
+    failed: Sequence[tuple[str, str]] = (),
+    not_started: Sequence[str] = (),
+) -> list[str]:
+    told = [(stream, f"**failed** ({plain(error)})") for stream, error in failed]
+    told += [(stream, "not started") for stream in not_started]
     rows = [_cells(each) for each in results]
-    rows += [
-        [plain(stream), f"**failed** ({plain(error)})", *[""] * (len(_HEAD) - 2)]
-        for stream, error in failed
-    ]
+    rows += [[plain(stream), outcome, *[""] * (len(_HEAD) - 2)] for stream, outcome in told]
     table = [row(_HEAD), row(["---"] * len(_HEAD)), *(row(cells) for cells in rows[:MOST_ROWS])]
     return table + (["", _left_out(len(rows)).strip()] if len(rows) > MOST_ROWS else [])
 

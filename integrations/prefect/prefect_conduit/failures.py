@@ -116,9 +116,12 @@ def raise_for_run(result: RunResult) -> None:
 def _headline(result: RunResult) -> str:
     said = []
     if result.failures:
-        of = len(result.failures) + len(result.results)
+        left = len(result.not_started)
+        of = len(result.failures) + len(result.results) + left
         names = ", ".join(each.stream for each in result.failures)
         said.append(f"{len(result.failures)} of {number(of, 'stream', 'streams')} failed: {names}")
+        if left:
+            said.append(f"{left} not started")
     hooks = ", ".join(each.hook for each in result.hooks if each.failure is not None)
     if hooks:
         said.append(f"after.{hooks} failed")
@@ -128,10 +131,5 @@ def _headline(result: RunResult) -> str:
 def _retry_of(state: State[Any]) -> str:
     if stop_event().is_set():  # it fails because it is to end
         return "never"
-    try:
-        state.result()
-    except ConduitError as error:
-        return error.retry
-    except Exception:  # noqa: BLE001 - what the task raised, if it wasn't ours: a bug
-        return "never"
-    return "never"
+    # Not state.result(): for an asynchronous task that is a coroutine, and raises nothing.
+    return state.data.retry if isinstance(state.data, ConduitError) else "never"

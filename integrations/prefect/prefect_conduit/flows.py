@@ -3,6 +3,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,6 +23,7 @@ from prefect_conduit.tasks import AT_ONCE, load_stream
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
+    from prefect.futures import PrefectFuture
 
     from conduit_core import HookResult, LoadResult, RunResult, StreamFailure
 
@@ -42,7 +44,9 @@ def run_pipeline(
 ) -> "RunResult":
     """Load a pipeline's streams side by side, then do what its file says under ``after:``.
 
-    A stream that fails doesn't stop the others; the flow run fails at the end, naming it.
+    A stream that fails doesn't stop the others, unless the file says ``on_error: stop``: then they
+    run one after another, and those behind it aren't started. The flow run fails at the end,
+    naming it.
 
     Args:
         pipeline: the pipeline's file, its content, or a ConduitPipeline block.
@@ -107,37 +111,63 @@ def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> "RunRe
     if streams is not None and not streams:
         raise ConfigError("streams=[] names no stream: leave it out for all", pipeline=found.name)
     chosen = found.select(None if streams is None else tuple(streams))
-    hooks = found.outline().hooks
-    check_hooks(found, hooks)
-    futures = {
-        stream.name: load_stream.submit(
-            pipeline,
-            stream.name,
-            window_from=asked.window_from,
-            window_to=asked.window_to,
-            full_refresh=asked.full_refresh,
-        )
-        for stream in chosen
-    }
-    results: list[LoadResult] = []
-    failures: list[StreamFailure] = []
-    for name, future in futures.items():
-        future.wait()
-        if (error := _error_of(future.state)) is None:
-            results.append(future.result())
-        else:
-            failures.append(_failure(name, error))
+    outline = found.outline()
+    check_hooks(found, outline.hooks)
+    loads = _loaded(pipeline, [each.name for each in chosen], asked, stops=outline.stops)
+    failed = [*(each.stream for each in loads.failures), *loads.not_started]
     result = RunResult(
         pipeline=found.name,
-        results=tuple(results),
-        failures=tuple(failures),
-        hooks=_after(pipeline, hooks, [each.stream for each in failures]),
+        results=tuple(loads.results),
+        failures=tuple(loads.failures),
+        not_started=tuple(loads.not_started),
+        hooks=_after(pipeline, outline.hooks, failed),
         seconds=time.perf_counter() - started,
     )
     with never_failing(f"the run of {found.name} can't be shown"):
         show_run(result)
     raise_for_run(result)
     return result
+
+
+@dataclass
+class _Loads:
+    """What became of a run's streams, each in the file's order."""
+
+    results: "list[LoadResult]" = field(default_factory=list)
+    failures: "list[StreamFailure]" = field(default_factory=list)
+    not_started: list[str] = field(default_factory=list)
+
+
+def _loaded(pipeline: Given, streams: Sequence[str], asked: Asked, *, stops: bool) -> _Loads:
+    """Load streams side by side; those that stop at a failure one after another.
+
+    A task that waits for one that failed doesn't run: Prefect leaves it NotReady, and so those that
+    wait for it. A retry is over by then, as a future ends with its last.
+    """
+    futures: dict[str, PrefectFuture[LoadResult]] = {}
+    before: list[PrefectFuture[LoadResult]] = []
+    for stream in streams:
+        futures[stream] = load_stream.submit(
+            pipeline,
+            stream,
+            window_from=asked.window_from,
+            window_to=asked.window_to,
+            full_refresh=asked.full_refresh,
+            wait_for=before,
+            return_state=False,
+        )
+        if stops:
+            before = [futures[stream]]
+    loads = _Loads()
+    for name, future in futures.items():
+        future.wait()
+        if stops and future.state.is_pending():
+            loads.not_started.append(name)
+        elif (error := _error_of(future.state)) is None:
+            loads.results.append(future.result())
+        else:
+            loads.failures.append(_failure(name, error))
+    return loads
 
 
 def _after(
@@ -151,7 +181,7 @@ def _after(
         state = run_after(pipeline, hook, failed, return_state=True)
         error = _error_of(state)
         if error is None:
-            done.append(state.result())
+            done.append(_value_of(state))
             continue
         failure = _failure(f"after.{hook}", error)
         done.append(
@@ -165,12 +195,18 @@ def _after(
 def _error_of(state: "State[Any]") -> BaseException | None:
     if state.is_completed():
         return None
-    value = state.result(raise_on_failure=False)
+    value = _value_of(state)
     return (
         value
         if isinstance(value, BaseException)
         else ConduitError(state.message or str(state.name))
     )
+
+
+def _value_of(state: "State[Any]") -> Any:
+    """Return what a run returned, or why it failed; under an asynchronous flow no coroutine."""
+    result: Any = state.result
+    return result(raise_on_failure=False, _sync=True)
 
 
 def _failure(what: str, error: BaseException) -> "StreamFailure":

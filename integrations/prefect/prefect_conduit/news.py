@@ -51,13 +51,13 @@ class News:
     Args:
         store: where the state is kept.
         pipeline: the pipeline.
-        stream: its stream.
+        streams: those of its streams that may be loaded: one, or a replay's.
     """
 
-    def __init__(self, store: StateStore, pipeline: Pipeline, stream: str) -> None:
+    def __init__(self, store: StateStore, pipeline: Pipeline, *streams: str) -> None:
         self._store = store
         self._pipeline = pipeline
-        self._stream = stream
+        self._streams = streams
         self._found: dict[str, str | None] = {}
         self._committed: set[str] = set()
         self._rules: dict[str, list[RuleChecked]] = {}
@@ -92,10 +92,11 @@ class News:
     def _tell(self, known: int | None, entry: str) -> None:
         from conduit_core import runs
 
-        now = int(json.loads(entry)["version"])
+        new = json.loads(entry)
+        stream, now = self._stream_of(new["load_id"]), int(new["version"])
         first = now if known is None else max(known + 1, now - MOST_LOADS + 1)
-        loads = [r for r in runs(self._pipeline, (self._stream,)) if first <= r.version <= now]
-        told = {r.load_id: self._events(r, is_newest=r.version == now) for r in loads}
+        loads = [r for r in runs(self._pipeline, (stream,)) if first <= r.version <= now]
+        told = {r.load_id: self._events(r, stream, is_newest=r.version == now) for r in loads}
         in_doubt = [r for r in loads if r.load_id not in self._committed]
         try:
             heard = _heard(told, in_doubt)
@@ -108,14 +109,23 @@ class News:
                 retry="step",
             ) from error
 
-    def _events(self, record: LedgerRecord, *, is_newest: bool) -> list[Event]:
+    def _stream_of(self, load_id: str) -> str:
+        """Return the stream that a load is of; a replay of many asks their ledger."""
+        from conduit_core import runs
+
+        if len(self._streams) == 1:
+            return self._streams[0]
+        loads = runs(self._pipeline, self._streams)
+        return next(r.stream for r in loads if r.load_id == load_id)
+
+    def _events(self, record: LedgerRecord, stream: str, *, is_newest: bool) -> list[Event]:
         from conduit_core import datasets, table_facts
 
         changes = json.loads(record.schema_changes)
         found: list[Event] = []
         if changed(record):
-            (names,) = datasets(self._pipeline, (self._stream,))
-            (table,) = table_facts(self._pipeline, (self._stream,)) if is_newest else (None,)
+            (names,) = datasets(self._pipeline, (stream,))
+            (table,) = table_facts(self._pipeline, (stream,)) if is_newest else (None,)
             found += asset_events(record, names, table)
         if not record.mode.startswith("state_"):
             found.append(load_event("published", record, {}))
