@@ -23,9 +23,11 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from conduit_core import __version__
+from conduit_core.errors import ConnectionFailedError
 from conduit_core.observe.book import SHARE
 from conduit_core.observe.metrics import FewBatches, measure
 from conduit_core.observe.otlp_metrics import Meters, aggregation, is_delta, temporality
+from conduit_core.observe.otlp_reasons import together
 from conduit_core.observe.otlp_sending import (
     Signal,
     endpoint_of,
@@ -48,17 +50,33 @@ _INSTANCE = "service.instance.id"
 
 _lock = threading.Lock()
 _own: dict[tuple[object, ...], _Own] = {}
+_outages: dict[tuple[object, ...], str] = {}
+"""Why each receiver took nothing the last time; "" where it took all. For who runs on and on."""
 
 Send = Callable[[float], None]
 
 
 class _Sink:
-    """Hears a run, and sends one signal after the other when it is closed."""
+    """Hears a run, and sends one signal after the other when it is closed.
 
-    def __init__(self, story: Story, meters: Meters | None, sends: Mapping[Signal, Send]) -> None:
+    Args:
+        story: the run's spans.
+        meters: the run's metrics; None: none are asked for.
+        sends: what sends each signal.
+        whose: whose outages are told once: a receiver, with its settings, of a pipeline.
+    """
+
+    def __init__(
+        self,
+        story: Story,
+        meters: Meters | None,
+        sends: Mapping[Signal, Send],
+        whose: tuple[object, ...],
+    ) -> None:
         self._story = story
         self._meters = meters
         self._sends = sends
+        self._whose = whose
         self._batches = FewBatches()
 
     def __call__(self, event: Event) -> None:
@@ -72,7 +90,7 @@ class _Sink:
         """Send what there is; both signals are tried.
 
         Raises:
-            ConnectionError: one wasn't taken.
+            ConnectionFailedError: one wasn't taken, and this process hasn't said so yet.
         """
         problems: dict[str, str] = {}
         deadline = time.monotonic() + seconds * SHARE
@@ -82,9 +100,12 @@ class _Sink:
                 send(left / (len(self._sends) - turn))
             except Exception as error:  # noqa: BLE001 - the other signal is to go out, too
                 problems[signal] = masked(str(error)) or type(error).__name__
-        if problems:
-            told = "; ".join(f"{signal}: {text}" for signal, text in problems.items())
-            raise ConnectionError(told)
+        told = together(problems)
+        with _lock:
+            is_known = _outages.get(self._whose, "") == told
+            _outages[self._whose] = told
+        if told and not is_known:
+            raise ConnectionFailedError(told)
 
 
 def open_otlp(receiver: Receiver, scene: Scene) -> _Sink:
@@ -95,8 +116,9 @@ def open_otlp(receiver: Receiver, scene: Scene) -> _Sink:
         ImportError: the exporter isn't installed.
     """
     story = Story(datetime.now(UTC), _about_run(scene), _about_load(scene))
+    whose = (scene.pipeline.name, *_key(receiver))
     if _is_on("OTEL_SDK_DISABLED", "true"):
-        return _Sink(story, None, {})
+        return _Sink(story, None, {}, whose)
     is_plain = not receiver.transport and not receiver.url.netloc
     sends: dict[Signal, Send] = {}
     meters: Meters | None = None
@@ -104,7 +126,7 @@ def open_otlp(receiver: Receiver, scene: Scene) -> _Sink:
         sends["traces"] = _traces(receiver, scene, story, is_plain=is_plain)
     if not _is_on("OTEL_METRICS_EXPORTER", "none"):
         meters, sends["metrics"] = _metrics(receiver, scene, is_plain=is_plain)
-    return _Sink(story, meters, sends)
+    return _Sink(story, meters, sends, whose)
 
 
 def _is_on(name: str, word: str) -> bool:
@@ -254,10 +276,14 @@ class _Own:
             return spans
 
 
+def _key(receiver: Receiver) -> tuple[object, ...]:
+    settings = tuple(sorted(i for i in os.environ.items() if i[0].startswith("OTEL_")))
+    return (os.getpid(), receiver.transport, receiver.url.geturl(), settings)
+
+
 def _own_of(receiver: Receiver, scene: Scene) -> _Own:
     """Return this process's providers for a receiver; after a fork there are new ones."""
-    settings = tuple(sorted(i for i in os.environ.items() if i[0].startswith("OTEL_")))
-    key = (os.getpid(), receiver.transport, receiver.url.geturl(), settings)
+    key = _key(receiver)
     with _lock:
         if key not in _own:
             with hushed() as said:

@@ -21,6 +21,7 @@ from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from conduit_core.errors import ConfigError
+from conduit_core.observe.otlp_reasons import reason
 from conduit_core.observe.receivers import OBSERVE
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ Protocol = Literal["http", "grpc"]
 
 _SPANS = 512
 """Spans of one request."""
-_SHOWN = 400
 _RESOURCES = "opentelemetry.sdk.resources"
 _EXPLAIN = "conduit run --help"
 _PORTS: dict[str, int] = {"http": 4318, "grpc": 4317}
@@ -329,11 +329,7 @@ def hushed() -> Iterator[list[str]]:
 
 
 def _reason(said: Sequence[str]) -> str:
-    """Return why nothing was taken: what was said last, and what began it."""
-    text = said[-1] if said else "it wasn't taken"
-    if len(said) > 1:
-        text = f"{text} ({said[0]})"
-    return masked(text)[:_SHOWN]
+    return reason([masked(text) for text in said])
 
 
 def masked(text: str) -> str:
