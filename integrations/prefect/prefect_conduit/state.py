@@ -70,6 +70,9 @@ class PrefectStateStore:
     def get(self, key: str) -> str | None:
         """Return the entry's text, or None.
 
+        Args:
+            key: the table's, ``schema.table``.
+
         Raises:
             StateError: Prefect can't be asked.
         """
@@ -81,6 +84,14 @@ class PrefectStateStore:
 
     def set(self, key: str, entry: str, expect: str | None) -> bool:
         """Write the entry if the one that ``expect`` identifies is still there.
+
+        Args:
+            key: the table's, ``schema.table``.
+            entry: the new one's text.
+            expect: the seal of the one that was found; None for none.
+
+        Returns:
+            Whether it was written.
 
         Raises:
             StateError: Prefect can't be asked.
@@ -102,7 +113,11 @@ class PrefectStateStore:
             return True
 
     def name(self, key: str) -> str:
-        """Return the Variable's name for a table's key, ``schema.table``."""
+        """Return the name of a table's Variable.
+
+        Args:
+            key: the table's, ``schema.table``.
+        """
         if key.startswith('"'):
             schema, end = json.JSONDecoder().raw_decode(key)
             return variable_name(schema, key[end + 1 :], self._prefix)
