@@ -6,15 +6,18 @@ Arrow and no driver, and opens nothing. The whole file is checked where it is ru
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from string import printable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from conduit_core.errors import ConfigError
 from conduit_core.spec.durations import parse_duration
+from conduit_core.spec.interpolate import interpolate
 from conduit_core.spec.names import (
     DATABASE_SUFFIXES,
     file_stem,
@@ -150,7 +153,10 @@ def outline(pipeline: str | Path | Mapping[str, object], *, connection: bool = F
         ConfigError: the file is missing or is no pipeline.
     """
     where, data = ("<python>", pipeline) if isinstance(pipeline, Mapping) else _read(Path(pipeline))
-    if not isinstance(data, Mapping) or not isinstance(data.get("streams"), list | tuple):
+    streams = data.get("streams") if isinstance(data, Mapping) else None
+    if isinstance(streams, str):  # a list of one may be its item
+        streams = [streams]
+    if not isinstance(data, Mapping) or not isinstance(streams, list | tuple):
         raise _wrong(where, "must be a mapping with `streams`, a list")
     given = data.get("destination")
     end: Mapping[object, object] = given if isinstance(given, Mapping) else {}
@@ -161,12 +167,12 @@ def outline(pipeline: str | Path | Mapping[str, object], *, connection: bool = F
     after = data.get("after")
     return Outline(
         name=str(data.get("name") or ""),
-        streams=tuple(_stream(item, schema, defaults, where) for item in data["streams"]),
+        streams=tuple(_stream(item, schema, defaults, where) for item in streams),
         hooks=tuple(str(key) for key in after) if isinstance(after, Mapping) else (),
         destination=place,
         source=_source(data.get("source")),
         system=kind,
-        stops=data.get("on_error") == "stop",
+        stops=_filled(data.get("on_error")) == "stop",
     )
 
 
@@ -224,9 +230,10 @@ def _wrong(where: str, text: str) -> ConfigError:
 def _stream(
     item: object, schema: str, defaults: Mapping[object, object], where: str
 ) -> StreamOutline:
-    found = {"table": item} if isinstance(item, str) else item
-    if not isinstance(found, Mapping):
+    given = {"table": item} if isinstance(item, str) else item
+    if not isinstance(given, Mapping):
         raise _wrong(where, "each of `streams` must be a table's name, or a mapping")
+    found = {key: value if key == "path" else _filled(value) for key, value in given.items()}
     try:
         name = str(found.get("name") or "") or _name(found)
         own, table = split_table(str(found.get("into") or "") or quote_name(name))
@@ -246,6 +253,16 @@ def _stream(
         rules=rules,
         freshness=_duration(found.get("freshness", defaults.get("freshness"))),
     )
+
+
+def _filled(value: object) -> object:
+    """Return a value with its variables filled in; as it is where one of them isn't set here.
+
+    A runner needs names before the file is read whole. Connections and paths, which may have a
+    secret in them, aren't filled in.
+    """
+    found = interpolate(value, os.environ)
+    return value if found.problems else found.data
 
 
 def _reads(table: object, path: object) -> tuple[str, ...]:
@@ -375,4 +392,4 @@ def _file(system: str, path: str) -> str:
 
 
 def _plain(uri: str) -> str:
-    return "" if "$" in uri else uri
+    return "" if "$" in uri else quote(uri, safe=printable)

@@ -137,6 +137,7 @@ def test_a_dag_has_a_form_and_is_its_files(lab: Lab) -> None:
         "reload": False,
         "window_from": None,
         "window_to": None,
+        "only": None,
         "mine": 1,
     }
     assert told["schema"]["items"] == {"type": "string", "enum": streams}
@@ -147,6 +148,7 @@ def test_a_dag_has_a_form_and_is_its_files(lab: Lab) -> None:
         "window": "data_interval",
         "window_from": "",
         "window_to": "",
+        "only": "null",
         "full_refresh": "False",
         "reload": "False",
         "allow_empty": False,

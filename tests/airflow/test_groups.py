@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.airflow.lab import Lab
-from tests.airflow.two_streams import STREAMS, open_shop, order, rows
+from tests.airflow.two_streams import STREAMS, change, open_shop, order, rows
 
 GROUP = """
     from airflow.sdk import DAG
@@ -215,3 +217,41 @@ def test_a_slice_by_value_from_the_form_and_from_an_argument(lab: Lab) -> None:
     wrong = lab.once("dag.py")
     assert wrong.state == "failed"
     assert "only='id=7': must be a mapping such as" in wrong.log
+
+
+def test_a_chain_is_in_the_files_order_whatever_rule_others_have(lab: Lab) -> None:
+    open_shop(lab, "ordered", THREE.replace("100", "10"), "on_error: stop\n")
+    lab.write(
+        "dag.py",
+        """
+        from airflow.sdk import DAG, task
+        from airflow_provider_conduit import ConduitTaskGroup
+
+        with DAG("ordered", schedule=None, default_args={"trigger_rule": "all_done"}) as dag:
+
+            @task
+            def before():
+                raise ValueError("the group goes on, as its DAG says")
+
+            before() >> ConduitTaskGroup(pipeline="shop.yml", streams=["last", "customers"])
+        """,
+    )
+    run = lab.once("dag.py")
+    ours = {name: state for name, state in run.tasks.items() if name != "before"}
+    assert ours == dict.fromkeys(["load.start", "load.customers", "load.last"], "success")
+    assert run.log.index("loading customers") < run.log.index("loading last")
+
+
+def test_a_table_whose_name_is_not_ascii(lab: Lab) -> None:
+    change(lab.folder, 'CREATE TABLE "Straße" AS SELECT 1 AS id')
+    open_shop(lab, "umlaut", "\n      - {table: Straße, mode: upsert, unique_key: id}\n")
+    text = (lab.folder / "shop.yml").read_text()
+    named = "destination: {connection: umlaut_wh, schema: umlaut}"
+    lab.write("shop.yml", re.sub("destination: .*", named, text))
+    lab.connection("umlaut_wh", conn_type="duckdb", host=str(lab.folder / "wh.duckdb"))
+    lab.write("dag.py", GROUP.format(dag_id="umlaut"))
+    run = lab.once("dag.py")
+    assert run.state == "success"
+    assert rows(lab.folder, 'SELECT id FROM umlaut."Straße"') == [(1,)]
+    (event,) = run.events
+    assert event["name"] == "umlaut.Straße"

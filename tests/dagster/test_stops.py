@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 import pytest
 
+from dagster_conduit import ConduitResource
 from tests.dagster.shop import ORDERS, Shop
 
 RULED = {"quality": [{"rule": "range", "column": "amount", "max": 5000}]}
@@ -64,10 +65,17 @@ def test_they_come_in_the_files_order(chain: Shop, fan_out: str) -> None:
 @pytest.mark.parametrize("chosen", [["third"], ["first", "third"]])
 def test_some_of_them_wait_for_no_other(chain: Shop, chosen: Sequence[str]) -> None:
     spoil(chain, "second")
+    called = []
+
+    def body(context: dg.AssetExecutionContext, conduit: ConduitResource) -> Iterator[object]:
+        called.append(context.op_execution_context.op_def.name)
+        yield from conduit.run(context=context)
+
     keys = [["raw", name] for name in chosen]
-    told = chain.materialize(chain.assets(), selection=dg.AssetSelection.assets(*keys))
+    told = chain.materialize(chain.assets(body), selection=dg.AssetSelection.assets(*keys))
     assert told.success
     assert told.materialized() == [f"raw/{name}" for name in chosen]
+    assert called == [f"shop__{name}" for name in chosen]
 
 
 def test_checks_alone_are_made_one_after_another(chain: Shop) -> None:

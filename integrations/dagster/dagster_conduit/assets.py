@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -28,7 +27,6 @@ from dagster_conduit.steps import RESOURCE
 from dagster_conduit.translator import DagsterConduitTranslator
 
 _Nodes = Mapping[str, dg.OpDefinition | GraphDefinition]
-_CONTEXTS = (dg.AssetExecutionContext, dg.OpExecutionContext)
 _BEFORE = "before"
 """The input of a step that waits for another stream's: of the graph alone, no asset's."""
 
@@ -197,7 +195,7 @@ def _node(
         return stream_graph(specs.op, specs.stream.name, options, inputs, outputs)
     made = options.op(
         specs.op,
-        _handing_on(fn, tells=chained[1]),
+        _handing_on(fn, specs),
         stream=specs.stream.name,
         description=specs.asset.description,
         ins={each: dg.In(Nothing) for each in inputs},
@@ -211,34 +209,47 @@ def _node(
     return made
 
 
-def _handing_on(fn: Callable[..., Any], *, tells: bool) -> Callable[..., Any]:
-    """Return a step's body that fails where the function forgets to hand on what loads.
+def _handing_on(fn: Callable[..., Any], specs: StreamSpecs) -> Callable[..., Any]:
+    """Return a step's body around the function that hands on what loads.
 
-    Nothing would be loaded, and Dagster would take its ``None`` for a materialization.
-
-    Args:
-        fn: the step's function.
-        tells: whether another step waits for the end of this one, whatever is asked of it.
+    The function isn't called where the step is only in the way of another that was chosen. One
+    that forgets to hand on fails: nothing would be loaded, and Dagster would take its ``None`` for
+    a materialization.
     """
-    if inspect.isgeneratorfunction(fn) and not tells:
-        return fn
     resolve_annotations(fn)  # Dagster reads the function's, not its wrapper's
 
     @functools.wraps(fn)
     def body(*args: Any, **kwargs: Any) -> Iterator[object]:
-        told = fn(*args, **kwargs)
-        if told is None:
-            raise dg.Failure(
-                f"{fn.__name__} hands on nothing, so nothing is loaded: its body has to be"
-                " `yield from conduit.run(context=context)`",
-                allow_retries=False,
-            )
-        yield from told
-        if tells:
-            (context,) = [each for each in (*args, *kwargs.values()) if isinstance(each, _CONTEXTS)]
+        context = _context_of((*args, *kwargs.values()))
+        if context is None or _is_asked(context, specs):
+            told = fn(*args, **kwargs)
+            if told is None:
+                raise dg.Failure(
+                    f"{fn.__name__} hands on nothing, so nothing is loaded: its body has to be"
+                    " `yield from conduit.run(context=context)`",
+                    allow_retries=False,
+                )
+            yield from told
+        if context is not None:
             yield from done(context)
 
     return body
+
+
+def _context_of(arguments: Iterable[object]) -> dg.AssetExecutionContext | None:
+    for each in arguments:
+        if isinstance(each, dg.AssetExecutionContext):
+            return each
+        if isinstance(each, dg.OpExecutionContext):
+            return dg.AssetExecutionContext(op_execution_context=each)
+    return None
+
+
+def _is_asked(context: dg.AssetExecutionContext, specs: StreamSpecs) -> bool:
+    checks = {check.key for check in specs.checks}
+    return specs.asset.key in context.selected_asset_keys or not checks.isdisjoint(
+        context.selected_asset_check_keys
+    )
 
 
 def _hook_op(pipeline: Held, specs: HookSpecs, options: OpOptions, streams: int) -> dg.OpDefinition:

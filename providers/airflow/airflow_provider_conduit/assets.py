@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from string import printable
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from airflow_provider_conduit.compat import Asset
 from airflow_provider_conduit.pipelines import PipelineLike, dag_folder, outline_of, placed
@@ -22,7 +24,7 @@ def conduit_asset(
 
     Its name is ``schema.table``. Where the pipeline file itself says which database that is in, the
     URI is the one that Cosmos gives the same table; where a connection or a variable says it, the
-    URI is the name, since parsing a DAG asks nobody.
+    URI is the name, since parsing a DAG asks nobody. In a URI what isn't ASCII is quoted.
 
     Args:
         pipeline: a path relative to the file that calls this, a mapping, or a Pipeline.
@@ -44,7 +46,7 @@ def asset_of(outline: Outline, stream: str) -> Asset:
     """
     found = outline.stream(stream)
     uri = outline.uri(found)
-    return Asset(name=found.target, uri=uri) if uri else Asset(name=found.target)
+    return Asset(name=found.target, uri=uri or quote(found.target, safe=printable))
 
 
 def tell_change(result: LoadResult, asset: Asset, context: Context) -> bool:

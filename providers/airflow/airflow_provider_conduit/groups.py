@@ -90,7 +90,8 @@ class ConduitTaskGroup(TaskGroup):
         super().__init__(group_id, **own)  # type: ignore[arg-type]
         placed_at = placed(pipeline, dag_folder(self.dag))
         outline = outline_of(placed_at, destination_conn_id)
-        wanted = [outline.stream(name) for name in streams or ()] or list(outline.streams)
+        named = {outline.stream(name).name for name in streams or ()}
+        wanted = [stream for stream in outline.streams if not named or stream.name in named]
         spread = {outline.stream(name).name for name in expand}
         self._shared: dict[str, Any] = {
             "pipeline": placed_at,
@@ -120,8 +121,8 @@ class ConduitTaskGroup(TaskGroup):
         """Return the task that waits for what the group waits for, where streams are a chain."""
         from airflow.providers.standard.operators.empty import EmptyOperator
 
-        rule = {"trigger_rule": self._kwargs.pop("trigger_rule", "all_success")}
-        return (EmptyOperator(task_id=task_id, **rule),)
+        given = {key: self._kwargs.pop(key) for key in ("trigger_rule",) if key in self._kwargs}
+        return (EmptyOperator(task_id=task_id, **given),)
 
     def _load(
         self, stream: StreamOutline, task_id: str, before: Sequence[BaseOperator]
@@ -164,8 +165,13 @@ class ConduitTaskGroup(TaskGroup):
 
 
 def _rule(before: Sequence[BaseOperator]) -> dict[str, str]:
-    """Return the trigger rule of a stream behind ``start`` and another, which may be skipped."""
-    return {"trigger_rule": "none_failed_min_one_success"} if len(before) > 1 else {}
+    """Return the trigger rule of a stream behind ``start`` and another, which may be skipped.
+
+    The group's own rule, and that of ``default_args``, are for ``start``.
+    """
+    if not before:
+        return {}
+    return {"trigger_rule": "none_failed_min_one_success" if before[1:] else "all_success"}
 
 
 class ConduitDag(DAG):

@@ -79,6 +79,12 @@ def test_no_secret_is_in_it() -> None:
             ],
             defaults={"freshness": "1d", "splits": None},
         ),
+        made("wh.duckdb", "orders"),
+        made(
+            "wh.duckdb",
+            ["${T:-t2}", {"name": "${N:-n}", "table": "t", "into": "raw.${T:-t2}"}],
+            on_error="${ON_ERROR:-stop}",
+        ),
         {**made("wh.duckdb"), "source": {"connection": "shop_pg"}},
         {**made("wh.duckdb"), "source": {"url": "postgresql://u:p@db/shop"}},
         {**made("wh.duckdb", [{"path": "a/*.csv"}]), "source": {"type": "csv", "path": "in"}},
@@ -102,6 +108,24 @@ def test_what_a_variable_says_isnt_known() -> None:
     mapping = made("${WH}", [{"table": "a", "freshness": "${HOURS}", "splits": "${N}"}])
     found = outline({**mapping, "source": "${SHOP}"})
     assert (found.source, found.system, found.streams[0].freshness) == ("", "", None)
+
+
+def test_a_variable_that_is_set_is_filled_in_but_for_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SOME", "orders")
+    found = outline(made("postgres://${SOME}/wh", ["${SOME}", {"name": "n", "path": "${SOME}/*"}]))
+    assert [s.name for s in found.streams] == ["orders", "n"]
+    assert found.streams[1].reads == ("${SOME}/*",)
+    assert found.destination == ""
+    unset = outline(made("x.duckdb", ["${NOT_SET}"], on_error="${NOT_SET}"))
+    assert (unset.streams[0].name, unset.stops) == ("${NOT_SET}", False)
+
+
+def test_a_place_is_ascii() -> None:
+    found = outline(made("duckdb:///geschäft.duckdb", ["Straße"]))
+    uri = found.uri(found.streams[0])
+    assert uri == "duckdb://gesch%C3%A4ft.duckdb/gesch%C3%A4ft/main/Stra%C3%9Fe"
 
 
 def test_from_a_file_too(tmp_path: Path) -> None:
