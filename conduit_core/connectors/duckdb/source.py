@@ -38,7 +38,7 @@ from conduit_core.errors import (
     SchemaError,
     SourceDataError,
 )
-from conduit_core.spec.names import quote_name, split_table
+from conduit_core.spec.names import did_you_mean, quote_name, split_table
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 from conduit_core.types.dialect import Table
@@ -222,7 +222,8 @@ class DuckDBSource(Source):
         missing = [name for name in columns if name not in by_name]
         if missing:
             raise SchemaError(
-                f"{ref} has no column {', '.join(missing)}; it has {', '.join(by_name)}",
+                f"{ref} has no column {', '.join(missing)}{did_you_mean(missing[0], by_name)} it"
+                f" has {', '.join(by_name)}",
                 connector=SYSTEM, command="conduit discover",
             )  # fmt: skip
         return tuple(by_name[name] for name in columns)
