@@ -170,7 +170,7 @@ def state_set(
             what = _What("state_set", wanted, window, runner)
             return _write(pipeline, chosen, ends, target, chain, what)
         except ConduitError as error:
-            raise pipeline.at(error, stream) from error.__cause__
+            raise pipeline.at(error, stream, "conduit state show") from error.__cause__
 
 
 def state_reset(

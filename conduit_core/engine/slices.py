@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -261,6 +262,16 @@ def refuse_slices(
             " everything again",
             command=f"conduit state set --cursor {placeholder(stream.cursor)}",
         )
+
+
+def last_slice(chain: list[LedgerRecord]) -> RunRequest:
+    """Return the request of the last slice that was published: what the next will be like."""
+    for record in reversed(chain):
+        asked = json.loads(record.request)
+        if record.is_given and asked.get("kind") == "given":
+            only = SliceBy.model_validate(asked["only"]) if "only" in asked else None
+            return RunRequest(window_from=asked.get("from"), window_to=asked.get("to"), only=only)
+    return RunRequest(full_refresh=True)
 
 
 def refuse_overlap(stream: StreamSpec, chain: list[LedgerRecord], window: Window) -> None:

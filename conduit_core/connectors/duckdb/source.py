@@ -129,7 +129,9 @@ class DuckDBSource(Source):
                 columns = session.rows("SELECT count(*) FROM duckdb_columns() WHERE NOT internal")
         except ConduitError as error:
             remedy = "close it there, or wait"
-            return [*items, CheckItem("open", ok=False, detail=error.message, remedy=remedy)]
+            told, retry = error.message, error.retry
+            items.append(CheckItem("open", ok=False, detail=told, remedy=remedy, retry=retry))
+            return items
         items.append(CheckItem("version", ok=True, detail=f"DuckDB {version}"))
         items.append(CheckItem("round trip", ok=True, detail=f"{taken:.1f} ms"))
         items.append(CheckItem("read", ok=True, detail=f"{columns[0][0]} columns to read"))

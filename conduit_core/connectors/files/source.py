@@ -108,7 +108,8 @@ class FileSource(Source):
                     stack.enter_context(file.raw())
         except ConduitError as error:
             remedy = "check the source's path: and the rights on it"
-            return [CheckItem("files", ok=False, detail=error.message, remedy=remedy)]
+            told, retry = error.message, error.retry
+            return [CheckItem("files", ok=False, detail=told, remedy=remedy, retry=retry)]
         size = sum(f.size for f in files)
         return [CheckItem("files", ok=True, detail=f"{len(files)} files, {size} bytes")]
 
