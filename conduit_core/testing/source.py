@@ -52,7 +52,7 @@ def _many(ids: Sequence[int]) -> pa.Table:
 def _assert_many(found: pa.Table, ids: Sequence[int]) -> None:
     """Assert that each of these rows is there once, with its own text: a count would hide both."""
     there = found.column("id").to_pylist()
-    assert_together([there], [*ids])
+    assert_together([there], ids)
     texts = zip(there, found.column("v").to_pylist(), strict=True)
     assert [n for n, text in texts if text != f"the text of row {n}"][:5] == []
 
@@ -362,6 +362,22 @@ class SourceSuite(SplitSuite, SourceSlices):
         for low in (None, at(2)):
             assert source.bounds(ref, low, None).high == at(last) == at(_MANY - 1)
             assert source.bounds(ref, low, at(late)).high == at(late)
+
+    def test_many_rows_without_a_cursor_are_counted_and_read(
+        self, source: Source, fill: Fill
+    ) -> None:
+        if not self.null_cursors:
+            pytest.skip("the system has no NULL")
+        ids = range(_MANY)
+        times = [n if n % 3 else None for n in ids]
+        table = _many(ids).append_column("at", pa.array(times, pa.int64()))
+        ref = replace(fill("t", table), cursor=("at",))
+        bounds = source.bounds(ref, None, None)
+        low, high = (at(n, columns=("at",)) for n in (_MANY - 100, _MANY - 1))
+        assert (bounds.null_rows, bounds.high) == (_MANY // 3, high)
+        window = Window("watermark", low, high, null_cursor=True)
+        inside = [n for n in ids if n > _MANY - 100 or times[n] is None]
+        _assert_many(read(source, ref, window), inside)
 
     def test_a_read_may_stop_half_way(self, source: Source, fill: Fill) -> None:
         ids = range(100_000)

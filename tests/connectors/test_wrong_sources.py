@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -90,28 +91,39 @@ class MixesColumns(Right):
                 yield page
 
 
-class FirstPageOfWindows(Right):
-    """Who asks for rows from a bound on gets one page of them."""
+class FirstPage(Right):
+    """Who asks for some rows gets one page of them."""
+
+    @abstractmethod
+    def is_short(self, window: Window) -> bool: ...
 
     def batches(
         self, table: str, columns: Sequence[str], window: Window, batch_bytes: int
     ) -> Iterator[pa.RecordBatch]:
         for page in super().batches(table, columns, window, batch_bytes):
             yield page
-            if window.low is not None:
+            if self.is_short(window):
                 return
 
 
-class FirstPageOfCaps(Right):
-    """Who asks for rows up to a bound gets one page of them."""
+class FirstPageOfWindows(FirstPage):
+    def is_short(self, window: Window) -> bool:
+        return window.low is not None
 
-    def batches(
-        self, table: str, columns: Sequence[str], window: Window, batch_bytes: int
-    ) -> Iterator[pa.RecordBatch]:
-        for page in super().batches(table, columns, window, batch_bytes):
-            yield page
-            if window.high is not None:
-                return
+
+class FirstPageOfCaps(FirstPage):
+    def is_short(self, window: Window) -> bool:
+        return window.high is not None
+
+
+class FirstPageOfNulls(FirstPage):
+    def is_short(self, window: Window) -> bool:
+        return window.null_cursor and window.low is not None and window.high is not None
+
+
+class FirstPageOfSlices(FirstPage):
+    def is_short(self, window: Window) -> bool:
+        return window.only is not None
 
 
 class TenThousandAtMost(Right):
@@ -194,6 +206,8 @@ FOUND_BY = {
     MixesColumns: ("test_batches_are_bounded", "test_a_window_of_many_rows_is_read_to_its_end"),
     FirstPageOfWindows: ("test_a_window_of_many_rows_is_read_to_its_end",),
     FirstPageOfCaps: ("test_a_window_of_many_rows_is_read_to_its_end",),
+    FirstPageOfNulls: ("test_many_rows_without_a_cursor_are_counted_and_read",),
+    FirstPageOfSlices: ("test_a_slice_by_value_of_many_rows",),
     TenThousandAtMost: ("test_a_window_of_many_rows_is_read_to_its_end",),
     NothingIsNull: ("test_a_column_that_holds_null_says_so", "test_values_are_read_exactly"),
     NullByTheFirstRows: ("test_a_column_that_holds_null_says_so",),
