@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from docs_site.assemble import MEMBERS, ROOT, BrokenLinkError, assemble
+from docs_site.dead import dead
 from docs_site.navigation import CONFIG, faults
 
 
@@ -31,6 +32,9 @@ def main() -> int:
         print("\n".join(found), file=sys.stderr)
         return 1
     ended = _build(work)
+    if ended == 0 and (found := dead(work / "site")):
+        print("\n".join(found), file=sys.stderr)
+        return 1
     if ended == 0:
         shutil.rmtree(to, ignore_errors=True)
         shutil.move(work / "site", to)

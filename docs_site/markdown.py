@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 _FENCE = re.compile(r"^( *)(`{3,})(\w*)[^\n]*\n(.*?)^\1\2[ ]*$", re.MULTILINE | re.DOTALL)
-_CODE = re.compile(r"(`+)[^`\n](?:.*?[^`])?\1(?!`)|<!--.*?-->", re.DOTALL)
+_CODE = re.compile(r"(`+)[^`\n](?:.*?[^`])??\1(?!`)|<!--.*?-->", re.DOTALL)
 _LINK = re.compile(r"\]\(([^()\s]+)\)")
 _ITEM = re.compile(r"(?:[-*]|\d+\.) +(?=\S)")
 _HEADING = re.compile(r"^#{1,6} +(.*?) *$", re.MULTILINE)

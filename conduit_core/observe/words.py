@@ -58,6 +58,8 @@ def _seen(e: ev.StreamSeen) -> str:
 
 
 def _rule_checked(e: ev.RuleChecked) -> str:
+    if e.result == "failed" and e.action == "fail":  # or another action above its ceiling
+        return f"rule {e.rule} stops the load: {e.text}"
     if e.result == "failed":
         return f"rule {e.rule} ({e.action}): {e.text}"
     how = f" on {figures.count(e.checked)} rows" if e.checked else ""

@@ -51,7 +51,7 @@ class RuleCount(BaseModel):
             update={
                 "checked": self.checked + other.checked,
                 "failed": self.failed + other.failed,
-                "sample": (*self.sample, *other.sample)[:SAMPLES],
+                "sample": _different(self.sample, other.sample),
             }
         )
 
@@ -269,7 +269,8 @@ class Judge:
             rows = flip(scatter(known(finding.passes, null=True), where, fill=True))
             broken = rows if broken is None else either(broken, rows)
             breaks.append(_Break(name, finding.column, finding.reason, rows))
-            sample.extend(self._values(batch, finding.column, rows, SAMPLES - len(sample)))
+            more = self._values(batch, finding.column, rows, SAMPLES - len(sample))
+            sample = [*_different(sample, more)]
         self._counts[name] = count.model_copy(
             update={
                 "checked": count.checked + checked,
@@ -290,6 +291,11 @@ class Judge:
             values = values.cast(pa.string())
         items = cast("pa.Array[Any]", values).to_pylist()
         return ["NULL" if item is None else str(item)[:_SAMPLE_CHARS] for item in items]
+
+
+def _different(sample: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
+    """Return what is shown of both, each value once: five times NULL says nothing more."""
+    return tuple(dict.fromkeys((*sample, *more)))[:SAMPLES]
 
 
 def _and(one: pa.BooleanArray | None, other: pa.BooleanArray | None) -> pa.BooleanArray | None:

@@ -83,8 +83,7 @@ def _decide(
         raise StateDivergedError(
             f"the state store is at version {version} (load {entry.load_id}), the destination's"
             f" ledger at {known}{f' (load {last.load_id})' if last else ''}: the destination was"
-            " restored or emptied. To go on from the destination: `conduit state reset`; to skip"
-            " what the lost loads held: `conduit state set --cursor VALUE --skip`",
+            " restored or emptied, or is another one",
             command="conduit state reset",
         )
     if version < known:
@@ -93,8 +92,7 @@ def _decide(
     if last is not None and entry.load_id != last.load_id:
         raise StateDivergedError(
             f"version {version} is load {entry.load_id} in the state store and load {last.load_id}"
-            " in the destination's ledger: one of them was restored. To go on from the"
-            " destination: `conduit state reset`",
+            " in the destination's ledger: one of them was restored",
             command="conduit state reset",
         )
     return Reconciled("equal", cursor)

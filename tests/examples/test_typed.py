@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import time
 import urllib.request
@@ -120,7 +121,6 @@ RUNS = "/api/v2/dags/flights/dagRuns?order_by=-id&limit=1"
 def test_airflow(typed: Typed) -> None:
     given = {
         "API__PORT": str(typed.port),
-        "API__HOST": "127.0.0.1",
         "API__BASE_URL": typed.url,
         "CORE__EXECUTION_API_SERVER_URL": f"{typed.url}/execution/",
         "CORE__PARALLELISM": "2",
@@ -132,6 +132,8 @@ def test_airflow(typed: Typed) -> None:
     def standalone(_: Walk, line: str) -> str:
         typed.start(*line.split())
         typed.wait("the DAG", lambda: typed.ask("/api/v2/dags/flights"))
+        with socket.socket() as other:  # whoever listens on all addresses answers there, too
+            assert other.connect_ex(("127.0.0.2", typed.port)) != 0
         return ""
 
     def states() -> list[str]:

@@ -7,6 +7,7 @@ import re
 import uuid
 from collections.abc import Callable
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -258,8 +259,39 @@ def test_two_destinations_with_one_table_name_share_prefect_by_a_prefix(shop: Sh
     block = ConduitPipeline(content=shop.mapping, state_prefix="second")
     done = run_pipeline(block)
     assert done.results[0].counts.inserted == 5
+    third = str(shop.folder / "third.duckdb")
+    shop.more = {"destination": {"type": "duckdb", "path": third, "schema": shop.schema}}
+    done = run_pipeline(shop.mapping, state_prefix="third")
+    assert done.results[0].counts.inserted == 5
     with get_client(sync_client=True) as client:
-        assert client.read_variable_by_name(f"second-{shop.schema}-orders") is not None
+        for prefix in ("second", "third"):
+            assert client.read_variable_by_name(f"{prefix}-{shop.schema}-orders") is not None
+
+
+def test_a_wrong_prefix_starts_no_task(shop: Shop) -> None:
+    state: Any = run_pipeline(shop.mapping, state_prefix="No!", return_state=True)
+    assert state.is_failed()
+    assert "state_prefix='No!'" in str(state.message)
+    assert task_states(state) == []
+
+
+def test_a_deleted_warehouse_is_refused_with_one_advice_and_loads_anew_once_it_is_followed(
+    shop: Shop,
+) -> None:
+    """What the error says first names no command that a later line takes back."""
+    gone = str(shop.folder / "gone.duckdb")
+    shop.more = {"destination": {"type": "duckdb", "path": gone, "schema": shop.schema}}
+    assert run_pipeline(shop.mapping).results[0].counts.inserted == 5
+    Path(gone).unlink()
+    state: Any = run_pipeline(shop.mapping, return_state=True)
+    (failed,) = task_states(state)
+    assert "was restored or emptied, or is another one" in failed.message
+    assert "conduit state" not in failed.message
+    name = f"conduit-{shop.schema}-orders"
+    assert f"prefect variable unset {name}" in failed.message
+    with get_client(sync_client=True) as client:
+        client.delete_variable_by_name(name)
+    assert run_pipeline(shop.mapping).results[0].counts.inserted == 5
 
 
 def task_states(state: Any) -> list[Any]:

@@ -18,6 +18,7 @@ from prefect_conduit.blocks import ConduitPipeline, end_with_secret
 from prefect_conduit.failures import raise_for_run, short
 from prefect_conduit.hooks import check_hooks, run_after
 from prefect_conduit.pipelines import opened
+from prefect_conduit.state import store_of
 from prefect_conduit.stopping import in_stoppable_thread
 from prefect_conduit.tasks import AT_ONCE, load_stream
 
@@ -41,6 +42,7 @@ def run_pipeline(
     window_to: Moment | None = None,
     window_length: str | None = None,
     full_refresh: bool = False,  # noqa: FBT001, FBT002 - a deployment's parameters have names
+    state_prefix: str | None = None,
 ) -> "RunResult":
     """Load a pipeline's streams side by side, then do what its file says under ``after:``.
 
@@ -56,6 +58,8 @@ def run_pipeline(
         window_length: the slice of this length, such as "1 day", that ends at the run's scheduled
             start: a run that is late, or tried again, loads the same slice.
         full_refresh: replace the tables' content.
+        state_prefix: what the Variables with the state begin with; default: what the block says,
+            or ``conduit``.
 
     Returns:
         What became of each stream and hook.
@@ -66,7 +70,7 @@ def run_pipeline(
     """
     with short():
         asked = _asked(window_from, window_to, window_length, full_refresh)
-        return _ran(pipeline, streams, asked)
+        return _ran(pipeline, streams, asked, state_prefix)
 
 
 @flow(name="run-pipeline", task_runner=_THREADS)
@@ -77,11 +81,12 @@ async def arun_pipeline(
     window_to: Moment | None = None,
     window_length: str | None = None,
     full_refresh: bool = False,  # noqa: FBT001, FBT002 - a deployment's parameters have names
+    state_prefix: str | None = None,
 ) -> "RunResult":
     """Do what ``run_pipeline`` does, for an asynchronous flow that awaits it."""
     with short():
         asked = _asked(window_from, window_to, window_length, full_refresh)
-        return await in_stoppable_thread(partial(_ran, pipeline, streams, asked))
+        return await in_stoppable_thread(partial(_ran, pipeline, streams, asked, state_prefix))
 
 
 def _asked(
@@ -97,7 +102,9 @@ def _asked(
     return Asked(window_from=start, window_to=end, full_refresh=full_refresh)
 
 
-def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> "RunResult":
+def _ran(
+    pipeline: Given, streams: Sequence[str] | None, asked: Asked, prefix: str | None
+) -> "RunResult":
     from conduit_core import RunResult
 
     started = time.perf_counter()
@@ -107,13 +114,15 @@ def _ran(pipeline: Given, streams: Sequence[str] | None, asked: Asked) -> "RunRe
             f" shows: name a connection, as {end}: {{connection: shop}}, or a variable:"
             " ${SHOP_URL}"
         )
+    store_of(pipeline, prefix)  # refused here, before each stream's task would
     found = opened(pipeline)
     if streams is not None and not streams:
         raise ConfigError("streams=[] names no stream: leave it out for all", pipeline=found.name)
     chosen = found.select(None if streams is None else tuple(streams))
     outline = found.outline()
     check_hooks(found, outline.hooks)
-    loads = _loaded(pipeline, [each.name for each in chosen], asked, stops=outline.stops)
+    names = [each.name for each in chosen]
+    loads = _loaded(pipeline, names, asked, prefix, stops=outline.stops)
     failed = [*(each.stream for each in loads.failures), *loads.not_started]
     result = RunResult(
         pipeline=found.name,
@@ -138,7 +147,9 @@ class _Loads:
     not_started: list[str] = field(default_factory=list)
 
 
-def _loaded(pipeline: Given, streams: Sequence[str], asked: Asked, *, stops: bool) -> _Loads:
+def _loaded(
+    pipeline: Given, streams: Sequence[str], asked: Asked, prefix: str | None, *, stops: bool
+) -> _Loads:
     """Load streams side by side; those that stop at a failure one after another.
 
     A task that waits for one that failed doesn't run: Prefect leaves it NotReady, and so those that
@@ -153,6 +164,7 @@ def _loaded(pipeline: Given, streams: Sequence[str], asked: Asked, *, stops: boo
             window_from=asked.window_from,
             window_to=asked.window_to,
             full_refresh=asked.full_refresh,
+            state_prefix=prefix,
             wait_for=before,
             return_state=False,
         )

@@ -6,13 +6,15 @@ import math
 import random
 import statistics
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter
 
 from conduit_core.errors import QualityError
+from conduit_core.events import RuleChecked
+from conduit_core.observe.words import message
 from conduit_core.quality import (
     Judge,
     LoadFacts,
@@ -27,6 +29,7 @@ from conduit_core.spec.amounts import parse_amount
 from conduit_core.spec.rules import Rule, RuleSpec
 
 RULE: TypeAdapter[RuleSpec] = TypeAdapter(Rule)
+BELOW = {"rule": "range", "column": "n", "min": 10, "action": "dlq", "max_rejected": "50%"}
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
 
 
@@ -84,6 +87,32 @@ def test_a_load_stops_at_once_where_no_later_row_can_mend_it() -> None:
     judge.judge(pa.RecordBatch.from_pylist([{"n": None}], schema=batch.schema))
     with pytest.raises(QualityError, match=r"'not_null\(n\)': 1 of 3 rows break it; .*'NULL'"):
         raise_for(judge_counts(ruleset, judge.tally(), is_final=False))
+
+
+def test_an_example_is_shown_once() -> None:
+    batch = pa.RecordBatch.from_pylist([{"n": n} for n in (1, 1, 7, 1, 8, 9)])
+    ruleset = compile_rules([RULE.validate_python(BELOW)], batch.schema)
+    judge = Judge(ruleset)
+    judge.judge(batch)
+    (told,) = judge_counts(ruleset, judge.tally())
+    assert told.text.startswith("6 of 6 rows break it; 50% may; for example '1', '7', '8'")
+
+
+@pytest.mark.parametrize(("action", "said"), [("fail", "stops the load"), ("warn", "(warn)")])
+def test_the_log_says_what_a_broken_rule_does(action: Literal["fail", "warn"], said: str) -> None:
+    """A ceiling of dead letters that is exceeded is no rule with the action `fail`."""
+    event = RuleChecked(
+        pipeline="shop",
+        stream="orders",
+        load_id="a",
+        rule="range(n)",
+        action=action,
+        result="failed",
+        checked=6,
+        failed=6,
+        text="6 of 6 rows break it; 50% may",
+    )
+    assert message(event).startswith(f"rule range(n) {said}: 6 of 6 rows break it; 50% may")
 
 
 def test_row_count() -> None:
