@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from conduit_core.engine.after import finished_versions, run_hook
     from conduit_core.engine.audit import RuleReport
     from conduit_core.engine.checks import check, check_connection
-    from conduit_core.engine.deadletters import replay
+    from conduit_core.engine.deadletters import find_letters, replay
     from conduit_core.engine.facts import (
         ColumnFacts,
         DestinationFacts,
@@ -138,6 +138,7 @@ _HOMES = {
     "datasets": "conduit_core.engine.lineage",
     "destination_facts": "conduit_core.engine.facts",
     "files": "conduit_core.engine.read",
+    "find_letters": "conduit_core.engine.deadletters",
     "finished_versions": "conduit_core.engine.after",
     "lineage_datasets": "conduit_core.observe.lineage",
     "listeners_from_environment": "conduit_core.engine.listening",
@@ -219,6 +220,7 @@ __all__ = [
     "datasets",
     "destination_facts",
     "files",
+    "find_letters",
     "finished_versions",
     "lineage_datasets",
     "listeners_from_environment",

@@ -49,6 +49,30 @@ def letters(
     return found[:limit]
 
 
+def find_letters(pipeline: Pipeline, ids: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return which stream has which of these dead letters, for a runner that replays one by one.
+
+    Args:
+        pipeline: whose letters; the destination is asked.
+        ids: the letters' ids, or what those begin with.
+
+    Returns:
+        Whole ids by the names of the streams that have some, in the file's order.
+
+    Raises:
+        ConfigError: no letter, or several, have such an id; the destination keeps none.
+    """
+    with _kept(pipeline, None) as (keeper, targets):
+        there = [keeper.letters(target, statuses=ALL) for target in targets]
+    every = [letter for each in there for letter in each]
+    try:
+        wanted = {by_beginning(every, beginning).letter_id for beginning in ids}
+    except ConfigError as error:
+        raise pipeline.at(error, command="conduit dlq list") from None
+    held = [tuple(x.letter_id for x in each if x.letter_id in wanted) for each in there]
+    return {s.name: own for s, own in zip(pipeline.streams, held, strict=True) if own}
+
+
 def replay(
     pipeline: Pipeline,
     streams: tuple[str, ...] | None = None,

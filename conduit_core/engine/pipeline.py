@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from conduit_core.spec.notify import ReceiverSpec
     from conduit_core.spec.outline import Outline
 
+_CHECK = "conduit check"
+"""What helps with any error: it says what isn't as it should be."""
+
 
 @dataclass(slots=True)
 class Ends:
@@ -300,9 +303,8 @@ class Pipeline:
             stream: the stream it is about.
             command: the command to paste where it has none, without file and stream.
         """
-        error.at(pipeline=self.name, stream=stream, command=command or None)
-        if error.command:
-            error.command = complete(error.command, self.file, error.stream)
+        error.at(pipeline=self.name, stream=stream, command=command or _CHECK)
+        error.command = complete(error.command or _CHECK, self.file, error.stream)
         return error
 
     @property

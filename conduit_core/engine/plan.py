@@ -23,6 +23,7 @@ from conduit_core.engine.seen import (
     is_lost,
     look,
     lost_target,
+    refuse_changed_files,
     refuse_forgotten_files,
     refuse_itself,
     refuse_other_cursor,
@@ -54,6 +55,8 @@ from conduit_core.types.schema import fingerprint, schema_to_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_PLAN = "conduit plan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,9 @@ def plan_stream(
 
         return gated(pipeline, plan)
     except ConduitError as error:
-        raise pipeline.at(error, stream.name, "conduit plan") from error.__cause__
+        if error.command in (None, _PLAN):  # without the window it would plan something else
+            error.command = f"{_PLAN}{asked_for(request)}"
+        raise pipeline.at(error, stream.name) from error.__cause__
 
 
 def _plan(
@@ -227,6 +232,7 @@ def _freeze(draft: _Draft) -> LoadPlan:
     remembers = stream.is_by_file and stream.mode == "append" and "file" not in stream.metadata
     if remembers and appends_files and not choice.empty:
         refuse_forgotten_files(seen.chain)
+        refuse_changed_files(stream_ref(stream), draft.ends.source, choice.window, seen.chain)
     last = newest(seen.chain)
     if choice.effective != "replace" or _kept_in_place(draft):
         refuse_held(draft.shaped.staged.changes, stream, draft.ends, seen)

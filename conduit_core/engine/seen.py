@@ -9,8 +9,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-from conduit_core.connectors.base import TargetShape
+from conduit_core.connectors.base import Source, StreamRef, TargetShape
 from conduit_core.connectors.chain import owned_by_another
+from conduit_core.connectors.changed import ListsFiles, refuse_changed
 from conduit_core.engine.asking import such_as
 from conduit_core.engine.identity import request_text, target_fingerprint
 from conduit_core.engine.model import RunRequest
@@ -19,7 +20,13 @@ from conduit_core.engine.windows import Choice
 from conduit_core.errors import ConduitError, ConfigError, StateError
 from conduit_core.spec import StreamSpec
 from conduit_core.state.cursor import Cursor
-from conduit_core.state.ledger import LedgerRecord, newest, since_emptied, watermark_record
+from conduit_core.state.ledger import (
+    LedgerRecord,
+    known_files,
+    newest,
+    since_emptied,
+    watermark_record,
+)
 from conduit_core.state.reconcile import Reconciled, reconcile
 from conduit_core.state.store import StateStore
 from conduit_core.state.window import Window
@@ -231,3 +238,22 @@ def refuse_forgotten_files(chain: list[LedgerRecord]) -> None:
                 " a new one. Load everything once more, or set `metadata: [load, file]`",
                 command="conduit run --full-refresh",
             )
+
+
+def refuse_changed_files(
+    ref: StreamRef, source: Source, window: Window, chain: list[LedgerRecord]
+) -> None:
+    """Refuse an append of files that are loaded already, before the run that would refuse them.
+
+    Args:
+        ref: the stream as the source knows it.
+        source: asked which files the window has, where it can say so without reading them.
+        window: what is to be read.
+        chain: the target's ledger records, which remember the files.
+
+    Raises:
+        StateError: such files changed since, so that they are in the window again.
+    """
+    known = known_files(chain)
+    if known and isinstance(source, ListsFiles):
+        refuse_changed(source.files_of(ref, window), known)

@@ -152,7 +152,7 @@ def raise_for(outcomes: Sequence[Outcome], reports: Sequence[Mapping[str, object
             text += (
                 ". Correct the rows at the source, or let the rule's `action` or ceiling allow them"
             )
-        raise QualityError(text, reports=tuple(reports), command="conduit run")
+        raise QualityError(text, reports=tuple(reports), command="conduit runs")
 
 
 def _is_over(failed: int, ceiling: int | Share | None, whole: int, *, is_final: bool) -> bool:

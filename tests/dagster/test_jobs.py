@@ -115,6 +115,22 @@ def test_letters_are_replayed(shop: Shop) -> None:
     assert shop.count() == 4
 
 
+def test_letters_by_their_ids_are_found_in_whichever_stream_has_them(shop: Shop) -> None:
+    rule = {"rule": "range", "column": "amount", "max": 20, "action": "dlq"}
+    twice = {**ORDERS, "name": "again", "into": "again"}
+    shop.streams = ({**ORDERS, "quality": [rule]}, {**twice, "quality": [rule]})
+    shop.materialize()
+    shop.streams = (ORDERS, twice)
+    found = "SELECT target_table, min(letter_id) FROM raw._conduit_dead_letters GROUP BY 1"
+    ids = dict(shop.rows(found))
+    assert job(shop, "replay", ids=[ids["again"]]).success
+    assert (shop.count(), shop.count("again")) == (3, 4)
+    assert job(shop, "replay", ids=list(ids.values())).success
+    assert (shop.count(), shop.count("again")) == (4, 4)
+    told = job(shop, "replay", ids=["nowhere"])
+    assert "no dead letter with an id that begins with 'nowhere'" in told.failure("replay")
+
+
 def test_letters_that_still_fail_are_no_materialization(shop: Shop) -> None:
     rule = {"rule": "range", "column": "amount", "max": 20, "action": "dlq"}
     shop.streams = ({**ORDERS, "quality": [rule]},)

@@ -12,7 +12,7 @@ import pytest
 
 from conduit_core import Pipeline
 from conduit_core.engine import admin
-from conduit_core.errors import StateError
+from conduit_core.errors import ConfigError, StateError
 from tests.lab import Lab, in_turn, stream
 from tests.sources import SOURCES, Rows
 
@@ -223,3 +223,14 @@ def test_a_slice_without_rows_makes_no_table(each_lab: Lab, mode: str) -> None:
     assert lab.run(pipeline, window_from="30", window_to="40").outcome == "empty"
     assert len(lab.chain(pipeline)) == 1
     assert len(lab.rows("orders", pipeline)) == 5
+
+
+DAY = {"window_from": "2024-01-01", "window_to": "2024-01-02"}
+
+
+def test_the_command_of_a_refused_window_has_the_window(lab: Lab) -> None:
+    lab.orders([1])
+    with pytest.raises(ConfigError, match="needs `cursor_timezone`") as refused:
+        lab.plan(lab.pipeline(stream(cursor="at")), **DAY)
+    command = refused.value.lines()[3]
+    assert command == "conduit plan --stream orders --from 2024-01-01 --to 2024-01-02"

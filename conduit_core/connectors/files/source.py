@@ -25,8 +25,8 @@ from conduit_core.connectors.base import (
     Source,
     SourceCapabilities,
     StreamRef,
-    file_digest,
 )
+from conduit_core.connectors.changed import refuse_changed
 from conduit_core.connectors.cuts import path_cuts
 from conduit_core.connectors.datasets import Dataset
 from conduit_core.connectors.files.formats import Format, Sample, conform
@@ -36,7 +36,7 @@ from conduit_core.connectors.files.options import Contradictions
 from conduit_core.connectors.publish import FILE
 from conduit_core.connectors.splits import Split, SplitBy, refuse_kind
 from conduit_core.connectors.windowing import Last, inside, needed, orderable
-from conduit_core.errors import ConduitError, SchemaError, SourceDataError, StateError
+from conduit_core.errors import ConduitError, SchemaError, SourceDataError
 from conduit_core.spec.names import did_you_mean
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
@@ -192,6 +192,10 @@ class FileSource(Source):
         files = sorted(self._of_window(ref, window), key=lambda f: f.path)
         return path_cuts([(f.path, f.size) for f in files], count)
 
+    def files_of(self, ref: StreamRef, window: Window) -> list[str]:
+        """List the files of a window; none is opened."""
+        return [f.path for f in self._of_window(ref, window)]
+
     def _of_window(self, ref: StreamRef, window: Window) -> list[FileEntry]:
         if not _by_file(ref):
             return self._select(ref)
@@ -208,7 +212,7 @@ class FileSource(Source):
         files = [f for f in self._of_window(ref, request.window) if _in_split(f, split)]
         rows = Window("full") if _by_file(ref) else request.window
         if request.refuse_changed:
-            _refuse(files, request.known_files)
+            refuse_changed([f.path for f in files], request.known_files)
         out = Reading(pa.RecordBatchReader.from_batches(request.schema, iter(())), threaded=True)
         batches = self._read(request, files, rows, out.files)
         out.reader = pa.RecordBatchReader.from_batches(request.schema, batches)
@@ -369,16 +373,6 @@ def _in_split(entry: FileEntry, split: Split | None) -> bool:
         return True
     low, high = (None if v is None else str(v.as_py()) for v in (split.low, split.high))
     return (low is None or low <= entry.path) and (high is None or entry.path < high)
-
-
-def _refuse(files: Sequence[FileEntry], known: frozenset[str]) -> None:
-    again = [f.path for f in files if file_digest(f.path) in known]
-    if again:
-        raise StateError(
-            f"{', '.join(again[:3])}{' ...' if len(again) > 3 else ''}: changed since loaded, and"
-            " append would load the file's rows again. Remedy: metadata: [load, file] (its old rows"
-            " are replaced) or mode: replace"
-        )
 
 
 def _finish(rows: pa.RecordBatch, schema: pa.Schema, path: str | None) -> pa.RecordBatch:

@@ -393,7 +393,7 @@ def _doubled(action: CheckUnique, target: Table, found: list[Row]) -> QualityErr
     return QualityError(
         f"rule {action.rule!r}: {text}, so nothing was published",
         reports=({**report, "kind": "unique"},),
-        command="conduit plan",
+        command="conduit runs",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
@@ -183,8 +183,8 @@ def _replayed(context: OpExecutionContext, loads: _Loads, resource: ConduitResou
     from conduit_core import replay
 
     asked = context.op_config
-    stream = asked.get("stream")
-    for key, load in (loads[stream],) if stream else loads.values():
+    for name, ids in _whose(asked, loads, resource).items():
+        key, load = loads[name]
         pipeline = load.held.opened(resource.resolver())
         store = DagsterStateStore(context.instance, key)
         with watching(pipeline, context, to=resource.receivers()) as listeners:
@@ -193,12 +193,33 @@ def _replayed(context: OpExecutionContext, loads: _Loads, resource: ConduitResou
                 (load.stream.name,),
                 load_id=asked["load_id"] or None,
                 rule=asked["rule"] or None,
-                ids=tuple(asked["ids"]),
+                ids=ids,
                 store=store,
                 listeners=listeners,
                 runner=_runner(context),
             )
         _tell(context, key, result, store)
+
+
+def _whose(
+    asked: Mapping[str, Any], loads: _Loads, resource: ConduitResource
+) -> Mapping[str, tuple[str, ...]]:
+    """Return the streams whose letters are asked for, each with the ids that are its own.
+
+    A replay of one stream refuses an id that isn't there, so it isn't asked for those of others.
+    """
+    from conduit_core import find_letters
+
+    ids = tuple(asked["ids"])
+    if asked.get("stream"):
+        return {asked["stream"]: ids}
+    if not ids:
+        return dict.fromkeys(loads, ())
+    load = next(iter(loads.values()))[1]  # all of one pipeline
+    found = find_letters(load.held.opened(resource.resolver()), ids)
+    if others := [name for name in found if name not in loads]:
+        raise ConfigError(f"letters of {', '.join(others)}, which is none of these assets' streams")
+    return found
 
 
 def _tell(
