@@ -88,11 +88,9 @@ def conduit_assets(
     def decorate(fn: Callable[..., Any]) -> AssetsDefinition:
         graph = name or fn.__name__
         options = OpOptions(graph, op_tags or {}, pool, retry_policy)
-        stops = given.outline.stops
+        turns = [*range(len(found))] if given.outline.stops else []
         nodes = {
-            each.op: _node(
-                fn, each, options, spread, (stops and n > 0, stops and n + 1 < len(found))
-            )
+            each.op: _node(fn, each, options, spread, (n in turns[1:], n in turns[:-1]))
             for n, each in enumerate(found)
         }
         last = {each.op: _hook_op(given, each, options, len(found)) for each in hooks}
