@@ -141,14 +141,25 @@ def prefect(bench: Bench) -> Measured:
         )
 
 
-def dagster(bench: Bench) -> Measured:
-    """Whole processes that run a job, its step in a process of its own."""
-    folder = _folder(bench, "dagster")
+def dagster(bench: Bench, *, pandas: bool) -> Measured:
+    """Whole processes that run a job, its step in a process of its own.
+
+    Args:
+        bench: where.
+        pandas: whether it is there, as in our own environment. Nothing here needs it; where it is,
+            Arrow imports it with the first value that it is given.
+    """
+    folder = _folder(bench, f"dagster{'_pandas' * pandas}")
     (folder / "ours.py").write_text(DAGSTER_OURS)
     (folder / "empty.py").write_text(DAGSTER_EMPTY)
     (folder / "home").mkdir()
     (folder / "home" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     env = {"DAGSTER_HOME": str(folder / "home")}
+    if not pandas:
+        (folder / "hidden").mkdir()
+        gone = "raise ModuleNotFoundError('No module named pandas', name='pandas')\n"
+        (folder / "hidden" / "pandas.py").write_text(gone)
+        env["PYTHONPATH"] = str(folder / "hidden")
 
     def run(file: str) -> list[str]:
         return [str(BINARIES / "dagster"), "job", "execute", "-f", file, "-j", "all"]
@@ -159,7 +170,7 @@ def dagster(bench: Bench) -> Measured:
     ]
     return compare(
         SECTION,
-        "Dagster: a job that loads ten rows",
+        f"Dagster: a job that loads ten rows, pandas {'' if pandas else 'not '}installed",
         sides,
         cwd=folder,
         wanted=WANTED,
@@ -310,5 +321,6 @@ def cases(bench: Bench) -> dict[str, Callable[[], Measured]]:
     return {
         "airflow": partial(airflow, bench),
         "prefect": partial(prefect, bench),
-        "dagster": partial(dagster, bench),
+        "dagster": partial(dagster, bench, pandas=False),
+        "dagster-pandas": partial(dagster, bench, pandas=True),
     }

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from conduit_core.engine.model import LoadPlan, RunRequest
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.plan import plan_stream
 from conduit_core.engine.run import checked_hooks
+from conduit_core.engine.slices import OnlySlicesError, last_slice
 from conduit_core.errors import ConduitError
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """Plans with their statements (empty unless asked for), and what couldn't be planned."""
+    """Plans with their statements (empty unless asked for), and what couldn't be planned.
+
+    ``notes`` has, by the stream's name, what isn't wrong and is to be known.
+    """
 
     plans: list[tuple[LoadPlan, list[str]]]
     errors: tuple[ConduitError, ...]
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_each(
@@ -53,3 +59,29 @@ def plan_open(
         else:
             plans.append((plan, statements))
     return Planned(plans, tuple(errors))
+
+
+def with_slices(pipeline: Pipeline, ends: Ends, planned: Planned) -> Planned:
+    """Plan once more what only slices have filled, as the last slice was: that is a healthy table.
+
+    It has no watermark, so a run without a window would be refused; but nobody need ask for one.
+    """
+    again: list[tuple[LoadPlan, list[str]]] = []
+    errors: list[ConduitError] = []
+    notes: dict[str, str] = {}
+    for error in planned.errors:
+        if not isinstance(error, OnlySlicesError):
+            errors.append(error)
+            continue
+        (stream,) = pipeline.select((error.stream or "",))
+        chain = ends.destination.records(pipeline.target(stream, ends.destination))
+        found = plan_open(pipeline, ends, (stream.name,), last_slice(chain))
+        again += found.plans
+        errors += found.errors
+        notes[stream.name] = (
+            "loaded by windows or slices alone, so it has no watermark, and a run without --from or"
+            " --only is refused"
+        )
+    order = [s.name for s in pipeline.streams]
+    plans = sorted([*planned.plans, *again], key=lambda item: order.index(item[0].stream))
+    return replace(planned, plans=plans, errors=tuple(errors), notes=notes)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from conduit_core.connectors.publish import Column, Publish
 from conduit_core.connectors.splits import Split, SplitBy
-from conduit_core.errors import ConfigError
+from conduit_core.errors import ConfigError, Retry
 from conduit_core.events import Emit
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.ledger import Counts, LedgerRecord
@@ -30,15 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CheckItem:
-    """One thing ``conduit check`` looked at: its ``name``, whether it is ``ok``, what was seen.
+    """One thing ``conduit check`` looked at: ``name``, if it is ``ok``, what was seen (``detail``).
 
-    Of that tells ``detail``; ``remedy`` what to do where it isn't ok (a GRANT, a path, an option).
+    Where it isn't ok: ``remedy`` says what to do (a GRANT, a path), ``retry`` if a retry helps.
     """
 
     name: str
     ok: bool
     detail: str
     remedy: str = ""
+    retry: Retry | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from conduit_core.connectors.publish import (
     RecordLoad,
     Requirement,
 )
+from conduit_core.engine.asking import example
 from conduit_core.engine.identity import digest, stream_fingerprint, target_fingerprint
 from conduit_core.engine.outcome import entry_of
 from conduit_core.engine.pipeline import Ends, Pipeline, stream_ref
@@ -162,18 +163,14 @@ def state_set(
             now = mark_of(chain, chosen)
             forward = now is None or wanted.compare(now) > 0
             if forward and not skip and watermark_record(chain) is not None:
-                raise StateError(
-                    f"{wanted.display()} is ahead of the watermark"
-                    f" {now.display() if now else 'start'}: rows between would never load",
-                    command=f"conduit state set --cursor {shlex.quote(cursor)} --skip",
-                )
+                raise _forward(wanted, now, watermark_record(chain), cursor)
             if not forward and chosen.mode == "append" and not replace_after and wanted != now:
                 raise _doubles(f"set --cursor {shlex.quote(cursor)}")
             window = Window("watermark", wanted, None) if replace_after else None
             what = _What("state_set", wanted, window, runner)
             return _write(pipeline, chosen, ends, target, chain, what)
         except ConduitError as error:
-            raise pipeline.at(error, stream) from error.__cause__
+            raise pipeline.at(error, stream, "conduit state show") from error.__cause__
 
 
 def state_reset(
@@ -309,6 +306,24 @@ def _owned(pipeline: Pipeline, stream: StreamSpec, ends: Ends) -> tuple[Table, l
     return target, chain
 
 
+def _forward(
+    wanted: Cursor, now: Cursor | None, base: LedgerRecord | None, typed: str
+) -> StateError:
+    """Return the error for a move ahead, or from a watermark over other columns, without skip."""
+    text = (
+        f"{wanted.display()} is ahead of the watermark {now.display() if now else 'start'}:"
+        " rows between would never load"
+    )
+    other = Cursor.from_json(base.cursor) if base and base.cursor and now is None else None
+    if other is not None:
+        text = (
+            f"the watermark {other.display()} is over {list(other.columns)}, and {wanted.display()}"
+            f" over {list(wanted.columns)}: they don't compare, so what lies between may never"
+            " load, or load twice. To go on from there all the same, add --skip"
+        )
+    return StateError(text, command=f"conduit state set --cursor {shlex.quote(typed)} --skip")
+
+
 def _doubles(what: str) -> StateError:
     return StateError(
         "under append the rows behind the new watermark would be there twice: delete them in the"
@@ -335,7 +350,7 @@ def _parse(stream: StreamSpec, text: str, chain: list[LedgerRecord], ends: Ends)
     if len(parts) != len(kinds):
         raise ConfigError(
             f"the cursor has {len(kinds)} columns {list(stream.cursor)}: give a value for each,"
-            " separated by commas"
+            f" separated by commas, such as {example(kinds)}"
         )
     values = (parse_point(p, k, stream.cursor_timezone) for p, k in zip(parts, kinds, strict=True))
     return Cursor(stream.cursor, tuple(values))

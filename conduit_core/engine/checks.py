@@ -55,7 +55,7 @@ def looked(look: Look) -> list[CheckItem]:
     try:
         return look()
     except ConduitError as error:
-        return [CheckItem(_REACHABLE, ok=False, detail=error.message)]
+        return [CheckItem(_REACHABLE, ok=False, detail=error.message, retry=error.retry)]
 
 
 def _check_staging(ends: Ends) -> list[CheckItem]:

@@ -303,7 +303,7 @@ def bound_hook(
         hook = get(name)
     except ConfigError as error:
         if name not in loaded.spec.after or error.command:
-            raise pipeline.at(error) from None
+            raise pipeline.at(error, command="conduit check") from None
         raise loaded.problem(("after", name), error.message) from None
     try:
         given = {**loaded.spec.after.get(name, {}), **over}
@@ -325,7 +325,7 @@ def check_hooks(pipeline: Pipeline, hooks: Sequence[BoundHook]) -> None:
         try:
             items = bound.hook.check(bound.options, pipeline)
         except ConduitError as error:
-            raise pipeline.at(error) from error.__cause__
+            raise pipeline.at(error, command="conduit check") from error.__cause__
         for item in items:
             if not item.ok:
                 raise pipeline.at(unfit(bound.hook.name, item))

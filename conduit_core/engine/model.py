@@ -50,7 +50,8 @@ class SliceBy(_Data):
         """Return the slice that a runner's argument says.
 
         Args:
-            only: one column with its value or values: texts, numbers, dates or times.
+            only: one column with its value or values: texts, whole numbers, decimals, dates or
+                times.
 
         Raises:
             ConfigError: it is something else.
@@ -63,7 +64,8 @@ class SliceBy(_Data):
         values = list(said) if isinstance(said, list | tuple | set | frozenset) else [said]
         if not all(isinstance(value, str | int | date | Decimal) for value in values):
             raise errors.ConfigError(
-                f"only= of {column!r}: a value is text, a number, or a date or time"
+                f"only= of {column!r}: a value is text, a whole number, a decimal, or a date or"
+                " time; a float has no exact text: write it as text or Decimal"
             )
         if not column or not 1 <= len(values) <= MOST_VALUES:
             raise errors.ConfigError(

@@ -420,6 +420,7 @@ class Pipeline:
             own = self._own_source
             source = own() if own is not None else _source(with_names, context)
             destination = _destination(with_names, context)
+            self._refuse_twins(with_names, destination)
         except ConduitError as error:
             raise error.at(pipeline=self.name) from error.__cause__
         given = with_names.spec.destination.staging
@@ -434,6 +435,26 @@ class Pipeline:
             yield ends
         finally:
             ends.close()
+
+    def _refuse_twins(self, loaded: LoadedSpec, destination: Destination) -> None:
+        """Refuse two streams into one table that only the destination knows to be one.
+
+        The file's own check takes names as they are written: whether case counts, and which schema
+        goes without saying, is the system's.
+        """
+        folds = not destination.capabilities.case_sensitive_names
+        taken: dict[Table, StreamSpec] = {}
+        for position, stream in enumerate(self.streams):
+            target = self.target(stream, destination)
+            if folds:
+                target = Table(target.schema.lower(), target.name.lower())
+            other = taken.setdefault(target, stream)
+            if other is not stream:
+                raise loaded.problem(
+                    ("streams", position, "into"),
+                    f"two streams feed the same target, {target}: of {other.name!r} and"
+                    f" {stream.name!r}, give one another `into`",
+                )
 
 
 def _named(source: str | None, destination: str | None) -> dict[str, str]:

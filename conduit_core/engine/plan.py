@@ -25,6 +25,7 @@ from conduit_core.engine.seen import (
     lost_target,
     refuse_forgotten_files,
     refuse_itself,
+    refuse_other_cursor,
     refuse_unsupported,
     replayed_choice,
     replayed_record,
@@ -134,6 +135,7 @@ def _plan(
         if replayed is not None:
             choice = replayed_choice(replayed)
         else:
+            refuse_other_cursor(stream, request, seen, shape.cursor_types)
             lost = is_lost(seen)
             if lost and not request.full_refresh and stream.mode != "replace":
                 raise lost_target(seen)

@@ -311,7 +311,7 @@ def _release(error: BaseException | None) -> None:
 
 
 def raise_for_failures(result: RunResult) -> None:
-    """Raise a run's failures as one error that names each failed stream and hook.
+    """Raise a run's failures as one error: of one its own four lines, of several each one's first.
 
     Args:
         result: what ``run`` returned.
@@ -319,7 +319,19 @@ def raise_for_failures(result: RunResult) -> None:
     Raises:
         LoadFailedError: one or more streams, or hooks, failed.
     """
-    if result.failed:
-        names = ", ".join(f.stream for f in result.failed)
-        errors = tuple(f.to_error() for f in result.failed)
-        raise LoadFailedError(f"failed: {names}", errors=errors)
+    failed = result.failed
+    if not failed:
+        return
+    first, *others = errors = tuple(f.to_error() for f in failed)
+    if not others:
+        error = LoadFailedError(first.message, errors=errors)
+        raise error.at(
+            pipeline=first.pipeline, stream=first.stream, state=first.state, command=first.command
+        )
+    names = ", ".join(f.stream for f in failed)
+    text = "\n".join((f"failed: {names}", *(f.lines[0] for f in failed)))
+    states = {f.lines[1] for f in failed}
+    if len(states) > 1:
+        states = {f"{f.stream}: {f.lines[1]}" for f in failed}
+    error = LoadFailedError(text, errors=errors)
+    raise error.at(pipeline=result.pipeline, state="; ".join(sorted(states)), command=first.command)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from conduit_core.connectors.base import TargetShape
 from conduit_core.connectors.chain import owned_by_another
+from conduit_core.engine.asking import such_as
 from conduit_core.engine.identity import request_text, target_fingerprint
 from conduit_core.engine.model import RunRequest
 from conduit_core.engine.pipeline import Ends, Pipeline
@@ -24,6 +25,9 @@ from conduit_core.state.store import StateStore
 from conduit_core.state.window import Window
 from conduit_core.sync.strategies import Effective
 from conduit_core.types.dialect import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ def look(pipeline: Pipeline, stream: StreamSpec, ends: Ends, store: StateStore |
     except ConduitError as error:
         raise error.at(state=watermark_state(chain)) from error.__cause__
     if store is None:  # the ledger is the only state: nothing lags behind it
-        reconciled = Reconciled("equal", reconciled.cursor)
+        reconciled = Reconciled("equal", reconciled.cursor, other=reconciled.other)
     existing = ends.destination.describe(target)
     if existing is not None and not existing.is_table:
         raise ConfigError(f"{target} is a view, not a table: give the stream another `into`")
@@ -170,6 +174,31 @@ def replayed_choice(record: LedgerRecord) -> Choice:
     effective: Effective = next(known, "replace")
     cursor = Cursor.from_json(record.cursor) if record.cursor else None
     return Choice(Window.from_json(record.load_window), effective, cursor, None, 0, empty=True)
+
+
+def refuse_other_cursor(
+    stream: StreamSpec, request: RunRequest, seen: Seen, kinds: tuple[pa.DataType, ...]
+) -> None:
+    """Refuse to go on from a watermark over other columns; what reads everything needs none.
+
+    Args:
+        stream: whose cursor was changed.
+        request: a full refresh reads everything.
+        seen: what the target's watermark is over.
+        kinds: types of the cursor's columns now.
+
+    Raises:
+        StateError: it says both ways on.
+    """
+    other = seen.reconciled.other
+    if other is None or request.full_refresh or stream.mode == "replace":
+        return
+    raise StateError(
+        f"the watermark is over {list(other.columns)}, the stream's cursor is now"
+        f" {list(stream.cursor)}: load everything again, or go on from"
+        f" {such_as(stream.cursor, kinds)}, with `conduit state set --skip`",
+        command="conduit run --full-refresh",
+    )
 
 
 def is_lost(seen: Seen) -> bool:

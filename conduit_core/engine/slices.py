@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from conduit_core.connectors.base import Destination, Shape, Source
+from conduit_core.engine.asking import placeholder, such_as
 from conduit_core.engine.model import RunRequest, SliceBy
 from conduit_core.errors import ConfigError, SchemaError, StateError
 from conduit_core.spec import StreamSpec
@@ -235,19 +237,41 @@ def _family(kind: pa.DataType) -> str | None:
 # --- runs after slices ----------------------------------------------------------------------------
 
 
-def refuse_slices(stream: StreamSpec, chain: list[LedgerRecord]) -> None:
+class OnlySlicesError(StateError):
+    """A target of slices alone has no watermark: fine for who loads slices, not for other runs."""
+
+
+def refuse_slices(
+    stream: StreamSpec, chain: list[LedgerRecord], kinds: tuple[pa.DataType, ...]
+) -> None:
     """Refuse a watermark run of a target of slices.
 
+    Args:
+        stream: whose target it is.
+        chain: the target's ledger records.
+        kinds: types of the cursor's columns.
+
     Raises:
-        StateError: it has no other records.
+        OnlySlicesError: it has no other records.
     """
     if chain and watermark_record(chain) is None:
         by_value = any(Window.from_json(r.load_window).only is not None for r in chain)
-        raise StateError(
+        raise OnlySlicesError(
             f"the target has only records of {'slices' if by_value else 'given windows'}, so it has"
-            " no watermark: say where to go on from, or load everything again",
-            command="conduit state set --cursor VALUE",
+            f" no watermark: say where to go on from ({such_as(stream.cursor, kinds)}), or load"
+            " everything again",
+            command=f"conduit state set --cursor {placeholder(stream.cursor)}",
         )
+
+
+def last_slice(chain: list[LedgerRecord]) -> RunRequest:
+    """Return the request of the last slice that was published: what the next will be like."""
+    for record in reversed(chain):
+        asked = json.loads(record.request)
+        if record.is_given and asked.get("kind") == "given":
+            only = SliceBy.model_validate(asked["only"]) if "only" in asked else None
+            return RunRequest(window_from=asked.get("from"), window_to=asked.get("to"), only=only)
+    return RunRequest(full_refresh=True)
 
 
 def refuse_overlap(stream: StreamSpec, chain: list[LedgerRecord], window: Window) -> None:

@@ -76,7 +76,7 @@ def choose_window(
     cap = cursor_at(stream, request.window_to, kinds) if request.window_to is not None else None
     whole = request.full_refresh or stream.mode == "replace"
     if not request.full_refresh:
-        refuse_slices(stream, chain)
+        refuse_slices(stream, chain, kinds)
     mark = None if request.full_refresh else watermark
     _refuse_other_types(mark, kinds)
     low = mark if whole or mark is None else look_back(stream, mark)

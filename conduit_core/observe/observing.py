@@ -26,8 +26,10 @@ from conduit_core.observe.receivers import (
     KINDS,
     LISTENING,
     OBSERVE,
+    OF_PREFECT,
     WRITING,
     Receiver,
+    is_of_prefect,
     need_folder,
     receiver_of,
     words_of,
@@ -285,6 +287,9 @@ def check_receivers(pipeline: Pipeline, to: str | Iterable[str] | None = None) -
 
     items = []
     for word in words_of(to):
+        if is_of_prefect(word):
+            items.append(CheckItem(OBSERVE, ok=True, detail=f"warning: {OF_PREFECT}"))
+            continue
         shown, extra = "", ""
         problems: list[str] = []
         try:

@@ -44,6 +44,11 @@ WRITING = frozenset({"textfile", "emf"})
 _FILES = frozenset({"textfile", "emf", "dogstatsd"})
 """Kinds whose path is a file's, in which any character may stand."""
 _ESCAPES = "in a user, a password or a path, write %2F for /, %3F for ?, %23 for # and %40 for @"
+OF_PREFECT = (
+    "`block:NAME` is for flows of Prefect alone, which have the block's receivers: runs from here"
+    " tell none"
+)
+"""What is said of such a word where it isn't read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,11 @@ def words_of(given: str | Iterable[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(w for item in items for w in re.split(r"[,\s]+", item) if w))
 
 
+def is_of_prefect(word: str) -> bool:
+    """Say whether a word is ``block:NAME``, which Prefect's flows read in place of URLs."""
+    return word.lower().startswith("block:")
+
+
 def receiver_of(word: str) -> Receiver:
     """Read a receiver's URL.
 
@@ -89,6 +99,8 @@ def receiver_of(word: str) -> Receiver:
     """
     scheme, _, rest = word.partition(":")
     kind, _, transport = scheme.lower().partition("+")
+    if is_of_prefect(word):
+        raise ConfigError(f"{OBSERVE}: {OF_PREFECT}", command="conduit run --help")
     if kind not in KINDS:
         known = ", ".join(KINDS)
         # what isn't of a URL's form may be a part of a password, which a comma has cut

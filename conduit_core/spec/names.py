@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^".][^.]*)')
 _GLOB = re.compile(r"[*?\[\]{}]")
@@ -95,6 +95,17 @@ def file_stem(path: str) -> str:
         if name and name not in {".", ".."}:
             return name
     return ""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'updated_at'?`` where a column has nearly this name, else ``;``.
+
+    Args:
+        name: what isn't there.
+        known: what is.
+    """
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ";"
 
 
 def no_stream(name: str, known: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from conduit_core.errors import StateDivergedError, StateError
@@ -21,11 +21,14 @@ class Reconciled:
         decision: ``equal``, ``roll_forward`` (the store lagged) or ``rewind`` (a person's edit).
         cursor: the watermark to read from; None is the start.
         note: one line for the user, empty when there is nothing to say.
+        other: the watermark where it is over other columns than the stream's cursor is now, so
+            that ``cursor`` is None: only a load that reads everything can go on from that.
     """
 
     decision: Decision
     cursor: Cursor | None
     note: str = ""
+    other: Cursor | None = None
 
 
 def reconcile(
@@ -51,9 +54,23 @@ def reconcile(
         StateError: the entry is unreadable, of other columns or types, moved forward by hand, or
             rewound under ``append``.
     """
-    last = newest(chain)
     entry = None if stored is None else _entry(stored, target_fingerprint)
-    cursor = _cursor_of(watermark_record(chain), columns)
+    mark = _cursor_of(watermark_record(chain))
+    if mark is None or not columns or mark.columns == columns:
+        return _decide(chain, entry, mark if columns else None, columns, mode)
+    decided = _decide(chain, entry, None, columns, mode)
+    return replace(decided, other=mark)
+
+
+def _decide(
+    chain: list[LedgerRecord],
+    entry: StateEntry | None,
+    cursor: Cursor | None,
+    columns: tuple[str, ...],
+    mode: str,
+) -> Reconciled:
+    """Go through the table; ``cursor`` is the ledger's watermark over the stream's columns."""
+    last = newest(chain)
     if entry is None:
         note = "the state store is empty: it is rolled forward from the ledger" if last else ""
         return Reconciled("roll_forward" if last else "equal", cursor, note)
@@ -115,17 +132,8 @@ def _version(entry: StateEntry) -> int:
         ) from error
 
 
-def _cursor_of(record: LedgerRecord | None, columns: tuple[str, ...]) -> Cursor | None:
-    if record is None or record.cursor is None or not columns:
-        return None
-    cursor = Cursor.from_json(record.cursor)
-    if cursor.columns != columns:
-        raise StateError(
-            f"the watermark is over {list(cursor.columns)}, the stream's cursor is now"
-            f" {list(columns)}: set a watermark for the new columns, or load everything again",
-            command="conduit run --full-refresh",
-        )
-    return cursor
+def _cursor_of(record: LedgerRecord | None) -> Cursor | None:
+    return Cursor.from_json(record.cursor) if record is not None and record.cursor else None
 
 
 def _wanted(

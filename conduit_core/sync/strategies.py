@@ -165,7 +165,7 @@ def _into(
         case "upsert" | "insert_only" | "scd2":
             return (_merge(facts), *_delete_guards(facts))
         case "replace":
-            guard = _unless(facts, "read > 0 or target_has_rows == 0", "the full extract is empty")
+            guard = _replace_guard(facts)
             if merges:
                 over = StartOver(how=how, columns=facts.table_columns)
                 return (over, _merge(facts), *guard, *_history_guard(facts))
@@ -210,9 +210,34 @@ def _slice(facts: LoadFacts) -> tuple[DeleteWindow | DeleteMatching, ...]:
     return (DeleteWindow(window=facts.window.to_json()), *by_key)
 
 
+def _replace_guard(facts: LoadFacts) -> tuple[Guard, ...]:
+    nothing = "target_has_rows == 0"
+    return (
+        *_unless(facts, f"read > 0 or {nothing}", "the full extract is empty, the target is not"),
+        *_unless_all_rejected(facts, nothing, "the full extract", "the target would be emptied"),
+    )
+
+
 def _slice_guard(facts: LoadFacts) -> tuple[Guard, ...]:
     what = "window" if facts.window.only is None else "slice"
-    return _unless(facts, "read > 0 or removed == 0", f"the source has no rows in the {what}")
+    empty = f"the source has no rows in the {what}, the target is not"
+    return (
+        *_unless(facts, "read > 0 or removed == 0", empty),
+        *_unless_all_rejected(
+            facts, "removed == 0", f"the {what}", f"the target would lose those of its {what}"
+        ),
+    )
+
+
+def _unless_all_rejected(facts: LoadFacts, nothing: str, what: str, lost: str) -> tuple[Guard, ...]:
+    """Return what stops a load whose rules left no row: to the target it is an empty extract."""
+    if not any(isinstance(action, AppendDeadLetters) for action in facts.quality):
+        return ()
+    return _unless(
+        facts,
+        f"read == 0 or read > rejected or {nothing}",
+        f"every row of {what} was rejected (`action: dlq`), and {lost}: mend the rule or the rows",
+    )
 
 
 def _delete_guards(facts: LoadFacts) -> tuple[Guard, ...]:
@@ -263,7 +288,7 @@ def _unless(facts: LoadFacts, expr: str, what: str) -> tuple[Guard, ...]:
     return (
         Guard(
             expr=expr,
-            message=f"{what}, the target is not; if it is meant: --allow-empty",
+            message=f"{what}; if it is meant: --allow-empty",
             command=f"conduit run{facts.asked} --allow-empty",
         ),
     )

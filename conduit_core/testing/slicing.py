@@ -19,6 +19,7 @@ from conduit_core.state.only import Only
 from conduit_core.state.window import Window
 from conduit_core.testing.doubles import publish, record
 from conduit_core.testing.fixtures import DestinationFixtures, commit, load, scan
+from conduit_core.testing.splitting import assert_together
 from conduit_core.types.dialect import Table
 
 if TYPE_CHECKING:
@@ -113,6 +114,15 @@ class SourceSlices:
         assert _having(whole, eu) == [0, last]
         assert _ids(_read(source, ref, _given(eu, low=1))) == [last]
         assert _ids(_read(source, ref, _given(eu, low=0, high=last))) == [0]
+
+    def test_a_slice_by_value_of_many_rows(self, source: Source, fill: Fill) -> None:
+        """More than a page has, with rows of the value on each."""
+        if not source.capabilities.slices:
+            pytest.skip("not claimed")
+        ids = range(12_000)
+        ref = fill("t", pa.table({"id": ids, "k": [("eu", "us", "asia")[n % 3] for n in ids]}))
+        us = pa.scalar("us", source.describe(ref).schema.field("k").type)
+        assert_together([_ids(_read(source, ref, _given(us)))], ids[1::3])
 
     def test_a_slice_by_a_value_that_is_nowhere_is_empty(self, source: Source, fill: Fill) -> None:
         ref = self._filled(source, fill, "text")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar, Literal
@@ -12,17 +12,20 @@ import pyarrow as pa
 import pytest
 
 from conduit_core.connectors.base import ReadRequest, Source, StreamRef
-from conduit_core.errors import ConduitError, SchemaError
+from conduit_core.errors import ConduitError, ConnectionFailedError, SchemaError
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 from conduit_core.testing.doubles import whole
 from conduit_core.testing.slicing import SourceSlices
-from conduit_core.testing.splitting import SplitSuite
+from conduit_core.testing.splitting import SplitSuite, assert_together
 from conduit_core.testing.torture import NAMES, plain, tables
 from conduit_core.types.casts import cast_column
 
+Connect = Callable[[], Source]
 Fill = Callable[[str, pa.Table], StreamRef]
 FULL = Window("full")
+_MANY = 12_000
+"""More rows than most systems put into one page or one answer: 10,000 is a usual limit."""
 
 
 def read(source: Source, ref: StreamRef, window: Window = FULL) -> pa.Table:
@@ -41,15 +44,31 @@ def at(*values: int | str, columns: tuple[str, ...] = ("id",)) -> Cursor:
     return Cursor(columns, scalars)
 
 
+def _many(ids: Sequence[int]) -> pa.Table:
+    """Return a row for each id, with a text by which it is known."""
+    return pa.table({"id": ids, "v": [f"the text of row {n}" for n in ids]})
+
+
+def _assert_many(found: pa.Table, ids: Sequence[int]) -> None:
+    """Assert that each of these rows is there once, with its own text: a count would hide both."""
+    there = found.column("id").to_pylist()
+    assert_together([there], ids)
+    texts = zip(there, found.column("v").to_pylist(), strict=True)
+    assert [n for n, text in texts if text != f"the text of row {n}"][:5] == []
+
+
 class SourceSuite(SplitSuite, SourceSlices):
     """What every source must do. Subclass it and supply fixtures.
 
     Fixtures:
-        source: a ``Source`` on a place that is empty when the test begins; close it after the test.
+        connect: ``Callable[[], Source]``: makes a source on a place that is empty when the test
+            begins; each call another object, of the same options. The suite closes it.
         fill: ``Callable[[str, pa.Table], StreamRef]``: puts a table under a name into that place,
             by other means than the source's own code, and returns the reference that reads it
             (table or path; no cursor). Filling a name again replaces it. Column types should be
             the nearest that the system has.
+        break_connection: optional, ``Callable[[], None]``: breaks what a read that is under way
+            reads from, so that it fails before its next page. Without it, that test is skipped.
 
     Class attributes:
         unsupported: names of ``conduit_core.testing.torture.CASES`` that the system has no
@@ -63,14 +82,26 @@ class SourceSuite(SplitSuite, SourceSlices):
     null_cursors: ClassVar[bool] = True
 
     @pytest.fixture
-    def source(self) -> Iterator[Source]:
-        """The source under test, on an empty place."""
+    def connect(self) -> Connect:
+        """What makes a source on the test's place."""
         raise NotImplementedError("the subclass supplies this fixture")
+
+    @pytest.fixture
+    def source(self, connect: Connect) -> Iterator[Source]:
+        """The source under test, on an empty place, closed after the test."""
+        made = connect()
+        yield made
+        made.close()
 
     @pytest.fixture
     def fill(self) -> Fill:
         """What puts a table under a name into that place, and returns its reference."""
         raise NotImplementedError("the subclass supplies this fixture")
+
+    @pytest.fixture
+    def break_connection(self) -> Callable[[], None]:
+        """What breaks the connection that a read goes over."""
+        pytest.skip("the subclass has no break_connection")
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -80,6 +111,20 @@ class SourceSuite(SplitSuite, SourceSlices):
         assert items
         assert [item for item in items if not item.ok] == []
         assert all(item.name and item.detail for item in items)
+
+    def test_two_objects_are_one_source(self, connect: Connect, fill: Fill) -> None:
+        """State goes by the identity: one that changed would begin every load anew."""
+        one = connect()
+        identity = one.identity
+        ref = fill("t", pa.table({"id": [1, 2]}))
+        assert identity
+        assert read(one, ref).num_rows == 2
+        other = connect()
+        try:
+            assert [one.identity, other.identity] == [identity] * 2
+        finally:
+            one.close()
+            other.close()
 
     def test_discover_names_what_a_stream_can_write(self, source: Source, fill: Fill) -> None:
         fill("one", pa.table({"id": [1, 2], "v": ["a", "b"]}))
@@ -122,6 +167,14 @@ class SourceSuite(SplitSuite, SourceSlices):
         with pytest.raises(ConduitError, match="absent"):
             source.describe(gone)
 
+    def test_a_column_that_holds_null_says_so(self, source: Source, fill: Fill) -> None:
+        """In the first row or in the last of many; a target's column would be NOT NULL."""
+        texts = ["a"] * (_MANY - 1)
+        columns = {"id": [*range(_MANY)], "first": [None, *texts], "last": [*texts, None]}
+        found = read(source, fill("t", pa.table(columns)))
+        holding = {n for n in found.schema.names if found.column(n).null_count}
+        assert holding <= {field.name for field in found.schema if field.nullable}
+
     # --- values ---------------------------------------------------------------------------------
 
     def test_values_are_read_exactly(self, source: Source, fill: Fill) -> None:
@@ -131,6 +184,7 @@ class SourceSuite(SplitSuite, SourceSlices):
             wrong = {}
             for case in cases:
                 column = whole(found.column(case.name))
+                assert found.schema.field(case.name).nullable or not column.null_count
                 if pa.types.is_null(case.field.type):
                     if column.null_count != len(column):
                         wrong[case.name] = column
@@ -281,36 +335,96 @@ class SourceSuite(SplitSuite, SourceSlices):
     # --- reading --------------------------------------------------------------------------------
 
     def test_batches_are_bounded(self, source: Source, fill: Fill) -> None:
-        table = pa.table({"id": list(range(200_000)), "v": ["some text of a row"] * 200_000})
-        ref = fill("t", table)
+        ids = range(200_000)
+        ref = fill("t", _many(ids))
         request = ReadRequest(ref, source.describe(ref).schema, FULL, batch_bytes=256 * 1024)
         reading = source.read(request)
-        sizes = [(batch.num_rows, batch.nbytes) for batch in reading.reader]
+        batches = list(reading.reader)
         reading.close()
-        assert sum(rows for rows, _ in sizes) == 200_000
-        assert max(size for _, size in sizes) <= 4 * 256 * 1024
+        _assert_many(pa.Table.from_batches(batches, request.schema), ids)
+        assert max(batch.nbytes for batch in batches) <= 4 * 256 * 1024
+
+    def test_a_window_of_many_rows_is_read_to_its_end(self, source: Source, fill: Fill) -> None:
+        """They come in no order, so that each page has rows of each window."""
+        ids = [(n * 7919 - 1) % _MANY for n in range(1, _MANY + 1)]
+        (late, last), cap = ids[-2:], _MANY - 10
+        ref = replace(fill("t", _many(ids)), cursor=("id",))
+        for window, inside in (
+            (FULL, range(_MANY)),
+            (Window("full", high=at(cap)), range(cap + 1)),
+            (Window("watermark", at(2)), range(3, _MANY)),
+            (Window("watermark", None, at(cap)), range(cap + 1)),
+            (Window("watermark", at(2), at(cap)), range(3, cap + 1)),
+            (Window("watermark", at(2), at(cap), closed_low=True), range(2, cap + 1)),
+            (Window("given", at(2), at(cap)), range(2, cap)),
+        ):
+            _assert_many(read(source, ref, window), inside)
+        for low in (None, at(2)):
+            assert source.bounds(ref, low, None).high == at(last) == at(_MANY - 1)
+            assert source.bounds(ref, low, at(late)).high == at(late)
+
+    def test_many_rows_without_a_cursor_are_counted_and_read(
+        self, source: Source, fill: Fill
+    ) -> None:
+        if not self.null_cursors:
+            pytest.skip("the system has no NULL")
+        ids = range(_MANY)
+        times = [n if n % 3 else None for n in ids]
+        table = _many(ids).append_column("at", pa.array(times, pa.int64()))
+        ref = replace(fill("t", table), cursor=("at",))
+        bounds = source.bounds(ref, None, None)
+        low, high = (at(n, columns=("at",)) for n in (_MANY - 100, _MANY - 1))
+        assert (bounds.null_rows, bounds.high) == (_MANY // 3, high)
+        window = Window("watermark", low, high, null_cursor=True)
+        inside = [n for n in ids if n > _MANY - 100 or times[n] is None]
+        _assert_many(read(source, ref, window), inside)
 
     def test_a_read_may_stop_half_way(self, source: Source, fill: Fill) -> None:
-        ref = fill("t", pa.table({"id": list(range(100_000))}))
+        ids = range(100_000)
+        ref = fill("t", _many(ids))
         request = ReadRequest(ref, source.describe(ref).schema, FULL, batch_bytes=64 * 1024)
         reading = source.read(request)
         assert reading.reader.read_next_batch().num_rows > 0
         reading.close()
         reading.close()
-        assert read(source, ref).num_rows == 100_000
+        _assert_many(read(source, ref), ids)
+
+    def test_a_read_that_breaks_off_fails(
+        self, source: Source, fill: Fill, break_connection: Callable[[], None]
+    ) -> None:
+        """Else it would end short, and the load would publish that as all there is."""
+        ref = fill("t", _many(range(_MANY)))
+        request = ReadRequest(ref, source.describe(ref).schema, FULL, batch_bytes=16 * 1024)
+        reading = source.read(request)
+        try:
+            assert reading.reader.read_next_batch().num_rows < _MANY
+            break_connection()
+            with pytest.raises(ConnectionFailedError):
+                reading.reader.read_all()
+        finally:
+            reading.close()
+        try:
+            high = source.bounds(replace(ref, cursor=("id",)), None, None).high
+        except ConnectionFailedError:
+            return
+        assert high == at(_MANY - 1)  # it has another way to the last row
 
     def test_two_reads_at_once(self, source: Source, fill: Fill) -> None:
-        refs = [fill(name, pa.table({"id": list(range(50_000))})) for name in ("one", "two")]
-        found: list[int] = []
-        threads = [
-            threading.Thread(target=lambda r=r: found.append(read(source, r).num_rows))
-            for r in refs
-        ]
+        asked = {"one": range(50_000), "two": range(50_000, 100_000)}
+        refs = {name: fill(name, _many(ids)) for name, ids in asked.items()}
+        found: dict[str, pa.Table] = {}
+
+        def take(name: str) -> None:
+            found[name] = read(source, refs[name])
+
+        threads = [threading.Thread(target=take, args=(name,)) for name in refs]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(timeout=60)
-        assert found == [50_000, 50_000]
+        assert set(found) == set(asked)
+        for name, ids in asked.items():
+            _assert_many(found[name], ids)
 
     def test_a_relation_that_changed_since_the_plan_is_refused(
         self, source: Source, fill: Fill

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -56,9 +56,11 @@ def read_splits(
     ]
 
 
-def assert_together(parts: list[list[object]], ids: list[object]) -> None:
-    """Assert that the parts hold every row once."""
-    assert Counter(value for part in parts for value in part) == Counter(ids)
+def assert_together(parts: Sequence[Sequence[object]], ids: Sequence[object]) -> None:
+    """Assert that the parts hold every row once; a failure shows a few of the rows that aren't."""
+    found, wanted = Counter(value for part in parts for value in part), Counter(ids)
+    lost, more = ([*(one - other)][:5] for one, other in ((wanted, found), (found, wanted)))
+    assert (lost, more) == ([], []), f"rows are lost: {lost}; are there too often: {more}"
 
 
 class SplitSuite:

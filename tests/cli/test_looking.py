@@ -67,6 +67,47 @@ def test_check_names_a_receiver_that_could_not_be_told(here: Any, shop: Conduit)
     assert not (shop.folder / "conduit.prom").exists()
 
 
+def test_check_says_of_a_block_that_it_is_for_prefect_alone(here: Any, shop: Conduit) -> None:
+    ended = here("check", "--json", CONDUIT_OBSERVE="block:prod")
+    (found,) = [c for c in ended.document["checks"] if c["end"] == "observe"]
+    assert (ended.code, found["ok"]) == (0, True)
+    assert found["detail"].startswith("warning: `block:NAME` is for flows of Prefect alone")
+    loaded = here("run", CONDUIT_OBSERVE="block:prod")
+    assert loaded.code == 0
+    assert "`block:NAME` is for flows of Prefect alone" in loaded.err
+
+
+def test_a_table_that_slices_alone_fill_is_fine(here: Any, shop: Conduit) -> None:
+    shop.write(SHOP.replace("[updated_at, id]", "[updated_at, id], cursor_timezone: UTC"))
+    days = ("--from", "2024-01-01", "--to", "2024-01-03")
+    assert here("run", "--stream", "orders", *days).code == 0
+    ended = here("check", "--json")
+    assert ended.code == 0, ended.err
+    _, orders = ended.document["streams"]
+    assert orders["ok"]
+    assert "replace_window, exactly-once; note: loaded by windows or slices" in orders["detail"]
+    refused = here("plan", "--stream", "orders")
+    assert refused.code == 6
+    assert "values of updated_at, id, in this order, such as 2024-02-01T00:00:00,42" in refused.err
+    assert refused.last_lines[3].endswith("--cursor VALUE,VALUE")
+    shop.write(SHOP.replace("[updated_at, id]", "[updatd_at, id], cursor_timezone: UTC"))
+    assert here("check").code == 4
+
+
+def test_a_missing_source_has_one_answer_on_retries(here: Any, shop: Conduit) -> None:
+    (shop.folder / "shop.db").unlink()
+    for command in ("check", "run", "plan"):
+        ended = here(command)
+        assert (ended.code, ended.last_lines[2]) == (3, "a retry will not help"), command
+    for where, path in ((".", "gone.csv"), (".", "gone/*.csv"), ("nowhere", "gone.csv")):
+        shop.write(
+            f"name: shop\nsource: {{type: csv, path: {where}}}\n"
+            f"destination: duckdb:///warehouse.duckdb\nstreams: [{{path: {path}, name: gone}}]\n"
+        )
+        for command in ("check", "run"):
+            assert here(command).last_lines[2] == "a retry will not help", (command, where, path)
+
+
 def test_check_shows_no_secret_of_a_receiver(here: Any, shop: Conduit) -> None:
     ended = here("check", CONDUIT_OBSERVE="pushgateway://me:canary@h/a?jub=x otlp:p%canary@")
     assert ended.code == 2
@@ -205,4 +246,4 @@ def test_an_end_that_is_away_is_tried_once(here: Any, shop: Conduit) -> None:
 def test_the_command_to_paste_names_the_file_that_was_given(here: Any, shop: Conduit) -> None:
     shop.write(SHOP, "other.yml")
     ended = here("state", "set", "other.yml", "--stream", "orders", "--cursor", "nonsense")
-    assert ended.last_lines[-1] == "conduit check other.yml"
+    assert ended.last_lines[-1] == "conduit state show other.yml --stream orders"

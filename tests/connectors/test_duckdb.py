@@ -11,7 +11,7 @@ from conduit_core.spec.names import quote_name
 from conduit_core.testing import DestinationSuite, SourceSuite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     import pyarrow as pa
@@ -49,10 +49,8 @@ class TestDuckDBSource(SourceSuite):
         return tmp_path / "shop.duckdb"
 
     @pytest.fixture
-    def source(self, path: Path) -> Iterator[Source]:
-        made = source_on(path)
-        yield made
-        made.close()
+    def connect(self, path: Path) -> Callable[[], Source]:
+        return lambda: source_on(path)
 
     @pytest.fixture
     def fill(self, path: Path, source: Source) -> Fill:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,14 +11,14 @@ import pytest
 import stamina
 
 from conduit_core.connectors import registry
-from conduit_core.connectors.base import Context, ReadRequest, Source, StreamRef
+from conduit_core.connectors.base import Context, ReadRequest, StreamRef
 from conduit_core.engine.pipeline import Pipeline
 from conduit_core.engine.run import run
 from conduit_core.errors import ConfigError, ConnectionFailedError, SourceDataError
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 from conduit_core.testing import Faults, FaultySource, SourceSuite, faulty_connector
-from conduit_core.testing.source import Fill, read
+from conduit_core.testing.source import Connect, Fill, read
 from conduit_core.types.dialect import Table
 
 ORDERS = pa.table({"id": list(range(35))})
@@ -32,8 +33,19 @@ class TestFaultySource(SourceSuite):
         return {}
 
     @pytest.fixture
-    def source(self, tables: dict[str, pa.Table]) -> Source:
-        return FaultySource(tables, batch_rows=5000)
+    def faults(self) -> Faults:
+        return Faults()
+
+    @pytest.fixture
+    def connect(self, tables: dict[str, pa.Table], faults: Faults) -> Connect:
+        return lambda: FaultySource(tables, faults, batch_rows=5000)
+
+    @pytest.fixture
+    def break_connection(self, faults: Faults) -> Callable[[], None]:
+        def strike() -> None:
+            faults.fail_at, faults.times = 1, None
+
+        return strike
 
     @pytest.fixture
     def fill(self, tables: dict[str, pa.Table]) -> Fill:

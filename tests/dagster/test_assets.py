@@ -17,6 +17,7 @@ from dagster_conduit import (
     get_asset_key_for_stream,
 )
 from tests.dagster.shop import ORDERS, Shop
+from tests.starts import starts
 
 
 class Bell(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -31,8 +32,11 @@ def downstream(name: str) -> dg.AssetsDefinition:
 
 
 def test_p19_a_load_is_a_materialisation_with_its_facts(shop: Shop) -> None:
-    told = shop.materialize()
+    """It is loaded in the step's own process: no command is started."""
+    with starts() as started:
+        told = shop.materialize()
     assert told.success
+    assert started == []
     facts = told.metadata()
     assert facts["conduit/outcome"] == "published"
     assert (facts["conduit/rows_read"], facts["conduit/rows_inserted"]) == (5, 5)

@@ -123,7 +123,7 @@ def test_a_given_window_leaves_the_watermark(lab: Lab) -> None:
     assert lab.run().counts.read == 1
 
 
-def test_an_empty_window_over_a_full_slice_is_stopped_by_a_guard(each_lab: Lab) -> None:
+def test_p04_an_empty_window_over_a_full_slice_is_stopped_by_a_guard(each_lab: Lab) -> None:
     lab = each_lab
     lab.orders(range(1, 31))
     lab.run(window_from="10", window_to="20")

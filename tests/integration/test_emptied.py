@@ -93,6 +93,24 @@ def test_an_empty_target_made_by_hand_is_filled(duckdb_lab: Lab) -> None:
     assert lab.ids() == [0, 1, 2]
 
 
+def test_an_append_under_a_key_fills_up_a_table_that_was_there(duckdb_lab: Lab) -> None:
+    """A runner always sends a key, and people let it append to tables that others have begun.
+
+    So nothing can tell that such a table's ledger was lost: its rows come once more.
+    """
+    lab = duckdb_lab
+    import duckdb
+
+    lab.orders(range(2))
+    pipeline = lab.pipeline(stream(cursor=None))
+    lab.run(pipeline, request_key="a")
+    assert lab.run(pipeline, request_key="a").outcome == "replayed"
+    with duckdb.connect(str(lab.file)) as connection:
+        connection.execute("DROP TABLE _conduit_ledger")
+    lab.run(pipeline, request_key="a")
+    assert lab.ids() == [0, 0, 1, 1]
+
+
 # --- files ------------------------------------------------------------------------------------
 
 
@@ -166,3 +184,17 @@ def test_files_that_no_load_remembered_are_not_appended_to(folder: Folder) -> No
         folder.load()
     assert "--full-refresh" in (caught.value.command or "")
     assert folder.load(full_refresh=True) == [1, 2, 3]
+
+
+def test_files_are_known_by_time_and_path_alone(folder: Folder) -> None:
+    """What docs/guarantees.md says is not seen: an equal time below the path, a time that stays."""
+    folder.write("b.csv", 3, at=1.0)
+    assert folder.load() == [1, 2, 3]
+    folder.write("aa.csv", 4, at=1.0)
+    folder.write("b.csv", 3, 5, at=1.0)
+    assert folder.load() == [1, 2, 3]
+    folder.write("aa.csv", 4, at=2.0)
+    assert folder.load() == [1, 2, 3, 4]
+    folder.write("b.csv", 3, 5, at=3.0)
+    with pytest.raises(StateError, match="changed since loaded"):
+        folder.load()

@@ -71,22 +71,34 @@ def test_p08_ties_come_in_once_by_key(each_lab: Lab) -> None:
     assert content(lab, pipeline) == [(1, 5, "a"), (2, 5, "b"), (3, 5, "c")]
 
 
-@in_turn("mode", "upsert", "insert_only", "replace_window")
+@in_turn("mode", "append", "upsert", "insert_only", "replace_window", "scd2")
 def test_p04_a_run_without_new_rows_changes_nothing(each_lab: Lab, mode: str) -> None:
+    """Neither rows, their loads and versions, nor the ledger; nor does a source that lost them."""
     lab = each_lab
-    pipeline = by_key(lab, mode)
+    pipeline = by_key(lab, mode, **({"unique_key": None} if mode == "append" else {}))
     items(lab, (1, 1, "a"), (2, 2, "b"))
     lab.run(pipeline)
-    assert lab.run(pipeline).outcome == "empty"
-    lab.sql("DELETE FROM items")
-    assert lab.run(pipeline).outcome == "empty"
-    assert content(lab, pipeline) == [(1, 1, "a"), (2, 2, "b")]
-    whole = by_key(lab, mode, cursor=None, into="whole")
+    before = lab.rows("items", pipeline), lab.chain(pipeline)
+    assert len(before[0]) == 2
+    for lost in ([], ["DELETE FROM items"]):
+        lab.sql(*lost)
+        again = lab.run(pipeline)
+        assert (again.outcome, again.version, counted(again)) == ("empty", None, {})
+        assert (lab.rows("items", pipeline), lab.chain(pipeline)) == before
+
+
+@in_turn("mode", "upsert", "insert_only", "replace_window", "scd2")
+def test_p04_without_a_cursor_a_source_without_rows_changes_nothing(
+    each_lab: Lab, mode: str
+) -> None:
+    lab = each_lab
+    whole = by_key(lab, mode, cursor=None)
     items(lab, (1, 1, "a"))
     lab.run(whole)
-    lab.sql("DELETE FROM items")
-    assert lab.run(whole).outcome in ("empty", "published")
-    assert content(lab, whole) == [(1, 1, "a")]
+    for lost in ([], ["DELETE FROM items"]):
+        lab.sql(*lost)
+        assert lab.run(whole).outcome in ("empty", "published")
+        assert content(lab, whole) == [(1, 1, "a")]
 
 
 def test_insert_only_never_changes_a_row(each_lab: Lab) -> None:

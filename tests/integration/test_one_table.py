@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conduit_core import Pipeline, run
+from conduit_core import Pipeline, check, plan, run
 from conduit_core.errors import ConfigError, StateError
 from conduit_core.spec import FileConnections
 from tests.lab import Lab, only, stream
@@ -28,6 +28,22 @@ def test_a_target_has_one_owner_however_it_is_spelled(destination: str, tmp_path
     assert lab.ids() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("destination", ["duckdb", "sqlite"])
+@pytest.mark.parametrize("into", ["ORDERS", "MAIN.Orders", "main.orders"])
+def test_two_streams_do_not_feed_one_table_however_it_is_spelled(
+    destination: str, into: str, tmp_path: Path
+) -> None:
+    """As the file says it, before the first of them is published."""
+    lab = Lab(tmp_path, destination)
+    lab.orders(range(3))
+    pipeline = lab.pipeline(stream(), stream(name="copy", into=into))
+    for look in (check, plan, run):
+        with pytest.raises(ConfigError, match=r"streams\[1\].*same target") as caught:
+            look(pipeline)
+        assert "`into`" in caught.value.message
+    assert lab.chain() == []
+
+
 def test_tables_that_differ_by_case_are_two_where_names_keep_their_case(
     tmp_path: Path, postgres_database: str
 ) -> None:
@@ -36,6 +52,9 @@ def test_tables_that_differ_by_case_are_two_where_names_keep_their_case(
     lab.run()
     assert lab.run(lab.pipeline(stream(name="copy", into="ORDERS"))).counts.inserted == 3
     assert lab.ids() == [0, 1, 2]
+    assert all(
+        item.ok for item in check(lab.pipeline(stream(), stream(name="copy", into="ORDERS")))
+    )
 
 
 @pytest.mark.parametrize("into", ["orders", "ORDERS"])

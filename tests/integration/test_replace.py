@@ -67,6 +67,16 @@ def test_an_empty_table_is_made_by_its_first_load(each_lab: Lab) -> None:
     assert lab.run(pipeline).outcome == "empty"
 
 
+@pytest.mark.parametrize("mode", ["append", "upsert", "insert_only", "replace_window", "scd2"])
+def test_with_a_cursor_an_empty_source_makes_no_table(lab: Lab, mode: str) -> None:
+    """Under ``replace`` it does: its content is the source's, and that is none."""
+    lab.orders([])
+    key = None if mode in ("append", "replace_window") else "id"
+    pipeline = lab.pipeline(stream(mode=mode, unique_key=key))
+    assert lab.run(pipeline).outcome == "empty"
+    assert lab.chain(pipeline) == []
+
+
 def test_a_full_refresh_reads_all_even_where_nothing_is_new(lab: Lab) -> None:
     lab.orders(range(1, 4))
     pipeline = lab.pipeline(BY_CURSOR)

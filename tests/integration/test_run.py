@@ -117,10 +117,30 @@ def test_siblings_of_a_failed_stream_go_on(faulty: Faulty, jobs: int) -> None:
     assert (failed.stream, len(failed.lines)) == ("b", 4)
     (end,) = faulty.of(RunFinished)
     assert (set(end.published), end.failed) == ({"a", "c"}, ("b",))
-    with pytest.raises(LoadFailedError, match="failed: b") as caught:
+    with pytest.raises(LoadFailedError) as caught:
         raise_for_failures(result)
     assert isinstance(caught.value.errors[0], SchemaError)
     assert caught.value.code == 4
+    assert tuple(caught.value.lines()) == result.failures[0].lines
+    assert "no table b" in caught.value.lines()[0]
+
+
+def test_an_error_of_a_run_says_what_happened_to_each_stream(faulty: Faulty) -> None:
+    faulty.tables["b"] = numbers(5)
+    result = faulty.run(stream("a"), stream("b"), stream("c"))
+    with pytest.raises(LoadFailedError) as caught:
+        raise_for_failures(result)
+    one, other = result.failures
+    assert str(caught.value).splitlines() == [
+        "shop: failed: a, c",
+        one.lines[0],
+        other.lines[0],
+        *one.lines[1:],
+    ]
+    again = RunResult.model_validate_json(result.model_dump_json())
+    with pytest.raises(LoadFailedError) as elsewhere:  # rebuilt from lines alone
+        raise_for_failures(again)
+    assert str(elsewhere.value) == str(caught.value)
 
 
 def test_on_error_stop_starts_no_more(faulty: Faulty) -> None:

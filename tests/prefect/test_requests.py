@@ -155,7 +155,8 @@ def test_p12_a_task_of_no_flow_is_one_request_through_its_retries(shop: Shop) ->
         (Asked(only={"a": 1, "b": 2}), "one column with its values"),
         (Asked(only={"a": []}), "'a' has 0 values: it needs a column, and 1 to 1,000 values"),
         (Asked(only={"a": [*range(1001)]}), "has 1001 values"),
-        (Asked(only={"a": [1.5]}), "a value is text, a number, or a date"),
+        (Asked(only={"a": 1.5}), "a value is text, a whole number, a decimal, or a date or time"),
+        (Asked(only={"a": [1.5]}), "a float has no exact text: write it as text or Decimal"),
         (Asked(only="region"), "one column with its values"),  # type: ignore[arg-type]
     ],
 )

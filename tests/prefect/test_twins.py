@@ -21,6 +21,7 @@ from prefect_conduit import aload_stream, arun_pipeline, load_stream
 from tests import services
 from tests.dagster.crashing import GATE, HELD, POSTGRES_SOURCE
 from tests.prefect.shop import ORDERS, Shop
+from tests.starts import starts
 
 # A loop that ends leaves Prefect's own connections to the collector.
 
@@ -29,8 +30,15 @@ def test_p19_twins_side_by_side_give_typed_results_in_process(shop: Shop) -> Non
     shop.sql("CREATE TABLE customers (id INTEGER PRIMARY KEY); INSERT INTO customers VALUES (1)")
     shop.streams = ["customers", ORDERS]
 
+    started: list[list[str]] = []
+
     @flow
     async def both() -> list[LoadResult]:
+        with starts() as seen:
+            started.append(seen)
+            return await loads()
+
+    async def loads() -> list[LoadResult]:
         done = await asyncio.gather(
             aload_stream(shop.mapping, "customers"), aload_stream(shop.mapping, "orders")
         )
@@ -40,6 +48,7 @@ def test_p19_twins_side_by_side_give_typed_results_in_process(shop: Shop) -> Non
         return [*done, again, *whole.results]
 
     done = asyncio.run(both())  # type: ignore[arg-type]
+    assert started == [[]]
     assert all(isinstance(each, LoadResult) for each in done)
     assert [(each.stream, each.outcome, each.counts.inserted) for each in done] == [
         ("customers", "published", 1),

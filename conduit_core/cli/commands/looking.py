@@ -14,7 +14,10 @@ from conduit_core.cli.session import Session
 from conduit_core.observe import figures
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from conduit_core.connectors.base import CheckItem
+    from conduit_core.engine.model import LoadPlan
     from conduit_core.engine.pipeline import Pipeline
     from conduit_core.engine.standing import StreamStatus
     from conduit_core.errors import ConduitError
@@ -28,7 +31,7 @@ def check(
     stream: options.Streams = None,
 ) -> Answer:
     """Look whether both ends are reachable, rights suffice, and every stream can be planned."""
-    from conduit_core.cli.planning import Planned, plan_open
+    from conduit_core.cli.planning import Planned, plan_open, with_slices
     from conduit_core.engine.checks import check_ends
     from conduit_core.engine.hooks import unfit
     from conduit_core.engine.model import RunRequest
@@ -41,7 +44,7 @@ def check(
         planned = Planned([], ())
         if not errors:
             names = tuple(s.name for s in chosen)
-            planned = plan_open(pipeline, ends, names, RunRequest())
+            planned = with_slices(pipeline, ends, plan_open(pipeline, ends, names, RunRequest()))
     errors += planned.errors
     for hook in _check_hooks(pipeline):
         items.append(hook)
@@ -49,7 +52,7 @@ def check(
     for told in (*_check_notify(pipeline), *_check_receivers(pipeline)):
         items.append(told)
         errors += [_misread(told[2])] if not told[2].ok else []
-    streams = [(p.stream, True, f"{p.target}, {p.mode}, {p.guarantee}") for p, _ in planned.plans]
+    streams = [(p.stream, True, _plannable(p, planned.notes)) for p, _ in planned.plans]
     streams += [(e.stream or "", False, e.message) for e in planned.errors]
     failed = {e.stream: error_document(e) for e in planned.errors}
     document = {
@@ -79,6 +82,12 @@ def check(
 
     code = errors[0].exit_code if errors else 0
     return Answer(document, show, exit_code=code, errors=tuple(errors))
+
+
+def _plannable(plan: LoadPlan, notes: Mapping[str, str]) -> str:
+    found = f"{plan.target}, {plan.mode}, {plan.guarantee}"
+    note = notes.get(plan.stream)
+    return f"{found}; note: {note}" if note else found
 
 
 def _mark(*, ok: bool) -> str:
@@ -127,6 +136,7 @@ def _unfit(end: str, system: str, item: CheckItem) -> ConduitError:
     return ConnectionFailedError(
         f"{end} ({system}): {item.name}: {item.detail}{remedy}",
         connector=system,
+        retry=item.retry or ("never" if item.remedy else None),  # what somebody has to mend
         command="conduit check",
     )
 

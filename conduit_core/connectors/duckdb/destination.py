@@ -133,7 +133,9 @@ class DuckDBDestination(SqlDestination):
             session = self.read_session()
         except ConnectionFailedError as error:
             remedy = "close it there, or choose another path:"
-            return [*items, CheckItem("open", ok=False, detail=error.message, remedy=remedy)]
+            told, retry = error.message, error.retry
+            items.append(CheckItem("open", ok=False, detail=told, remedy=remedy, retry=retry))
+            return items
         try:
             version = str(session.rows("SELECT version()")[0][0])
             taken = (time.monotonic() - started) * 1000

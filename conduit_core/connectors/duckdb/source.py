@@ -38,7 +38,7 @@ from conduit_core.errors import (
     SchemaError,
     SourceDataError,
 )
-from conduit_core.spec.names import quote_name, split_table
+from conduit_core.spec.names import did_you_mean, quote_name, split_table
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 from conduit_core.types.dialect import Table
@@ -129,7 +129,9 @@ class DuckDBSource(Source):
                 columns = session.rows("SELECT count(*) FROM duckdb_columns() WHERE NOT internal")
         except ConduitError as error:
             remedy = "close it there, or wait"
-            return [*items, CheckItem("open", ok=False, detail=error.message, remedy=remedy)]
+            told, retry = error.message, error.retry
+            items.append(CheckItem("open", ok=False, detail=told, remedy=remedy, retry=retry))
+            return items
         items.append(CheckItem("version", ok=True, detail=f"DuckDB {version}"))
         items.append(CheckItem("round trip", ok=True, detail=f"{taken:.1f} ms"))
         items.append(CheckItem("read", ok=True, detail=f"{columns[0][0]} columns to read"))
@@ -222,7 +224,8 @@ class DuckDBSource(Source):
         missing = [name for name in columns if name not in by_name]
         if missing:
             raise SchemaError(
-                f"{ref} has no column {', '.join(missing)}; it has {', '.join(by_name)}",
+                f"{ref} has no column {', '.join(missing)}{did_you_mean(missing[0], by_name)} it"
+                f" has {', '.join(by_name)}",
                 connector=SYSTEM, command="conduit discover",
             )  # fmt: skip
         return tuple(by_name[name] for name in columns)

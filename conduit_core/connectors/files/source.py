@@ -37,6 +37,7 @@ from conduit_core.connectors.publish import FILE
 from conduit_core.connectors.splits import Split, SplitBy, refuse_kind
 from conduit_core.connectors.windowing import Last, inside, needed, orderable
 from conduit_core.errors import ConduitError, SchemaError, SourceDataError, StateError
+from conduit_core.spec.names import did_you_mean
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 
@@ -107,7 +108,8 @@ class FileSource(Source):
                     stack.enter_context(file.raw())
         except ConduitError as error:
             remedy = "check the source's path: and the rights on it"
-            return [CheckItem("files", ok=False, detail=error.message, remedy=remedy)]
+            told, retry = error.message, error.retry
+            return [CheckItem("files", ok=False, detail=told, remedy=remedy, retry=retry)]
         size = sum(f.size for f in files)
         return [CheckItem("files", ok=True, detail=f"{len(files)} files, {size} bytes")]
 
@@ -328,7 +330,8 @@ def _by_file(ref: StreamRef) -> bool:
 def _field(schema: pa.Schema, name: str, what: str) -> Field:
     if name not in schema.names:
         raise SchemaError(
-            f"{what} {name!r} doesn't exist; there are {', '.join(schema.names)}",
+            f"{what} {name!r} doesn't exist{did_you_mean(name, schema.names)} there are"
+            f" {', '.join(schema.names)}",
             command="conduit discover",
         )
     return schema.field(name)

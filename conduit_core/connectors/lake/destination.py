@@ -113,7 +113,8 @@ class LakeDestination(Destination):
             store.delete([path])
         except ConduitError as error:
             remedy = "check the destination's path: and the rights on it"
-            return [CheckItem("files", ok=False, detail=error.message, remedy=remedy)]
+            told, retry = error.message, error.retry
+            return [CheckItem("files", ok=False, detail=told, remedy=remedy, retry=retry)]
         once = first and not second
         return [
             CheckItem("files", ok=same, detail=f"{self.identity} can be written and read"),

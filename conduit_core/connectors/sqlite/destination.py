@@ -264,12 +264,9 @@ class SqliteDestination(SqlDestination):
             finally:
                 session.close()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what check reports
-            return CheckItem(
-                "write",
-                ok=False,
-                detail=explain(error, self._path).message,
-                remedy="see who writes",
-            )
+            found = explain(error, self._path)
+            told, remedy = found.message, "see who writes"
+            return CheckItem("write", ok=False, detail=told, remedy=remedy, retry=found.retry)
         return CheckItem("write", ok=True, detail="the write lock is free")
 
 
@@ -284,11 +281,8 @@ def check_file(path: Path) -> list[CheckItem]:
         finally:
             connection.close()
     except (ConnectionFailedError, SchemaError) as error:
-        return [
-            CheckItem(
-                "file", ok=False, detail=error.message, remedy="look at path: in the pipeline file"
-            )
-        ]
+        remedy = "look at path: in the pipeline file"
+        return [CheckItem("file", ok=False, detail=error.message, remedy=remedy, retry=error.retry)]
     took = (time.perf_counter() - started) * 1000
     size = path.stat().st_size
     return [

@@ -28,7 +28,7 @@ from conduit_core.connectors.sqlite.types import (
     inferred,
 )
 from conduit_core.errors import SchemaError, SourceDataError
-from conduit_core.spec.names import split_table
+from conduit_core.spec.names import did_you_mean, split_table
 
 DIALECT = SqliteDialect()
 _VIEW = "_conduit_query"
@@ -61,9 +61,10 @@ class Selected:
         for column in self.all_columns:
             if column.field.name == name:
                 return column
-        names = ", ".join(c.field.name for c in self.all_columns)
+        names = [c.field.name for c in self.all_columns]
         raise SchemaError(
-            f"there is no column {name!r}; there are: {names}", command="conduit discover"
+            f"there is no column {name!r}{did_you_mean(name, names)} there are: {', '.join(names)}",
+            command="conduit discover",
         )
 
 

@@ -108,15 +108,7 @@ def names_of(name: str, value: object) -> tuple[str, ...] | None:
     Raises:
         ConfigError: it is something else.
     """
-    found = value
-    if isinstance(value, str):
-        text = value.strip()
-        if text in {"", "None", "null"}:
-            return None
-        try:
-            found = json.loads(text)
-        except ValueError:
-            found = text
+    found = _parsed(value)
     if found is None:
         return None
     if isinstance(found, list | tuple) and all(isinstance(one, str) for one in found):
@@ -134,19 +126,26 @@ def _slice(value: object) -> SliceBy | None:
     """
     from conduit_core import SliceBy
 
-    found = value
-    if isinstance(value, str):
-        text = value.strip()
-        if text in {"", "None", "null"}:
-            return None
-        try:
-            found = json.loads(text)
-        except ValueError:
-            raise ConfigError(
-                f"only={value!r}: must be a mapping such as {{'region': ['eu', 'us']}}, or its"
-                " JSON: {{ params.only | tojson }}"
-            ) from None
+    found = _parsed(value)
+    if isinstance(found, str):
+        raise ConfigError(
+            f"only={value!r}: must be a mapping such as {{'region': ['eu', 'us']}}, or its JSON:"
+            " {{ params.only | tojson }}"
+        )
     return None if found is None else SliceBy.of(found)
+
+
+def _parsed(value: object) -> object:
+    """Return what a template's text says as JSON, the text where it is none; None for nothing."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text in {"", "None", "null"}:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def point(name: str, value: object) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +14,7 @@ import pytest
 from conduit_core.connectors.base import Source, StreamRef
 from conduit_core.errors import SchemaError
 from conduit_core.testing import SourceSuite
-from conduit_core.testing.source import Fill
+from conduit_core.testing.source import Connect, Fill
 from conduit_core.testing.torture import CASES
 from tests.connectors.files.helpers import source as make
 
@@ -37,10 +36,8 @@ class FilesSuite(SourceSuite):
         raise NotImplementedError
 
     @pytest.fixture
-    def source(self, tmp_path: Path) -> Iterator[Source]:
-        made = make(self.kind, tmp_path)
-        yield made
-        made.close()
+    def connect(self, tmp_path: Path) -> Connect:
+        return lambda: make(self.kind, tmp_path)
 
     @pytest.fixture
     def fill(self, tmp_path: Path) -> Fill:

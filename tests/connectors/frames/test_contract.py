@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from conduit_core.connectors.base import Source, StreamRef
+from conduit_core.connectors.base import StreamRef
 from conduit_core.connectors.frames import Data, FrameSource
 from conduit_core.testing import SourceSuite
-from conduit_core.testing.source import Fill
+from conduit_core.testing.source import Connect, Fill
 
 
 class FramesSuite(SourceSuite):
@@ -26,10 +24,8 @@ class FramesSuite(SourceSuite):
         return {}
 
     @pytest.fixture
-    def source(self, data: dict[str, Data]) -> Iterator[Source]:
-        made = FrameSource("frames:test", data)
-        yield made
-        made.close()
+    def connect(self, data: dict[str, Data]) -> Connect:
+        return lambda: FrameSource("frames:test", data)
 
     @pytest.fixture
     def fill(self, data: dict[str, Data]) -> Fill:

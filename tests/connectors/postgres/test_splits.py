@@ -26,7 +26,7 @@ from conduit_core.spec.names import quote_name
 from conduit_core.state.cursor import Cursor
 from conduit_core.state.window import Window
 from conduit_core.testing import SourceSuite
-from conduit_core.testing.source import Fill
+from conduit_core.testing.source import Connect, Fill
 from conduit_core.testing.splitting import assert_together, read_split, read_splits
 from tests.connectors.postgres.support import source_at
 from tests.services import sql
@@ -60,10 +60,8 @@ class TestPostgresSource(SourceSuite):
     )
 
     @pytest.fixture
-    def source(self, postgres_database: str) -> Iterator[PostgresSource]:
-        made = source_at(postgres_database)
-        yield made
-        made.close()
+    def connect(self, postgres_database: str) -> Connect:
+        return lambda: source_at(postgres_database)
 
     @pytest.fixture
     def fill(self, postgres_database: str) -> Fill:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -24,10 +24,8 @@ class TestSqliteSource(SourceSuite):
     )
 
     @pytest.fixture
-    def source(self, tmp_path: Path) -> Iterator[Source]:
-        made = source_at(tmp_path / "t.sqlite")
-        yield made
-        made.close()
+    def connect(self, tmp_path: Path) -> Callable[[], Source]:
+        return lambda: source_at(tmp_path / "t.sqlite")
 
     @pytest.fixture
     def fill(self, tmp_path: Path) -> Callable[[str, pa.Table], StreamRef]:

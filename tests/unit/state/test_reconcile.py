@@ -135,9 +135,11 @@ def test_a_version_that_is_no_number_is_shown(version: str) -> None:
     assert repr(version) in caught.value.message
 
 
-def test_a_ledger_of_other_cursor_columns_is_refused() -> None:
-    with pytest.raises(StateError, match="load everything again"):
-        go(None, columns=("updated_at",))
+@pytest.mark.parametrize("stored", [None, entry(1), entry()])
+def test_a_ledger_of_other_cursor_columns_gives_no_start_and_is_told(stored: str | None) -> None:
+    found = go(stored, columns=("updated_at",))
+    assert (found.cursor, found.other) == (None, at(20))
+    assert go(stored, columns=()).other is None
 
 
 # --- edited: lower, "initial" -----------------------------------------------------------------

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import ClassVar
 
 import pyarrow as pa
 import pytest
-from conduit_core.connectors.base import Source, StreamRef
+from conduit_core.connectors.base import StreamRef
 from conduit_core.errors import ConnectionFailedError, SourceDataError
 from conduit_core.testing import SourceSuite
-from conduit_core.testing.source import Fill, read
+from conduit_core.testing.source import Connect, Fill, read
 from conduit_core.testing.torture import CASES
 from pydantic import SecretStr
 from server import TOKEN, Desk
@@ -46,10 +46,8 @@ class TestContract(SourceSuite):
     unsupported: ClassVar[frozenset[str]] = frozenset({case.name for case in CASES} - SUPPORTED)
 
     @pytest.fixture
-    def source(self, desk: Desk) -> Iterator[Source]:
-        made = source_of(desk)
-        yield made
-        made.close()
+    def connect(self, desk: Desk) -> Connect:
+        return lambda: source_of(desk)
 
     @pytest.fixture
     def fill(self, desk: Desk) -> Fill:
@@ -58,6 +56,13 @@ class TestContract(SourceSuite):
             return StreamRef(table=name)
 
         return give
+
+    @pytest.fixture
+    def break_connection(self, desk: Desk) -> Callable[[], None]:
+        def stop() -> None:
+            desk.fails_with = 503
+
+        return stop
 
 
 def test_what_cannot_be_reached_is_told_with_a_remedy(desk: Desk) -> None:

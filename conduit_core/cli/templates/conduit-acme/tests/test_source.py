@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import ClassVar
 
 import pyarrow as pa
 import pytest
-from conduit_core.connectors.base import Source, StreamRef
-from conduit_core.errors import SourceDataError
+from conduit_core.connectors.base import StreamRef
+from conduit_core.errors import ConnectionFailedError, SourceDataError
 from conduit_core.testing import SourceSuite
-from conduit_core.testing.source import Fill, read
+from conduit_core.testing.source import Connect, Fill, read
 from conduit_core.testing.torture import CASES
 
 from conduit_acme.client import Client
@@ -43,10 +44,8 @@ class TestContract(SourceSuite):
     unsupported: ClassVar[frozenset[str]] = frozenset({case.name for case in CASES} - SUPPORTED)
 
     @pytest.fixture
-    def source(self, tmp_path: Path) -> Iterator[Source]:
-        made = AcmeSource(Client(tmp_path))
-        yield made
-        made.close()
+    def connect(self, tmp_path: Path) -> Connect:
+        return lambda: AcmeSource(Client(tmp_path))
 
     @pytest.fixture
     def fill(self, tmp_path: Path) -> Fill:
@@ -55,6 +54,20 @@ class TestContract(SourceSuite):
             return StreamRef(table=name)
 
         return give
+
+    @pytest.fixture
+    def break_connection(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+        """Files don't break off: the client stands in here, where a system would be shut down."""
+        pages, broken = Client.pages, threading.Event()
+
+        def breaking(client: Client, table: str) -> Iterator[list[dict[str, object]]]:
+            for page in pages(client, table):
+                if broken.is_set():
+                    raise ConnectionFailedError("the connection is lost")
+                yield page
+
+        monkeypatch.setattr(Client, "pages", breaking)
+        return broken.set
 
 
 def test_what_cannot_be_reached_is_told_with_a_remedy(tmp_path: Path) -> None:
