@@ -7,15 +7,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 from pydantic import BaseModel, ValidationError
 
 from conduit_core.connectors import registry
 from conduit_core.connectors.base import CheckItem, Context
+from conduit_core.engine.model import LoadPlan
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.errors import ConduitError, ConfigError
-from conduit_core.spec import ConnectionSpec
+from conduit_core.spec import ConnectionSpec, StreamSpec
 from conduit_core.spec import explain as explaining
 from conduit_core.spec.names import FILE_TYPES
+from conduit_core.state.cursor import Cursor
 
 Look = Callable[[], list[CheckItem]]
 _REACHABLE = "reachable"
@@ -48,6 +51,29 @@ def check_ends(pipeline: Pipeline, ends: Ends) -> list[tuple[str, str, CheckItem
     if ends.staging_url is not None:
         tried.append(("staging", ends.destination.system, lambda: _check_staging(ends)))
     return [(end, system, item) for end, system, look in tried for item in looked(look)]
+
+
+def ties_note(stream: StreamSpec, plan: LoadPlan) -> str:
+    """Say which rows a cursor of one time loses: many rows share a second, and some come later.
+
+    Nothing is said where the column is the key itself, where loads read again what lies behind the
+    watermark, or end behind the clock.
+
+    Args:
+        stream: whose cursor.
+        plan: its plan, which knows the cursor's type.
+    """
+    covered = stream.lookback or stream.settle or stream.is_by_file or stream.key == stream.cursor
+    if len(stream.cursor) != 1 or covered or plan.cursor is None:
+        return ""
+    kind = Cursor.from_json(plan.cursor).values[0].type
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        return ""
+    (column,) = stream.cursor
+    return (
+        f"a row that comes later with the newest {column} of a load isn't read: end the cursor"
+        f" with a column that tells rows apart, such as [{column}, id]"
+    )
 
 
 def looked(look: Look) -> list[CheckItem]:

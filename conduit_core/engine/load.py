@@ -97,7 +97,7 @@ def _retrying(
         if runtime.attempts < 2 or not may_help(error):
             raise
         first: ConduitError | None = error
-    import stamina  # most loads need no retry, and no library for one
+    from conduit_core.engine.retries import attempts  # most loads need no library for one
 
     def try_it() -> LoadResult:
         nonlocal first
@@ -106,14 +106,7 @@ def _retrying(
             raise failed
         return attempt()
 
-    caller = stamina.retry_context(
-        on=may_help,
-        attempts=runtime.attempts,
-        timeout=None,
-        wait_initial=FIRST_WAIT_SECONDS,
-        wait_max=LONGEST_WAIT_SECONDS,
-    )
-    for tried in caller:
+    for tried in attempts(may_help, runtime.attempts, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS):
         with tried:
             try:
                 return try_it()

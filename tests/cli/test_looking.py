@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from tests.cli.conftest import SHOP, Conduit, fill
 from tests.services import PostgresServer
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def test_check_names_reach_version_rights_and_streams(here: Any, shop: Conduit) -> None:
@@ -92,6 +91,28 @@ def test_a_table_that_slices_alone_fill_is_fine(here: Any, shop: Conduit) -> Non
     assert refused.last_lines[3].endswith("--cursor VALUE,VALUE")
     shop.write(SHOP.replace("[updated_at, id]", "[updatd_at, id], cursor_timezone: UTC"))
     assert here("check").code == 4
+
+
+@pytest.mark.parametrize(
+    ("cursor", "is_told"),
+    [
+        ("updated_at", True),
+        ("updated_at, cursor_timezone: UTC, settle: 1m", False),
+        ("[updated_at, id]", False),
+        ("id", False),
+    ],
+)
+def test_check_notes_a_cursor_whose_ties_come_late(
+    here: Any, shop: Conduit, cursor: str, is_told: bool
+) -> None:
+    shop.write(SHOP.replace("[updated_at, id]", cursor))
+    for _ in range(2):  # before the first load, and when nothing is new
+        (_, orders) = here("check", "--json").document["streams"]
+        said = "a row that comes later with the newest updated_at of a load isn't read" in str(
+            orders
+        )
+        assert (orders["ok"], said) == (True, is_told), orders
+        assert here("run", "--stream", "orders").code == 0
 
 
 def test_a_missing_source_has_one_answer_on_retries(here: Any, shop: Conduit) -> None:

@@ -11,8 +11,6 @@ import json
 import sys
 from pathlib import Path
 
-import stamina.instrumentation
-
 from conduit_core import Pipeline, RunRequest, run
 from conduit_core.engine import deadletters
 from conduit_core.events import Event, Notice
@@ -53,7 +51,6 @@ def main() -> int:
     parser.add_argument("--to")
     parser.add_argument("--replay", action="store_true")
     args = parser.parse_args()
-    stamina.instrumentation.set_on_retry_hooks([])  # it would write its retries to stdout
     pipeline = Pipeline.from_file(args.pipeline)
     if args.replay:
         for replayed in deadletters.replay(pipeline, listeners=(from_environment(),)):

@@ -11,6 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import stamina
+import stamina.instrumentation
 
 from conduit_core import (
     ConduitError,
@@ -195,6 +197,32 @@ def test_what_a_retry_may_mend_is_tried_again_from_plan(faulty: Faulty) -> None:
     assert [(e.attempt, e.wait_seconds > 0) for e in faulty.of(Retrying)] == [(1, True), (2, True)]
     assert len(faulty.faults.reads) == 3
     assert faulty.ids() == list(range(1, 51))
+
+
+def test_a_retry_is_told_by_an_event_and_not_by_the_library_too(
+    faulty: Faulty, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A hook that somebody set for retries of their own hears of those, also after ours."""
+    heard: list[str] = []
+    stamina.instrumentation.set_on_retry_hooks([lambda details: heard.append(details.name)])
+    try:
+        faulty.faults = Faults(fail_at=2, times=2)
+        assert faulty.run().results[0].counts.inserted == 50
+        assert len(faulty.of(Retrying)) == 2
+        assert heard == []
+        answers = iter([False, True])
+        for theirs in stamina.retry_context(on=ValueError, wait_initial=0.001, wait_jitter=0):
+            with theirs:
+                if not next(answers):
+                    raise ValueError
+        assert len(heard) == 1
+    finally:
+        stamina.instrumentation.set_on_retry_hooks(None)
+    faulty.faults = Faults(fail_at=2, times=2)
+    faulty.tables["orders"] = numbers(100)
+    assert only(faulty.run()).counts.inserted == 50
+    assert faulty.faults.happened == 2
+    assert tuple(capfd.readouterr()) == ("", "")
 
 
 def test_after_the_last_attempt_the_failure_is_told(faulty: Faulty) -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from conduit_core.cli.planning import Planned
     from conduit_core.engine.model import LoadPlan, LoadResult, RunRequest, RunResult, SliceBy
     from conduit_core.engine.pipeline import Pipeline
-    from conduit_core.events import Event
 
 
 def plan(
@@ -114,7 +113,7 @@ def run(
                 jobs=jobs,
                 executor=pool,
                 workers=workers,
-                listeners=(_silence_retries, *listeners),
+                listeners=listeners,
             )
         except RunInterrupted as interrupted:
             result = interrupted.result
@@ -176,16 +175,6 @@ def _end_with_the_run() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="conduit-run-ended", daemon=True).start()
-
-
-def _silence_retries(event: Event) -> None:
-    """Keep stamina from logging a retry by itself, too: it is an event of ours."""
-    from conduit_core.events import Retrying
-
-    if isinstance(event, Retrying):
-        import stamina.instrumentation
-
-        stamina.instrumentation.set_on_retry_hooks([])
 
 
 # --- plan -----------------------------------------------------------------------------------------

@@ -14,8 +14,6 @@ from conduit_core.cli.session import Session
 from conduit_core.observe import figures
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from conduit_core.connectors.base import CheckItem
     from conduit_core.engine.model import LoadPlan
     from conduit_core.engine.pipeline import Pipeline
@@ -32,7 +30,7 @@ def check(
 ) -> Answer:
     """Look whether both ends are reachable, rights suffice, and every stream can be planned."""
     from conduit_core.cli.planning import Planned, plan_open, with_slices
-    from conduit_core.engine.checks import check_ends
+    from conduit_core.engine.checks import check_ends, ties_note
     from conduit_core.engine.hooks import unfit
     from conduit_core.engine.model import RunRequest
 
@@ -52,7 +50,11 @@ def check(
     for told in (*_check_notify(pipeline), *_check_receivers(pipeline)):
         items.append(told)
         errors += [_misread(told[2])] if not told[2].ok else []
-    streams = [(p.stream, True, _plannable(p, planned.notes)) for p, _ in planned.plans]
+    specs = {spec.name: spec for spec in chosen}
+    streams = [
+        (p.stream, True, _plannable(p, planned.notes.get(p.stream), ties_note(specs[p.stream], p)))
+        for p, _ in planned.plans
+    ]
     streams += [(e.stream or "", False, e.message) for e in planned.errors]
     failed = {e.stream: error_document(e) for e in planned.errors}
     document = {
@@ -84,10 +86,9 @@ def check(
     return Answer(document, show, exit_code=code, errors=tuple(errors))
 
 
-def _plannable(plan: LoadPlan, notes: Mapping[str, str]) -> str:
-    found = f"{plan.target}, {plan.mode}, {plan.guarantee}"
-    note = notes.get(plan.stream)
-    return f"{found}; note: {note}" if note else found
+def _plannable(plan: LoadPlan, *notes: str | None) -> str:
+    told = [f"note: {note}" for note in notes if note]
+    return "; ".join([f"{plan.target}, {plan.mode}, {plan.guarantee}", *told])
 
 
 def _mark(*, ok: bool) -> str:

@@ -142,7 +142,7 @@ def _one(
             raise pa.ArrowInvalid(bad.value) from None  # by records, then
         numbers = [number for number, _ in _records(file, line, block)]
         raise mixed(
-            f"{file}, line {numbers[bad.row]}", f.name, repr(bad.value[:80]), str(f.type)
+            f"{file}, line {numbers[bad.row]}", f.name, repr(bad.value[:80]), f"it is {f.type}"
         ) from None
 
 

@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import cast
 
@@ -50,7 +51,7 @@ _NULL = type(None)
 
 def kind_of(value: object) -> str:
     """Return what a JSON value is, for people."""
-    return _KINDS.get(type(value), "null")
+    return _KINDS.get(type(value), "null" if value is None else f"Python's {type(value).__name__}")
 
 
 @dataclass(slots=True)
@@ -181,7 +182,7 @@ def _settle(name: str, seen: _Seen) -> Field:
         return tagged(pa.field(name, pa.string()), logical="json")
     if len(kinds) > 1:
         (one, here), (two, there) = list(seen.kinds.items())[:2]
-        raise mixed(there, name, two, f"{one} in {here}")
+        raise mixed(there, name, two, f"it is {one} in {here}")
     if kinds == {"a boolean"}:
         return pa.field(name, pa.bool_())
     kind = seen.settle()
@@ -201,9 +202,17 @@ def _item_type(kinds: set[str]) -> pa.DataType | None:
 def mixed(
     where: str, name: str, found: str, expected: str, *, has_types: bool = True
 ) -> SourceDataError:
-    """Return the error for a field whose value isn't of its type."""
+    """Return the error for a field whose value isn't of its type.
+
+    Args:
+        where: file and record.
+        name: the field.
+        found: the value.
+        expected: what says another type, as a clause.
+        has_types: whether the source has an option ``types:``.
+    """
     remedy = f". Remedy: types: {{{name}: json}} (or text) on the source" if has_types else ""
-    return SourceDataError(f"{where}, field {name!r}: {found}, but it is {expected}{remedy}")
+    return SourceDataError(f"{where}, field {name!r}: {found}, but {expected}{remedy}")
 
 
 def build(
@@ -228,11 +237,16 @@ def build(
         has_types: whether the source has an option ``types:``, which the error then names.
 
     Raises:
-        SourceDataError: naming file, record, field and both types.
+        SourceDataError: naming file, record, field, value and both types.
     """
 
     def where(row: int) -> str:
         return f"{file}, {f'record {places + row}' if isinstance(places, int) else places[row]}"
+
+    def refused(f: Field, bad: BadValueError) -> SourceDataError:
+        is_inferred = has_types and f.name not in loose
+        said = f"it is {_spell(f)} elsewhere" if is_inferred else f"the column is {_spell(f)}"
+        return mixed(where(bad.row), f.name, bad.value, said, has_types=has_types)
 
     arrays: list[Column] = []
     unreadable = Unreadable()
@@ -242,9 +256,7 @@ def build(
             arrays.append(_array(values, f, loose=f.name in loose))
         except BadValueError as bad:
             if f.name not in lenient:
-                raise mixed(
-                    where(bad.row), f.name, bad.value, _spell(f), has_types=has_types
-                ) from None
+                raise refused(f, bad) from None
             arrays.append(_sifted(values, f, unreadable, loose=f.name in loose))
     if not arrays:
         return pa.RecordBatch.from_arrays([pa.nulls(len(records))], ["nothing"])
@@ -284,7 +296,7 @@ def _array(values: list[object], f: Field, *, loose: bool) -> Column:
         )
     if strange:
         row = next(i for i, v in enumerate(values) if type(v) in strange)
-        raise BadValueError(row, kind_of(values[row]))
+        raise BadValueError(row, f"{kind_of(values[row])} ({_short(values[row])})")
     if nested:
         return pa.array(
             [None if v is None else _json(v, row) for row, v in enumerate(values)], pa.string()
@@ -300,7 +312,11 @@ def _array(values: list[object], f: Field, *, loose: bool) -> Column:
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         row = _first_bad(values, kind)
         raise BadValueError(row, _short(values[row])) from None
-    return to_type(texts, kind)
+    try:
+        return to_type(texts, kind)
+    except BadValueError as bad:
+        lacks = _lacking(bad.value, kind)
+        raise BadValueError(bad.row, f"a text ({_short(bad.value)}{lacks})") from None
 
 
 def _check_items(values: Sequence[object], kind: pa.DataType) -> None:
@@ -360,17 +376,28 @@ def _short(value: object) -> str:
     return repr(text if len(text) <= 80 else text[:80] + "...")
 
 
+def _lacking(text: str, kind: pa.DataType) -> str:
+    """Say what a time lacks that is one but for its zone; no zone is guessed."""
+    if not (pa.types.is_timestamp(kind) and kind.tz):
+        return ""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return ""
+    return ", without a time zone: end it with Z or +01:00" if moment.tzinfo is None else ""
+
+
 def _spell(f: Field) -> str:
     t = pa.types
     if t.is_integer(f.type):
-        return "a whole number elsewhere"
+        return "a whole number"
     if t.is_floating(f.type) or t.is_decimal(f.type):
-        return "a number elsewhere"
+        return "a number"
     if t.is_boolean(f.type):
-        return "a boolean elsewhere"
+        return "a boolean"
     if logical_type(f) == "json":
-        return "an object or a list elsewhere"
-    return "a text elsewhere" if t.is_string(f.type) else f"{f.type} elsewhere"
+        return "an object or a list"
+    return "a text" if t.is_string(f.type) else str(f.type)
 
 
 def exact(wanted: pa.Schema) -> bool:

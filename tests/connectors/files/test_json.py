@@ -13,6 +13,7 @@ import pytest
 
 from conduit_core.connectors.base import ReadRequest, StreamRef
 from conduit_core.connectors.files import json as json_format
+from conduit_core.connectors.files.records import build
 from conduit_core.errors import ConfigError, SchemaError, SourceDataError
 from conduit_core.state.window import Window
 from conduit_core.types.schema import logical_type
@@ -266,3 +267,30 @@ def test_without_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_uses_the_fast_parser() -> None:
     assert json_format._ijson().backend == "yajl2_c"
+
+
+AT = pa.field("at", pa.timestamp("us", tz="UTC"))
+PORT = pa.field("port", pa.int64())
+LATE = "2026-11-05T10:00:00"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        (PORT, "80", "a text ('80'), but the column is a whole number"),
+        (PORT, 1.5, "a number ('1.5'), but the column is a whole number"),
+        (PORT, {"a": 1}, "an object (\"{'a': 1}\"), but the column is a whole number"),
+        (AT, LATE, f"a text ({LATE!r}, without a time zone: end it with Z or +01:00), but"),
+        (AT, "soon", "a text ('soon'), but the column is timestamp[us, tz=UTC]"),
+        (AT, datetime(2026, 11, 5, tzinfo=UTC), "Python's datetime ('2026-11-05 00:00:00+00:00')"),
+        (AT, "x" * 1000, f"a text ('{'x' * 80}...'), but"),
+    ],
+)
+def test_records_of_declared_columns_are_refused_with_their_value(
+    field: pa.Field[Any], value: object, said: str
+) -> None:
+    """Who declares the columns has no other records that say what a column is."""
+    with pytest.raises(SourceDataError) as caught:
+        build([{}, {field.name: value}], pa.schema([field]), file="t", places=1, has_types=False)
+    assert caught.value.message.startswith(f"t, record 2, field {field.name!r}: {said}")
+    assert "elsewhere" not in caught.value.message

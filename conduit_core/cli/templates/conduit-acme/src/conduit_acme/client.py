@@ -33,7 +33,7 @@ class Client:
             ConnectionFailedError: the system can't be reached; a retry may help.
         """
         if not self.folder.is_dir():
-            raise ConnectionFailedError(f"there is no folder {self.folder}: check path:")
+            raise ConnectionFailedError(f"there is no folder {self.folder}, which path: names")
         return sorted(file.stem for file in self.folder.glob("*.jsonl"))
 
     def columns(self, table: str) -> dict[str, str]:

@@ -45,7 +45,9 @@ class AcmeSource(BatchSource):
         try:
             found = f"{len(self._client.tables())} tables"
         except ConnectionFailedError as error:
-            return [CheckItem("read", ok=False, detail=error.message, remedy="check path:")]
+            return [
+                CheckItem("read", ok=False, detail=error.message, remedy="make it, or mend path:")
+            ]
         return [CheckItem("read", ok=True, detail=found)]
 
     def tables(self) -> Sequence[str]:
