@@ -9,8 +9,10 @@ from conduit_core.engine.model import LoadPlan, RunRequest
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.engine.plan import plan_stream
 from conduit_core.engine.run import checked_hooks
-from conduit_core.engine.slices import OnlySlicesError, last_slice
-from conduit_core.errors import ConduitError
+from conduit_core.engine.slices import has_only_slices, last_slice
+from conduit_core.errors import ConduitError, StateError
+from conduit_core.spec.model import StreamSpec
+from conduit_core.state.ledger import LedgerRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,10 @@ def plan_open(
     return Planned(plans, tuple(errors))
 
 
+def _chain(pipeline: Pipeline, ends: Ends, stream: StreamSpec) -> list[LedgerRecord]:
+    return ends.destination.records(pipeline.target(stream, ends.destination))
+
+
 def with_slices(pipeline: Pipeline, ends: Ends, planned: Planned) -> Planned:
     """Plan once more what only slices have filled, as the last slice was: that is a healthy table.
 
@@ -70,11 +76,11 @@ def with_slices(pipeline: Pipeline, ends: Ends, planned: Planned) -> Planned:
     errors: list[ConduitError] = []
     notes: dict[str, str] = {}
     for error in planned.errors:
-        if not isinstance(error, OnlySlicesError):
+        (stream,) = pipeline.select((error.stream or "",))
+        chain = _chain(pipeline, ends, stream) if isinstance(error, StateError) else []
+        if not has_only_slices(chain):
             errors.append(error)
             continue
-        (stream,) = pipeline.select((error.stream or "",))
-        chain = ends.destination.records(pipeline.target(stream, ends.destination))
         found = plan_open(pipeline, ends, (stream.name,), last_slice(chain))
         again += found.plans
         errors += found.errors

@@ -237,8 +237,9 @@ def _family(kind: pa.DataType) -> str | None:
 # --- runs after slices ----------------------------------------------------------------------------
 
 
-class OnlySlicesError(StateError):
-    """A target of slices alone has no watermark: fine for who loads slices, not for other runs."""
+def has_only_slices(chain: list[LedgerRecord]) -> bool:
+    """Say whether a target has no watermark since only slices and given windows have filled it."""
+    return bool(chain) and watermark_record(chain) is None
 
 
 def refuse_slices(
@@ -252,11 +253,11 @@ def refuse_slices(
         kinds: types of the cursor's columns.
 
     Raises:
-        OnlySlicesError: it has no other records.
+        StateError: it has no other records.
     """
-    if chain and watermark_record(chain) is None:
+    if has_only_slices(chain):
         by_value = any(Window.from_json(r.load_window).only is not None for r in chain)
-        raise OnlySlicesError(
+        raise StateError(
             f"the target has only records of {'slices' if by_value else 'given windows'}, so it has"
             f" no watermark: say where to go on from ({such_as(stream.cursor, kinds)}), or load"
             " everything again",

@@ -383,7 +383,7 @@ def test_a_restored_destination_is_named_with_both_loads(lab: Lab) -> None:
         runner.run()
     assert str(second.load_id) in caught.value.message
     assert str(first.load_id) in caught.value.message
-    assert "state reset" in caught.value.message
+    assert "state reset" in str(caught.value.command)
     assert lab.ids() == [1]
 
 
