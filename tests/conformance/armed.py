@@ -37,6 +37,7 @@ class Armed:
     A kill is ``WHERE:NUMBER`` or ``WHERE:NUMBER:STREAM``. Where: a fault point, at its event of
     that number; ``event``, at the event of that number, whichever it is; ``commit``, so many
     microseconds after a commit has begun; ``moment``, so many milliseconds after the first event;
+    ``within``, the same, if the load isn't over by then;
     ``hook_left``, as soon as a hook's work is written down, and nobody knows yet. With an
     exclamation mark at its end, the parent process dies, too.
     """
@@ -64,8 +65,8 @@ class Armed:
         told = type(event).__name__
         if where == "commit" and isinstance(event, CommitStarted):
             self._soon(due, lambda: time.sleep(number / 1_000_000))
-        elif where == "moment":
-            self._soon(due, lambda: time.sleep(number / 1_000))
+        elif where in ("moment", "within"):
+            self._soon(due, lambda: time.sleep(number / 1_000), at_work=where == "within")
         elif where == "hook_left" and isinstance(event, HookFinished):
             self._when_left("run_hook", due)
         elif where == "event" or (where in POINTS and isinstance(event, POINTS[where])):
@@ -73,14 +74,15 @@ class Armed:
             if self._seen[counted, stream] >= number:
                 _die(due, told)
 
-    def _soon(self, due: Path, wait: Callable[[], None]) -> None:
+    def _soon(self, due: Path, wait: Callable[[], None], *, at_work: bool = False) -> None:
         if due.name in self._begun:
             return
         self._begun.add(due.name)
 
         def then() -> None:
             wait()
-            _die(due, f"{self._last}+")
+            if not at_work or _is_at_work():
+                _die(due, f"{self._last}+")
 
         threading.Thread(target=then, daemon=True).start()
 
@@ -92,6 +94,17 @@ class Armed:
                 _die(due, f"{self._last}+")
 
         sys.setprofile(look)
+
+
+def _is_at_work() -> bool:
+    """Say whether a thread of this process is in the library's own code."""
+    for thread, top in sys._current_frames().items():
+        frame: FrameType | None = top
+        while frame is not None and thread != threading.get_ident():
+            if frame.f_globals.get("__name__", "").startswith("conduit_core."):
+                return True
+            frame = frame.f_back
+    return False
 
 
 def _die(due: Path, last: str) -> None:

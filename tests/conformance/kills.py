@@ -98,13 +98,16 @@ def each_point(*, daily: Mapping[str, str] = DAILY) -> list[Schedule]:
     ]
 
 
-def at_random(runner: str, *, daily: int, whole: int, milliseconds: int) -> list[Schedule]:
+def at_random(
+    runner: str, *, daily: int, whole: int, milliseconds: int, moments: str = "moment"
+) -> list[Schedule]:
     """Make schedules up: two kills in a row, at any events or any moments.
 
     Args:
         runner: whose; the same one gets the same schedules.
         daily, whole: how many.
         milliseconds: the latest moment of a kill, from a load's first event.
+        moments: which ones: ``moment``, or ``within`` the load alone.
     """
     chance = random.Random(runner)
     made: list[Schedule] = []
@@ -112,7 +115,7 @@ def at_random(runner: str, *, daily: int, whole: int, milliseconds: int) -> list
         kind = (PLAIN, SPREAD)[number // 2 % 2]
         stream = chance.choice([*STREAMS[kind], ""])
         if number % 2:
-            kills = [f"moment:{chance.randrange(milliseconds)}:{stream}" for _ in range(2)]
+            kills = [f"{moments}:{chance.randrange(milliseconds)}:{stream}" for _ in range(2)]
         else:
             kills = [f"event:{chance.randrange(1, 20)}:{stream}" for _ in range(2)]
         made.append(Schedule((RANDOM_EVENTS, RANDOM_MOMENTS)[number % 2], kind, tuple(kills)))
