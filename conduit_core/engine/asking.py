@@ -39,7 +39,7 @@ def such_as(columns: tuple[str, ...], kinds: tuple[pa.DataType, ...]) -> str:
 
 def placeholder(columns: tuple[str, ...]) -> str:
     """Return what stands for the value in a command: never one that could be pasted by mistake."""
-    return ",".join("VALUE" for _ in columns) or "VALUE"
+    return ",".join("VALUE" for _ in columns)
 
 
 def _example(kind: pa.DataType) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from conduit_core.connectors import registry
 from conduit_core.connectors.base import CheckItem, Context
+from conduit_core.connectors.checking import failed
 from conduit_core.engine.model import LoadPlan
 from conduit_core.engine.pipeline import Ends, Pipeline
 from conduit_core.errors import ConduitError, ConfigError
@@ -81,7 +82,7 @@ def looked(look: Look) -> list[CheckItem]:
     try:
         return look()
     except ConduitError as error:
-        return [CheckItem(_REACHABLE, ok=False, detail=error.message, retry=error.retry)]
+        return [failed(_REACHABLE, error)]
 
 
 def _check_staging(ends: Ends) -> list[CheckItem]:

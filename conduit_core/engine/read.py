@@ -65,4 +65,4 @@ def files(pipeline: Pipeline, stream: str) -> FileSet:
                 )
             return ends.destination.files(pipeline.target(chosen, ends.destination))
         except ConduitError as error:
-            raise pipeline.at(error, stream, "conduit check") from error.__cause__
+            raise pipeline.at(error, stream) from error.__cause__

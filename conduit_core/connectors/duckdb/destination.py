@@ -16,6 +16,7 @@ from conduit_core.connectors.base import (
     TargetColumn,
     TargetShape,
 )
+from conduit_core.connectors.checking import failed
 from conduit_core.connectors.datasets import Dataset, duckdb_dataset
 from conduit_core.connectors.duckdb.file import find_problem, shared_file
 from conduit_core.connectors.duckdb.merging import DuckDBMerging, rows_of
@@ -133,9 +134,7 @@ class DuckDBDestination(SqlDestination):
             session = self.read_session()
         except ConnectionFailedError as error:
             remedy = "close it there, or choose another path:"
-            told, retry = error.message, error.retry
-            items.append(CheckItem("open", ok=False, detail=told, remedy=remedy, retry=retry))
-            return items
+            return [*items, failed("open", error, remedy)]
         try:
             version = str(session.rows("SELECT version()")[0][0])
             taken = (time.monotonic() - started) * 1000

@@ -24,6 +24,7 @@ from conduit_core.connectors.base import (
     SourceCapabilities,
     StreamRef,
 )
+from conduit_core.connectors.checking import failed
 from conduit_core.connectors.datasets import Dataset, duckdb_dataset, tables_of
 from conduit_core.connectors.duckdb.cutting import compared, cut, part
 from conduit_core.connectors.duckdb.file import find_problem, shared_file
@@ -129,9 +130,7 @@ class DuckDBSource(Source):
                 columns = session.rows("SELECT count(*) FROM duckdb_columns() WHERE NOT internal")
         except ConduitError as error:
             remedy = "close it there, or wait"
-            told, retry = error.message, error.retry
-            items.append(CheckItem("open", ok=False, detail=told, remedy=remedy, retry=retry))
-            return items
+            return [*items, failed("open", error, remedy)]
         items.append(CheckItem("version", ok=True, detail=f"DuckDB {version}"))
         items.append(CheckItem("round trip", ok=True, detail=f"{taken:.1f} ms"))
         items.append(CheckItem("read", ok=True, detail=f"{columns[0][0]} columns to read"))

@@ -226,10 +226,8 @@ class Root:
         except (OSError, pa.ArrowException) as error:
             raise ConnectionFailedError(f"{self.identity}: can't be listed: {error}") from error
         skip = len(folder.rstrip("/")) + 1 if folder else 0
-        files = ((i, _path_of(i)) for i in infos if i.type == fs.FileType.File)
-        return [
-            FileEntry(prefix + full[skip:], full, i.size or 0, i.mtime_ns or 0) for i, full in files
-        ]
+        files = (i for i in infos if i.type == fs.FileType.File)
+        return [_entry(i, prefix + _path_of(i)[skip:]) for i in files]
 
     def _info(self, full: str) -> fs.FileInfo:
         try:
@@ -282,7 +280,7 @@ def _shown(path: str) -> str:
 
 
 def _entry(info: fs.FileInfo, path: str) -> FileEntry:
-    return FileEntry(path, info.path, info.size or 0, info.mtime_ns or 0)
+    return FileEntry(path, _path_of(info), info.size or 0, info.mtime_ns or 0)
 
 
 def _join(base: str, path: str) -> str:

@@ -27,6 +27,7 @@ from conduit_core.connectors.base import (
     StreamRef,
 )
 from conduit_core.connectors.changed import refuse_changed
+from conduit_core.connectors.checking import failed
 from conduit_core.connectors.cuts import path_cuts
 from conduit_core.connectors.datasets import Dataset
 from conduit_core.connectors.files.formats import Format, Sample, conform
@@ -108,8 +109,7 @@ class FileSource(Source):
                     stack.enter_context(file.raw())
         except ConduitError as error:
             remedy = "check the source's path: and the rights on it"
-            told, retry = error.message, error.retry
-            return [CheckItem("files", ok=False, detail=told, remedy=remedy, retry=retry)]
+            return [failed("files", error, remedy)]
         size = sum(f.size for f in files)
         return [CheckItem("files", ok=True, detail=f"{len(files)} files, {size} bytes")]
 

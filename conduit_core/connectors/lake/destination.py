@@ -19,6 +19,7 @@ from conduit_core.connectors.base import (
     StagedRows,
     TargetShape,
 )
+from conduit_core.connectors.checking import failed
 from conduit_core.connectors.datasets import Dataset, files_dataset
 from conduit_core.connectors.lake.cleaning import clean
 from conduit_core.connectors.lake.dialect import LakeDialect
@@ -113,8 +114,7 @@ class LakeDestination(Destination):
             store.delete([path])
         except ConduitError as error:
             remedy = "check the destination's path: and the rights on it"
-            told, retry = error.message, error.retry
-            return [CheckItem("files", ok=False, detail=told, remedy=remedy, retry=retry)]
+            return [failed("files", error, remedy)]
         once = first and not second
         return [
             CheckItem("files", ok=same, detail=f"{self.identity} can be written and read"),

@@ -15,6 +15,7 @@ from conduit_core.connectors.base import (
     TargetColumn,
     TargetShape,
 )
+from conduit_core.connectors.checking import failed
 from conduit_core.connectors.datasets import Dataset, sqlite_dataset
 from conduit_core.connectors.publish import Column, Publish, WidenColumn
 from conduit_core.connectors.sql.altering import Change, after, rebuild_table, told
@@ -264,9 +265,7 @@ class SqliteDestination(SqlDestination):
             finally:
                 session.close()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what check reports
-            found = explain(error, self._path)
-            told, remedy = found.message, "see who writes"
-            return CheckItem("write", ok=False, detail=told, remedy=remedy, retry=found.retry)
+            return failed("write", explain(error, self._path), "see who writes")
         return CheckItem("write", ok=True, detail="the write lock is free")
 
 
@@ -281,8 +280,7 @@ def check_file(path: Path) -> list[CheckItem]:
         finally:
             connection.close()
     except (ConnectionFailedError, SchemaError) as error:
-        remedy = "look at path: in the pipeline file"
-        return [CheckItem("file", ok=False, detail=error.message, remedy=remedy, retry=error.retry)]
+        return [failed("file", error, "look at path: in the pipeline file")]
     took = (time.perf_counter() - started) * 1000
     size = path.stat().st_size
     return [

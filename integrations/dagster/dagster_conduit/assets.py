@@ -229,7 +229,7 @@ def _handing_on(fn: Callable[..., Any], specs: StreamSpecs) -> Callable[..., Any
                 )
             yield from told
         if context is not None:
-            yield from done(context)
+            yield from done(context.op_execution_context)
 
     return body
 

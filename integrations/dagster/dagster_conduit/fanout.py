@@ -93,7 +93,7 @@ def _stage(context: OpExecutionContext, plan: str, split: str) -> str:
 def _publish(context: OpExecutionContext, plan: str, receipts: list[str]) -> Iterator[object]:
     with _step(context, replans=True) as step:
         yield from step.published(_read(plan), receipts) if plan else step.checked()
-    yield from done(AssetExecutionContext(op_execution_context=context))
+    yield from done(context)
 
 
 def _read(plan: str) -> LoadPlan:

@@ -46,9 +46,9 @@ class OpOptions:
         return made
 
 
-def done(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
+def done(context: dg.OpExecutionContext) -> Iterator[dg.Output[None]]:
     """Yield the end of a step, where a step of this run waits for it."""
-    if DONE in context.op_execution_context.selected_output_names:
+    if DONE in context.selected_output_names:
         yield dg.Output(None, DONE)
 
 
